@@ -1,0 +1,15 @@
+//! The Lambda function behind the state machines `provision` and `teardown`. The template deploys it twice, under two
+//! roles: one may create and change, the other may delete.
+
+use groundcrew::{Aws, Result, Step};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    tracing::init_default_subscriber();
+    let aws = &Aws::load().await;
+    run(service_fn(|event: LambdaEvent<Step>| async move {
+        event.payload.handle(aws).await
+    }))
+    .await
+}

@@ -1,0 +1,217 @@
+//! What AWS does on its own account and a test wants on demand.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use crate::states::{OperationType, ServiceStatus};
+use crate::world::Emulation;
+
+/// Something to happen. As JSON it is the body of `POST /_local/arrangements`, for instance
+/// `{"kind":"next-operation","operation":"UPDATE_SERVICE","service":"shop-prod","fate":"fails"}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Arrangement {
+    /// The next operation of this type, of this service or of any, does not go as usual. Once; several wait in line.
+    NextOperation {
+        /// Which operation.
+        operation: OperationType,
+        /// The name of the service.
+        #[serde(default)]
+        service: Option<String>,
+        /// What becomes of it: `"fails"`, `"stuck"` or `{"takes": 3}`.
+        fate: Fate,
+    },
+    /// From now on the health path of the service answers with this HTTP status. App Runner's own opinion of the service
+    /// does not change: that is what [`Arrangement::NextOperation`] is for.
+    HealthAnswer {
+        /// The name of the service, which need not exist yet.
+        service: String,
+        /// 200 to 999.
+        status: u16,
+    },
+    /// Whether App Runner is open to the account. When it is not, every call is refused with `AccessDeniedException`:
+    /// since 2026-04-30 App Runner takes no new customers, and how it tells them is not documented.
+    Account {
+        /// As at the start.
+        open: bool,
+    },
+    /// App Runner takes a RUNNING or PAUSED service into maintenance: OPERATION_IN_PROGRESS without an operation
+    /// (developer guide, architecture).
+    Maintenance {
+        /// The name of the service.
+        service: String,
+        /// For how many AWS seconds.
+        seconds: f64,
+    },
+}
+
+/// What becomes of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// It fails: a create ends CREATE_FAILED, an update or deployment is rolled back, a delete ends DELETE_FAILED, a pause
+    /// or resume leaves the service as it was.
+    Fails,
+    /// It stays IN_PROGRESS for ever (hashicorp/terraform-provider-aws#38371).
+    Stuck,
+    /// It takes so many times as long.
+    Takes(f64),
+}
+
+/// Why something cannot be arranged.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ArrangementError {
+    /// Only such a service can be maintained.
+    #[error("there is no RUNNING or PAUSED service {0}")]
+    NoSuchService(String),
+    /// Not an HTTP status that can end a response.
+    #[error("{0} is not an HTTP status between 200 and 999")]
+    NotAStatus(u16),
+    /// Not a duration.
+    #[error("{0} is not a positive number")]
+    NotPositive(f64),
+}
+
+#[derive(Debug)]
+pub(crate) struct NextOperation {
+    operation: OperationType,
+    service: Option<String>,
+    fate: Fate,
+}
+
+/// Takes the first arrangement for this operation out of the line.
+pub(crate) fn take(
+    line: &mut Vec<NextOperation>,
+    kind: OperationType,
+    service: &str,
+) -> Option<Fate> {
+    let first = line.iter().position(|next| {
+        next.operation == kind && next.service.as_deref().is_none_or(|name| name == service)
+    })?;
+    Some(line.remove(first).fate)
+}
+
+impl Emulation {
+    pub(crate) fn arrange(
+        self: &Arc<Self>,
+        arrangement: Arrangement,
+    ) -> Result<(), ArrangementError> {
+        let positive = |number: f64| {
+            if number.is_finite() && number > 0.0 {
+                Ok(())
+            } else {
+                Err(ArrangementError::NotPositive(number))
+            }
+        };
+        let world = &mut *self.world();
+        match arrangement {
+            Arrangement::NextOperation {
+                operation,
+                service,
+                fate,
+            } => {
+                if let Fate::Takes(times) = fate {
+                    positive(times)?;
+                }
+                world.next_operations.push(NextOperation {
+                    operation,
+                    service,
+                    fate,
+                });
+            }
+            Arrangement::HealthAnswer { service, status } => {
+                let code = StatusCode::from_u16(status)
+                    .ok()
+                    .filter(|code| !code.is_informational());
+                world
+                    .health_answers
+                    .insert(service, code.ok_or(ArrangementError::NotAStatus(status))?);
+            }
+            Arrangement::Account { open } => world.account_is_open = open,
+            Arrangement::Maintenance {
+                service: name,
+                seconds,
+            } => {
+                positive(seconds)?;
+                let service = world.services.iter_mut().find(|service| {
+                    service.name == name
+                        && matches!(
+                            service.status,
+                            ServiceStatus::Running | ServiceStatus::Paused
+                        )
+                });
+                let service = service.ok_or(ArrangementError::NoSuchService(name))?;
+                let before = service.status;
+                self.set_status(service, ServiceStatus::OperationInProgress);
+                let (emulation, arn) = (Arc::clone(self), service.arn.clone());
+                self.runtime.spawn(async move {
+                    emulation.pass(seconds).await;
+                    // Nothing else can have touched the service: its state forbade it.
+                    if let Some(service) = emulation.world().service_mut(&arn) {
+                        emulation.set_status(service, before);
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_arrangement_reads_as_json() {
+        for (json, arrangement) in [
+            (
+                json!({"kind": "next-operation", "operation": "START_DEPLOYMENT", "fate": {"takes": 3.0}}),
+                Arrangement::NextOperation {
+                    operation: OperationType::StartDeployment,
+                    service: None,
+                    fate: Fate::Takes(3.0),
+                },
+            ),
+            (
+                json!({"kind": "health-answer", "service": "shop", "status": 500}),
+                Arrangement::HealthAnswer {
+                    service: "shop".into(),
+                    status: 500,
+                },
+            ),
+            (
+                json!({"kind": "account", "open": false}),
+                Arrangement::Account { open: false },
+            ),
+        ] {
+            assert_eq!(
+                serde_json::from_value::<Arrangement>(json).ok(),
+                Some(arrangement)
+            );
+        }
+        assert!(
+            serde_json::from_value::<Arrangement>(json!({"kind": "account", "opne": false}))
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn an_arrangement_for_another_service_waits() {
+        let fails = |service: &str| NextOperation {
+            operation: OperationType::UpdateService,
+            service: Some(service.into()),
+            fate: Fate::Fails,
+        };
+        let mut line = vec![fails("shop"), fails("blog")];
+        assert_eq!(
+            take(&mut line, OperationType::UpdateService, "blog"),
+            Some(Fate::Fails)
+        );
+        assert_eq!(take(&mut line, OperationType::UpdateService, "blog"), None);
+        assert_eq!(take(&mut line, OperationType::PauseService, "shop"), None);
+        assert_eq!(line.len(), 1);
+    }
+}

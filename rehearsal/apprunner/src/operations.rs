@@ -1,0 +1,363 @@
+//! Operations: they take time, succeed or fail, and a failed change goes back to what ran before.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::arrangements::Fate;
+use crate::ids;
+use crate::states::{OperationStatus, OperationType, ServiceStatus};
+use crate::surroundings::{Event, Notice, SurroundingsError};
+use crate::world::{Emulation, Operation, Service, World, now};
+
+/// AWS seconds that it takes longer when a service is the first to use a VPC connector ("2–5 minutes", developer guide,
+/// network-vpc).
+const FIRST_USE_OF_A_CONNECTOR: f64 = 120.0;
+/// AWS seconds that it takes to go back to what ran before.
+const ROLLBACK: f64 = 60.0;
+
+/// AWS seconds that an operation takes.
+fn seconds(kind: OperationType, is_first_deployment: bool) -> f64 {
+    match kind {
+        OperationType::CreateService => 240.0,
+        OperationType::UpdateService if is_first_deployment => 240.0, // the rebuild of a CREATE_FAILED service
+        OperationType::UpdateService | OperationType::StartDeployment => 180.0,
+        OperationType::PauseService => 60.0,
+        OperationType::ResumeService => 90.0,
+        OperationType::DeleteService => 60.0,
+    }
+}
+
+/// Where an operation leaves the service: when it succeeded, and when it failed. A failed change of a service that ran
+/// leaves it RUNNING, so RUNNING is not success (aws/apprunner-roadmap#209).
+fn outcome(kind: OperationType, has_run_before: bool) -> (ServiceStatus, ServiceStatus) {
+    match kind {
+        OperationType::CreateService => (ServiceStatus::Running, ServiceStatus::CreateFailed),
+        OperationType::UpdateService if !has_run_before => {
+            (ServiceStatus::Running, ServiceStatus::CreateFailed)
+        }
+        OperationType::UpdateService | OperationType::StartDeployment => {
+            (ServiceStatus::Running, ServiceStatus::Running)
+        }
+        OperationType::PauseService => (ServiceStatus::Paused, ServiceStatus::Running),
+        OperationType::ResumeService => (ServiceStatus::Running, ServiceStatus::Paused),
+        OperationType::DeleteService => (ServiceStatus::Deleted, ServiceStatus::DeleteFailed),
+    }
+}
+
+fn deploys(kind: OperationType) -> bool {
+    matches!(
+        kind,
+        OperationType::CreateService
+            | OperationType::UpdateService
+            | OperationType::StartDeployment
+    )
+}
+
+impl Emulation {
+    /// Starts an operation that the service's state allows. Answers `Service` and `OperationId`.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        world: &mut World,
+        arn: &str,
+        kind: OperationType,
+    ) -> Value {
+        let service = world
+            .services
+            .iter_mut()
+            .find(|service| service.arn == arn)
+            .expect("the caller found the service");
+        let fate = crate::arrangements::take(&mut world.next_operations, kind, &service.name);
+        let id = ids::uuid();
+        service.operations.insert(0, Operation::new(&id, kind));
+        let mut seconds = seconds(kind, service.deployed.is_none());
+        if let Some(connector) = service
+            .configuration
+            .vpc_connector_arn()
+            .filter(|_| deploys(kind))
+            && let Some(connector) = world
+                .connectors
+                .all
+                .iter_mut()
+                .find(|known| known.arn == connector)
+            && !std::mem::replace(&mut connector.settings.is_used, true)
+        {
+            seconds += FIRST_USE_OF_A_CONNECTOR;
+            self.tell(Notice::CreateNetworkInterfaces {
+                vpc_connector_arn: connector.arn.clone(),
+                subnets: connector.settings.subnets.clone(),
+                security_groups: connector.settings.security_groups.clone(),
+            });
+        }
+        if kind == OperationType::DeleteService {
+            service.is_up = false;
+        }
+        self.set_status(service, ServiceStatus::OperationInProgress);
+        self.report(service, kind, "Started", "INFO");
+        let answer = json!({"Service": service.describe(), "OperationId": id});
+
+        let (factor, arranged) = match fate {
+            Some(Fate::Stuck) => return answer, // nothing will ever end it
+            Some(Fate::Takes(factor)) => (factor, None),
+            Some(Fate::Fails) => (1.0, Some("It was arranged to fail.".to_owned())),
+            None => (1.0, None),
+        };
+        let (emulation, arn) = (Arc::clone(self), arn.to_owned());
+        self.runtime.spawn(async move {
+            let cause = match arranged {
+                None => emulation.cause_of_failure(&arn, kind).await,
+                arranged => arranged,
+            };
+            emulation.pass(seconds * factor).await;
+            emulation.end(&arn, &id, cause).await;
+        });
+        answer
+    }
+
+    async fn end(&self, arn: &str, id: &str, cause: Option<String>) {
+        match &cause {
+            Some(cause) if self.starts_rollback(arn, id, cause) => self.pass(ROLLBACK).await,
+            Some(_) => {}
+            None => self.prepare_address(arn, id).await,
+        }
+
+        let mut world = self.world();
+        let Some((service, at)) = world.operation(arn, id) else {
+            return;
+        };
+        let kind = service.operations[at].kind;
+        let has_run_before = service.deployed.is_some();
+        let rolls_back = cause.is_some() && has_run_before && deploys(kind);
+        let (succeeded, failed) = outcome(kind, has_run_before);
+        service.operations[at].set(match (&cause, rolls_back) {
+            (None, _) => OperationStatus::Succeeded,
+            (Some(_), true) => OperationStatus::RollbackSucceeded,
+            (Some(_), false) => OperationStatus::Failed,
+        });
+        if rolls_back && let Some(deployed) = service.deployed.clone() {
+            service.configuration = deployed;
+        }
+        if cause.is_none() && deploys(kind) {
+            service.deployed = Some(service.configuration.clone());
+        }
+        let status = if cause.is_none() { succeeded } else { failed };
+        service.is_up = status == ServiceStatus::Running;
+        if status == ServiceStatus::Deleted {
+            service.deleted_at = Some(now());
+            service.address = None;
+        }
+        self.set_status(service, status);
+        let (what, severity) = if cause.is_none() {
+            ("CompletedSuccessfully", "INFO")
+        } else {
+            ("Failed", "ERROR")
+        };
+        self.report(service, kind, what, severity);
+        service.operations[at].cause = cause;
+    }
+
+    /// Sets a failed change of a service that ran to ROLLBACK_IN_PROGRESS. False if there is nothing to go back to.
+    fn starts_rollback(&self, arn: &str, id: &str, cause: &str) -> bool {
+        let mut world = self.world();
+        let Some((service, at)) = world.operation(arn, id) else {
+            return false;
+        };
+        let has_run_before = service.deployed.is_some();
+        let operation = &mut service.operations[at];
+        if !has_run_before || !deploys(operation.kind) {
+            return false;
+        }
+        operation.set(OperationStatus::RollbackInProgress);
+        operation.cause = Some(cause.to_owned());
+        true
+    }
+
+    /// Opens or shuts the address as the new configuration wants it, so that whoever sees RUNNING can connect. A private
+    /// service has an address that leads nowhere.
+    async fn prepare_address(&self, arn: &str, id: &str) {
+        let settled = {
+            let mut world = self.world();
+            let Some((service, at)) = world.operation(arn, id) else {
+                return;
+            };
+            let is_public = service.configuration.is_public();
+            service
+                .address
+                .as_ref()
+                .filter(|_| deploys(service.operations[at].kind))
+                .map(|it| it.open_if(is_public))
+        };
+        if let Some(settled) = settled {
+            settled.await;
+        }
+    }
+
+    /// Why the operation cannot succeed, asked while it runs: App Runner finds out late too.
+    async fn cause_of_failure(&self, arn: &str, kind: OperationType) -> Option<String> {
+        let surroundings = self.surroundings.as_ref().filter(|_| deploys(kind))?;
+        let (image, subnets) = {
+            let world = self.world();
+            let configuration = &world
+                .services
+                .iter()
+                .find(|service| service.arn == arn)?
+                .configuration;
+            let connector = configuration
+                .vpc_connector_arn()
+                .and_then(|arn| world.connectors.exact(arn));
+            (
+                configuration
+                    .image_identifier()
+                    .filter(|_| configuration.image_repository_type() == Some("ECR"))?
+                    .to_owned(),
+                connector.map(|connector| connector.settings.subnets.clone()),
+            )
+        };
+        let asked = async {
+            let (repository, reference) = repository_and_reference(&image);
+            let found = surroundings.image(repository, reference).await?;
+            if !found.exists {
+                // aws/apprunner-roadmap#127: this is all that it says about an image that is not there
+                return Ok(Some(format!(
+                    "Failed to pull your application image. Be sure you configure your service with a valid access role \
+                     to your ECR repository. ({image} does not exist.)"
+                )));
+            }
+            // x86-64 only: aws/apprunner-roadmap#98
+            if !found
+                .architectures
+                .iter()
+                .any(|architecture| architecture == "amd64")
+            {
+                return Ok(Some(format!("{image} has no image for amd64.")));
+            }
+            // Public subnets make a create fail and an update roll back (developer guide, network-vpc).
+            if let Some(subnets) = subnets {
+                let found = surroundings.subnets(&subnets).await?;
+                if let Some(missing) = subnets
+                    .iter()
+                    .find(|id| !found.iter().any(|subnet| subnet.id == **id))
+                {
+                    return Ok(Some(format!("Subnet {missing} does not exist.")));
+                }
+                if let Some(subnet) = found.iter().find(|subnet| subnet.public) {
+                    return Ok(Some(format!("Subnet {} is public.", subnet.id)));
+                }
+            }
+            Ok(None)
+        };
+        asked.await.unwrap_or_else(|error: SurroundingsError| {
+            let complaint = format!("what {image} needs could not be looked up: {error}");
+            self.world().complain(complaint.clone());
+            Some(complaint)
+        })
+    }
+
+    /// Sets the status of a service and sends the event that says so.
+    pub(crate) fn set_status(&self, service: &mut Service, status: ServiceStatus) {
+        let previous = std::mem::replace(&mut service.status, status);
+        service.updated_at = now();
+        if previous == status {
+            return; // a new service starts OPERATION_IN_PROGRESS and comes from nowhere
+        }
+        let failed = matches!(
+            status,
+            ServiceStatus::CreateFailed | ServiceStatus::DeleteFailed
+        );
+        self.tell(Notice::Event(Event {
+            detail_type: "AppRunner Service Status Change",
+            service_arn: service.arn.clone(),
+            detail: json!({
+                "previousServiceStatus": previous,
+                "currentServiceStatus": status,
+                "serviceName": service.name,
+                "serviceId": service.id,
+                "message": format!("Service status is set to {}.", status.as_str()),
+                "severity": if failed { "ERROR" } else { "INFO" },
+            }),
+        }));
+    }
+
+    /// Sends the event of an operation. It carries no operation id, and there is none for a rollback.
+    fn report(&self, service: &Service, kind: OperationType, what: &str, severity: &str) {
+        let operation_status = format!("{}{what}", kind.event_stem());
+        self.tell(Notice::Event(Event {
+            detail_type: "AppRunner Service Operation Status Change",
+            service_arn: service.arn.clone(),
+            detail: json!({
+                "operationStatus": operation_status,
+                "serviceName": service.name,
+                "serviceId": service.id,
+                "message": format!("{operation_status} on {}.", service.name),
+                "severity": severity,
+            }),
+        }));
+    }
+}
+
+impl Operation {
+    fn new(id: &str, kind: OperationType) -> Self {
+        let started_at = now();
+        Self {
+            id: id.to_owned(),
+            kind,
+            status: OperationStatus::InProgress,
+            started_at,
+            updated_at: started_at,
+            ended_at: None,
+            cause: None,
+        }
+    }
+
+    fn set(&mut self, status: OperationStatus) {
+        self.status = status;
+        self.updated_at = now();
+        self.ended_at = (status != OperationStatus::RollbackInProgress).then_some(self.updated_at);
+    }
+
+    pub(crate) fn summarise(&self, service_arn: &str) -> Value {
+        let mut summary = json!({
+            "Id": self.id,
+            "Type": self.kind,
+            "Status": self.status,
+            "TargetArn": service_arn,
+            "StartedAt": self.started_at,
+            "UpdatedAt": self.updated_at,
+        });
+        if let Some(ended_at) = self.ended_at {
+            summary["EndedAt"] = json!(ended_at);
+        }
+        summary
+    }
+}
+
+/// The repository and the tag or digest of `ACCOUNT.dkr.ecr.REGION.amazonaws.com/repository[:tag|@digest]`.
+fn repository_and_reference(identifier: &str) -> (&str, &str) {
+    let image = identifier
+        .split_once('/')
+        .map_or(identifier, |(_, image)| image);
+    image
+        .split_once('@')
+        .or_else(|| image.split_once(':'))
+        .unwrap_or((image, "latest"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_identifier_names_a_repository_and_a_tag_or_digest() {
+        let registry = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+        for (image, parts) in [
+            ("shop", ("shop", "latest")),
+            ("team/shop:v1", ("team/shop", "v1")),
+            ("shop@sha256:00ff", ("shop", "sha256:00ff")),
+        ] {
+            assert_eq!(
+                repository_and_reference(&format!("{registry}/{image}")),
+                parts
+            );
+        }
+    }
+}

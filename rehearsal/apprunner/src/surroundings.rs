@@ -1,0 +1,231 @@
+//! The rest of the local AWS: asked what exists there, told what App Runner does there. Plain JSON over HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use crate::StartError;
+use crate::world::Emulation;
+
+/// How long an answer may take, on the wall clock.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The other side of the interface.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    /// `127.0.0.1:PORT`
+    authority: String,
+}
+
+/// Why the surroundings did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SurroundingsError {
+    #[error("no connection: {0}")]
+    Connect(#[from] std::io::Error),
+    #[error("the connection broke: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("no answer within {PATIENCE:?}")]
+    Slow(#[from] tokio::time::error::Elapsed),
+    #[error("the answer was {0}")]
+    Status(StatusCode),
+    #[error("the answer was not understood: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Role {
+    pub(crate) exists: bool,
+    #[serde(default)]
+    pub(crate) age_seconds: f64,
+    /// The service principals that the role trusts.
+    #[serde(default)]
+    pub(crate) services: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Image {
+    pub(crate) exists: bool,
+    #[serde(default)]
+    pub(crate) architectures: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Subnet {
+    pub(crate) id: String,
+    pub(crate) vpc: String,
+    pub(crate) public: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Subnets {
+    subnets: Vec<Subnet>,
+}
+
+/// Something that App Runner does outside itself.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    Event(Event),
+    LogGroups(Vec<String>),
+    CreateNetworkInterfaces {
+        vpc_connector_arn: String,
+        subnets: Vec<String>,
+        security_groups: Vec<String>,
+    },
+    DeleteNetworkInterfaces {
+        vpc_connector_arn: String,
+    },
+}
+
+/// An EventBridge event, in the camelCase shape of the developer guide (monitor-ev).
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) detail_type: &'static str,
+    pub(crate) service_arn: String,
+    pub(crate) detail: Value,
+}
+
+impl Surroundings {
+    pub(crate) fn new(base: &str) -> Result<Surroundings, StartError> {
+        match base.trim_end_matches('/').strip_prefix("http://") {
+            Some(authority) if !authority.contains('/') => Ok(Surroundings {
+                authority: authority.to_owned(),
+            }),
+            _ => Err(StartError::Surroundings(base.to_owned())),
+        }
+    }
+
+    pub(crate) async fn role(&self, arn: &str) -> Result<Role, SurroundingsError> {
+        self.ask(&format!("/_local/role?arn={}", encoded(arn)))
+            .await
+    }
+
+    pub(crate) async fn image(
+        &self,
+        repository: &str,
+        reference: &str,
+    ) -> Result<Image, SurroundingsError> {
+        let (repository, reference) = (encoded(repository), encoded(reference));
+        self.ask(&format!(
+            "/_local/image?repository={repository}&reference={reference}"
+        ))
+        .await
+    }
+
+    pub(crate) async fn subnets(&self, ids: &[String]) -> Result<Vec<Subnet>, SurroundingsError> {
+        let ids: Vec<String> = ids.iter().map(|id| encoded(id)).collect();
+        self.ask(&format!("/_local/subnets?ids={}", ids.join(",")))
+            .await
+            .map(|answer: Subnets| answer.subnets)
+    }
+
+    async fn tell(&self, notice: &Notice) -> Result<(), SurroundingsError> {
+        let (method, path, body) = match notice {
+            Notice::Event(event) => (
+                Method::POST,
+                "/_local/events",
+                json!({
+                    "source": "aws.apprunner",
+                    "detail-type": event.detail_type,
+                    "resources": [event.service_arn],
+                    "detail": event.detail,
+                }),
+            ),
+            Notice::LogGroups(names) => {
+                (Method::POST, "/_local/log-groups", json!({"names": names}))
+            }
+            Notice::CreateNetworkInterfaces {
+                vpc_connector_arn,
+                subnets,
+                security_groups,
+            } => (
+                Method::POST,
+                "/_local/network-interfaces",
+                json!({
+                    "vpc_connector_arn": vpc_connector_arn, "subnets": subnets, "security_groups": security_groups,
+                }),
+            ),
+            Notice::DeleteNetworkInterfaces { vpc_connector_arn } => (
+                Method::DELETE,
+                "/_local/network-interfaces",
+                json!({"vpc_connector_arn": vpc_connector_arn}),
+            ),
+        };
+        self.send(method, path, body.to_string()).await.map(drop)
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, SurroundingsError> {
+        Ok(serde_json::from_slice(
+            &self.send(Method::GET, path, String::new()).await?,
+        )?)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<Bytes, SurroundingsError> {
+        let exchange = async {
+            let stream = TcpStream::connect(&self.authority).await?;
+            let (mut client, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .header(HOST, &self.authority)
+                .header(CONTENT_TYPE, "application/json")
+                .body(Full::new(Bytes::from(body)))
+                .expect("an encoded path and fixed headers make a request");
+            let response = client.send_request(request).await?;
+            let status = response.status();
+            let body = response.into_body().collect().await?.to_bytes();
+            if status.is_success() {
+                Ok(body)
+            } else {
+                Err(SurroundingsError::Status(status))
+            }
+        };
+        tokio::time::timeout(PATIENCE, exchange).await?
+    }
+}
+
+/// Passes notices on, one after the other, so that events arrive in their order.
+pub(crate) async fn deliver(
+    emulation: Arc<Emulation>,
+    mut notices: mpsc::UnboundedReceiver<Notice>,
+) {
+    while let Some(notice) = notices.recv().await {
+        let Some(surroundings) = &emulation.surroundings else {
+            continue;
+        };
+        if let Err(error) = surroundings.tell(&notice).await {
+            emulation
+                .world()
+                .complain(format!("{notice:?} could not be delivered: {error}"));
+        }
+    }
+}
+
+/// Percent-encodes a query value.
+fn encoded(value: &str) -> String {
+    value
+        .bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}

@@ -1,0 +1,115 @@
+//! What AWS does on its own account, on demand.
+
+use std::time::Duration;
+
+use apprunner_emulator::{Arrangement, ArrangementError, Fate, OperationType};
+use serde_json::json;
+
+use crate::world::{World, create_request};
+
+#[tokio::test]
+async fn a_stuck_operation_never_ends() {
+    let world = World::start_at(20_000.0).await;
+    world.next(OperationType::CreateService, Fate::Stuck);
+    let arn = world.create(create_request("shop-prod")).await;
+    tokio::time::sleep(Duration::from_millis(300)).await; // 6000 AWS seconds
+    assert_eq!(
+        world.describe(&arn).await["Status"],
+        "OPERATION_IN_PROGRESS"
+    );
+    assert_eq!(world.last_operation(&arn).await["Status"], "IN_PROGRESS");
+    let refused = world
+        .call("DeleteService", json!({"ServiceArn": arn}))
+        .await
+        .unwrap_err();
+    refused.is(
+        "InvalidStateException",
+        "Service cannot be deleted in the current state: OPERATION_IN_PROGRESS.",
+    );
+}
+
+#[tokio::test]
+async fn an_operation_can_take_several_times_as_long() {
+    let world = World::start().await;
+    world.next(OperationType::CreateService, Fate::Takes(3.0));
+    let begun = std::time::Instant::now();
+    world.running("shop-prod").await;
+    assert!(
+        begun.elapsed() >= Duration::from_millis(3 * 240),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn maintenance_blocks_every_change_for_a_while() {
+    let world = World::start().await;
+    let arn = world.running("shop-prod").await;
+    let maintain = |service: &str| {
+        world.emulator.arrange(Arrangement::Maintenance {
+            service: service.into(),
+            seconds: 1000.0,
+        })
+    };
+    maintain("shop-prod").unwrap();
+    assert_eq!(
+        world.describe(&arn).await["Status"],
+        "OPERATION_IN_PROGRESS"
+    );
+    assert_eq!(world.last_operation(&arn).await["Type"], "CREATE_SERVICE"); // no operation of its own
+    world
+        .call("PauseService", json!({"ServiceArn": arn}))
+        .await
+        .unwrap_err()
+        .is("InvalidStateException", "paused");
+    assert_eq!(world.settled(&arn).await["Status"], "RUNNING");
+    assert_eq!(
+        maintain("nobody"),
+        Err(ArrangementError::NoSuchService("nobody".into()))
+    );
+}
+
+#[tokio::test]
+async fn an_arrangement_can_be_posted() {
+    let world = World::start().await;
+    let arrangement = json!({"kind": "next-operation", "operation": "CREATE_SERVICE", "service": "shop-prod", "fate": "fails"});
+    assert_eq!(
+        world
+            .post("/_local/arrangements", "", arrangement.to_string())
+            .await
+            .0,
+        200
+    );
+    let (status, answer) = world
+        .post("/_local/arrangements", "", r#"{"kind":"nonsense"}"#.into())
+        .await;
+    assert_eq!(status, 400);
+    assert!(answer["message"].as_str().unwrap().contains("nonsense"));
+    world.running("blog-prod").await;
+    let arn = world.create(create_request("shop-prod")).await;
+    assert_eq!(world.settled(&arn).await["Status"], "CREATE_FAILED");
+}
+
+#[tokio::test]
+async fn a_pause_or_resume_that_fails_leaves_the_service_as_it_was() {
+    let world = World::start().await;
+    let arn = world.running("shop-prod").await;
+    world.next(OperationType::PauseService, Fate::Fails);
+    world
+        .call("PauseService", json!({"ServiceArn": arn}))
+        .await
+        .unwrap();
+    assert_eq!(world.settled(&arn).await["Status"], "RUNNING");
+    world
+        .call("PauseService", json!({"ServiceArn": arn}))
+        .await
+        .unwrap();
+    assert_eq!(world.settled(&arn).await["Status"], "PAUSED");
+    world.next(OperationType::ResumeService, Fate::Fails);
+    world
+        .call("ResumeService", json!({"ServiceArn": arn}))
+        .await
+        .unwrap();
+    assert_eq!(world.settled(&arn).await["Status"], "PAUSED");
+    assert_eq!(world.last_operation(&arn).await["Status"], "FAILED");
+}

@@ -1,0 +1,91 @@
+"""App Runner: authorised here like every other service, answered by the emulator at APPRUNNER_EMULATOR."""
+
+import asyncio
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import iam
+from iam import Call, Check
+from ministack import app
+from ministack.core import router
+
+EMULATOR = os.environ.get("APPRUNNER_EMULATOR", "")
+Response = tuple[int, dict[str, str], bytes]
+
+# A created resource is authorised by a pattern over the parts of the ARN that are not known yet.
+_CREATES = {
+    "CreateService": ("ServiceName", "service/{}/*"),
+    "CreateVpcConnector": ("VpcConnectorName", "vpcconnector/{}/*/*"),
+    "CreateAutoScalingConfiguration": ("AutoScalingConfigurationName", "autoscalingconfiguration/{}/*/*"),
+    "CreateObservabilityConfiguration": ("ObservabilityConfigurationName", "observabilityconfiguration/{}/*/*"),
+}
+_NAMES = (
+    "ServiceArn",
+    "VpcConnectorArn",
+    "AutoScalingConfigurationArn",
+    "ObservabilityConfigurationArn",
+    "ResourceArn",
+)
+_tags: ContextVar[dict[str, list[dict[str, str]]]] = ContextVar("apprunner_tags", default={})
+
+
+def _send(target: str, body: bytes) -> Response:
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": target}
+    request = urllib.request.Request(EMULATOR, data=body, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            status, content = answer.status, answer.read()
+    except urllib.error.HTTPError as answer:
+        status, content = answer.code, answer.read()
+    return status, {"Content-Type": "application/x-amz-json-1.0"}, content
+
+
+async def handle_request(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
+    """Forward a call that IAM has allowed."""
+    return await asyncio.to_thread(_send, headers["x-amz-target"], body)
+
+
+async def read_tags(body: bytes) -> None:
+    """Ask the emulator for the tags of the resource that a call names, before IAM needs them."""
+    given = json.loads(body or b"{}")
+    found: dict[str, list[dict[str, str]]] = {}
+    for arn in (given[name] for name in _NAMES if given.get(name)):
+        request = json.dumps({"ResourceArn": arn}).encode()
+        status, _, answer = await asyncio.to_thread(_send, "AppRunner.ListTagsForResource", request)
+        found[arn] = json.loads(answer).get("Tags") or [] if status == 200 else []
+    _tags.set(found)
+
+
+def _passed_roles(given: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    authentication = (given.get("SourceConfiguration") or {}).get("AuthenticationConfiguration") or {}
+    if access := authentication.get("AccessRoleArn"):
+        yield access, "build.apprunner.amazonaws.com"
+    if instance := (given.get("InstanceConfiguration") or {}).get("InstanceRoleArn"):
+        yield instance, "tasks.apprunner.amazonaws.com"
+
+
+def checks(call: Call) -> Iterator[Check]:
+    """What a call touches: the resource and the roles it passes on."""
+    given = call.parameters
+    if created := _CREATES.get(call.operation):
+        name, pattern = created
+        yield Check(call.action, call.arn("apprunner", pattern.format(given.get(name, ""))), call.request_tags())
+    elif arn := next((given[name] for name in _NAMES if given.get(name)), None):
+        yield Check(call.action, arn, call.request_tags())
+    else:
+        yield Check(call.action, "*", call.request_tags())
+    for role, service in _passed_roles(given):
+        yield Check("iam:PassRole", role, {"iam:PassedToService": service})
+
+
+def install() -> None:
+    app.SERVICE_HANDLERS["apprunner"] = handle_request
+    router.SERVICE_PATTERNS["apprunner"] = {"target_prefixes": ["AppRunner."]}
+    iam.NAMESPACES["apprunner"] = "apprunner"
+    iam.SERVICES["apprunner"] = checks
+    iam.TAGS["apprunner"] = lambda: _tags.get().items()

@@ -1,0 +1,74 @@
+"""CloudWatch: the protocol that the SDK for Rust speaks to it, smithy-rpc-v2-cbor, and alarms kept whole."""
+
+import sys
+import types
+from typing import Any
+
+import cbor
+from ministack.core import iam_actions
+from ministack.services import cloudwatch
+
+Response = tuple[int, dict[str, str], bytes]
+
+
+def _answer_in_cbor() -> None:
+    """MiniStack answers CBOR only where the package cbor2 is installed, and in XML otherwise."""
+    module = types.ModuleType("cbor2")
+    module.dumps, module.loads, module.CBORTag = cbor.dumps, cbor.loads, cbor.Tag  # type: ignore[attr-defined]
+    sys.modules["cbor2"] = module
+
+
+def _name_errors_as_before() -> None:
+    """Errors keep the codes of the older protocol in a header, which SDKs prefer
+    (https://smithy.io/2.0/aws/protocols/aws-query-protocol.html#aws-protocols-awsquerycompatible-trait)."""
+    shapes: dict[str, Any] = iam_actions._load_botocore_model("cloudwatch")["shapes"]
+    codes = {name: shape["error"]["code"] for name, shape in shapes.items() if "code" in shape.get("error", {})}
+    error = cloudwatch._error
+
+    def respond(code: str, message: str, status: int, use_json: bool = False, use_cbor: bool = False) -> Response:
+        status, headers, body = error(code, message, status, use_json, use_cbor)
+        if use_cbor or use_json:
+            headers["x-amzn-query-error"] = f"{codes.get(code, code)};{'Sender' if status < 500 else 'Receiver'}"
+        return status, headers, body
+
+    cloudwatch._error = respond
+
+
+# What an alarm may say, and MiniStack drops (metric math) or makes up.
+_OPTIONAL = (
+    "AlarmDescription",
+    "DatapointsToAlarm",
+    "EvaluateLowSampleCountPercentile",
+    "ExtendedStatistic",
+    "InsufficientDataActions",
+    "MetricName",
+    "Metrics",
+    "Namespace",
+    "Period",
+    "Statistic",
+    "ThresholdMetricId",
+    "Unit",
+)
+
+
+def _keep_alarms_as_they_were_put() -> None:
+    """DescribeAlarms tells what PutMetricAlarm was told, no more and no less."""
+    put = cloudwatch._put_metric_alarm
+
+    def put_metric_alarm(form: Any, data: dict[str, Any], is_cbor: bool, is_json: bool = False) -> Response:
+        response: Response = put(form, data, is_cbor, is_json)
+        if response[0] == 200 and (is_cbor or is_json):
+            alarm = cloudwatch._alarms[data["AlarmName"]]
+            for name in _OPTIONAL:
+                alarm.pop(name, None)
+                if name in data:
+                    alarm[name] = data[name]
+        return response
+
+    cloudwatch._put_metric_alarm = put_metric_alarm
+
+
+def install() -> None:
+    _answer_in_cbor()
+    _name_errors_as_before()
+    _keep_alarms_as_they_were_put()

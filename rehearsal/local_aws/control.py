@@ -1,0 +1,238 @@
+"""What tests and the App Runner emulator ask of the local AWS: `/_local/...`, unsigned, on loopback only."""
+
+import asyncio
+import itertools
+import json
+import re
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import apprunner
+import clock
+import ec2
+import ecr
+import faults
+import iam
+from ministack import app
+from ministack.core import iam_actions
+from ministack.services import cloudwatch_logs, eventbridge
+from ministack.services import iam as roles
+
+Response = tuple[int, dict[str, str], bytes]
+Query = dict[str, list[str]]
+
+# What AWS says when a caller asks too often, and when it fails itself
+# (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html,
+# https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html).
+_THROTTLED = {
+    "ec2": (503, "RequestLimitExceeded"),
+    "rds": (400, "Throttling"),
+    "iam": (400, "Throttling"),
+    "sns": (400, "Throttling"),
+    "cloudwatch": (400, "Throttling"),
+}
+_FAILED = {"ec2": (500, "InternalError")}
+
+_calls: list[dict[str, Any]] = []
+_numbers = itertools.count(1)
+
+
+# -- the call log and the faults ---------------------------------------------------------------------------------------
+
+
+def _error_code(headers: dict[str, str], body: bytes) -> str | None:
+    """The error code of an answer, in whichever protocol it is."""
+    for name, value in headers.items():
+        if name.lower() == "x-amzn-errortype":
+            return value.split(":")[0]
+    text = body.decode("utf-8", "replace")
+    found = re.search(r"<Code>([^<]+)</Code>|\"(?:__type|code)\"\s*:\s*\"(?:[^\"#]*#)?([^\"]+)\"", text)
+    found = found or re.search(r"__type.([A-Za-z.]+?)(?=.message)", text, re.DOTALL)
+    return next((group for group in found.groups() if group), None) if found else None
+
+
+def _refuse(call: iam.Call, status: int, code: str, headers: dict[str, str]) -> Response:
+    """An error answer in the protocol of the service, as AWS would phrase it."""
+    _, answer_headers, body = iam_actions.access_denied_response(
+        call.service, call.action, "", str(uuid.uuid4()), error_code=code, message="injected fault", headers=headers
+    )
+    return status, answer_headers, body
+
+
+def _record(call: iam.Call, status: int, error: str | None) -> None:
+    _calls.append(
+        {
+            "n": next(_numbers),
+            "at": time.time(),
+            "principal": call.principal,
+            "service": call.action.split(":")[0],
+            "action": call.denied.action if call.denied else call.action,
+            "resource": (call.denied or call.checks[0]).resource if call.checks else "*",
+            # What else the caller had to be allowed: iam:PassRole, tagging on creation, a service-linked role.
+            "implied": sorted({check.action for check in call.checks} - {call.action}),
+            "allowed": call.denied is None,
+            "status": status,
+            "error": error,
+        }
+    )
+
+
+def _watch_calls() -> None:
+    dispatch = app._dispatch_service_request
+    handlers = app.SERVICE_HANDLERS
+
+    async def dispatch_service_request(method, path, headers, body, query, request_id):  # type: ignore[no-untyped-def]
+        iam.CURRENT.set(None)
+        if headers.get("x-amz-target", "").startswith("AppRunner."):
+            await apprunner.read_tags(body)
+        status, answer_headers, answer = await dispatch(method, path, headers, body, query, request_id)
+        if call := iam.CURRENT.get():
+            _record(call, status, _error_code(answer_headers, answer) if status >= 400 else None)
+        return status, answer_headers, answer
+
+    def with_faults(handler: Callable[..., Any]) -> Callable[..., Any]:
+        """Faults strike behind IAM: a denied call is denied all the same."""
+
+        async def handle(method, path, headers, body, query):  # type: ignore[no-untyped-def]
+            call = iam.CURRENT.get()
+            service = call.action.split(":")[0] if call else ""
+            fault = faults.take(service, call.operation, faults.OF_CALLS) if call else None
+            if fault and fault.kind == "throttle":
+                return _refuse(call, *_THROTTLED.get(service, (400, "ThrottlingException")), headers)
+            if fault and fault.kind == "error":
+                return _refuse(call, *_FAILED.get(service, (500, "InternalFailure")), headers)
+            answer = await handler(method, path, headers, body, query)
+            if fault and fault.kind == "slow":
+                await asyncio.sleep(clock.wall(fault.seconds))
+            # The call took effect and the caller does not learn it. ASGI cannot drop the connection; SDKs treat a
+            # gateway's 504 like a lost answer.
+            return (504, {"Content-Type": "text/plain"}, b"") if fault and fault.kind == "timeout-after" else answer
+
+        return handle
+
+    app._dispatch_service_request = dispatch_service_request
+    for service, handler in handlers.items():
+        handlers[service] = with_faults(handler)
+
+
+# -- /_local/ ----------------------------------------------------------------------------------------------------------
+
+
+def _put_event(event: dict[str, Any], query: Query) -> dict[str, Any]:
+    entry = {
+        "Source": event["source"],
+        "DetailType": event["detail-type"],
+        "Resources": event.get("resources", []),
+        "Detail": json.dumps(event.get("detail", {})),
+    }
+    # AWS's own services put events whose source begins with "aws."; PutEvents refuses them.
+    eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
+    return {}
+
+
+def _add_fault(fault: dict[str, Any], query: Query) -> dict[str, Any]:
+    if fault["kind"] not in faults.OF_CALLS | faults.OF_RESOURCES:
+        raise ValueError(f"unknown kind of fault {fault['kind']}")
+    faults.add(faults.Fault(**fault))
+    return {}
+
+
+def _clear_faults(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    faults.clear()
+    return {}
+
+
+def _list_calls(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    return {"calls": list(_calls)}
+
+
+def _clear_calls(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    _calls.clear()
+    return {}
+
+
+def _role(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    """A role's age and whom it trusts: roles of a template are old."""
+    arn = query["arn"][0]
+    role = roles._roles.get(arn.rsplit("/", 1)[-1])
+    if role is None or role["Arn"] != arn:
+        return {"exists": False, "age_seconds": 0, "services": []}
+    trust = role["AssumeRolePolicyDocument"]
+    statements = (json.loads(trust) if isinstance(trust, str) else trust).get("Statement", [])
+    services: list[str] = []
+    for statement in statements if isinstance(statements, list) else [statements]:
+        principal = statement.get("Principal", {})
+        trusted = principal.get("Service", []) if isinstance(principal, dict) else []
+        services += [trusted] if isinstance(trusted, str) else trusted
+    return {"exists": True, "age_seconds": clock.age(role.get("_created", 0)), "services": services}
+
+
+def _image(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    return ecr.describe_image(query["repository"][0], query["reference"][0])
+
+
+def _subnets(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    return {"subnets": ec2.describe_subnets(query["ids"][0].split(","))}
+
+
+def _create_log_groups(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    for name in body["names"]:
+        if name not in cloudwatch_logs._log_groups:
+            cloudwatch_logs._create_log_group({"logGroupName": name})
+    return {}
+
+
+def _create_network_interfaces(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    ec2.create_connector_interfaces(body["vpc_connector_arn"], body["subnets"], body["security_groups"])
+    return {}
+
+
+def _delete_network_interfaces(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    ec2.delete_connector_interfaces(body["vpc_connector_arn"])
+    return {}
+
+
+ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any]]] = {
+    ("POST", "events"): _put_event,
+    ("POST", "faults"): _add_fault,
+    ("DELETE", "faults"): _clear_faults,
+    ("GET", "calls"): _list_calls,
+    ("DELETE", "calls"): _clear_calls,
+    ("GET", "role"): _role,
+    ("GET", "image"): _image,
+    ("GET", "subnets"): _subnets,
+    ("POST", "log-groups"): _create_log_groups,
+    ("POST", "network-interfaces"): _create_network_interfaces,
+    ("DELETE", "network-interfaces"): _delete_network_interfaces,
+}
+
+
+def _answer(status: int, content: dict[str, Any]) -> Response:
+    return status, {"Content-Type": "application/json"}, json.dumps(content).encode()
+
+
+def _serve_local() -> None:
+    shortcuts = app._handle_post_body_shortcuts
+
+    async def handle_post_body_shortcuts(method, path, headers, body, query, request_id):  # type: ignore[no-untyped-def]
+        if not path.startswith("/_local/"):
+            return await shortcuts(method, path, headers, body, query, request_id)
+        if path == ecr.LAYER_PATH:
+            layer = ecr.layer(query["repository"][0], query["digest"][0])
+            return (404, {}, b"") if layer is None else (200, {"Content-Type": "application/octet-stream"}, layer)
+        endpoint = ENDPOINTS.get((method, path.removeprefix("/_local/")))
+        if endpoint is None:
+            return _answer(404, {"error": f"no {method} {path}"})
+        try:
+            return _answer(200, endpoint(json.loads(body or b"{}"), query))
+        except (KeyError, TypeError, ValueError) as error:
+            return _answer(400, {"error": repr(error)})
+
+    app._handle_post_body_shortcuts = handle_post_body_shortcuts
+
+
+def install() -> None:
+    _watch_calls()
+    _serve_local()

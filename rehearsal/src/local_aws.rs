@@ -1,0 +1,220 @@
+//! The local AWS: MiniStack with its overlay as a child process, the App Runner emulator beside it in this one.
+
+mod control;
+mod run_folder;
+
+pub use control::{Call, Event, Fault, FaultKind};
+
+use crate::console::progress;
+use crate::process::Group;
+use crate::venv::Prepared;
+use crate::{Error, Result, project};
+use apprunner_emulator::{Emulator, Settings};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sfn::config::{Credentials, SharedCredentialsProvider};
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
+use groundcrew::Aws;
+use groundcrew::aws::Account;
+use run_folder::RunFolder;
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::process::{ChildStdin, Command};
+
+/// The account of every ARN.
+pub const ACCOUNT: &str = "123456789012";
+/// The region of everything.
+pub const REGION: &str = "us-east-1";
+/// AWS seconds that pass in a second on the wall, unless told otherwise.
+pub const TIME_SCALE: f64 = 200.0;
+
+/// Python has to import MiniStack, on a machine that may be busy compiling.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// How to start a local AWS.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// AWS seconds that pass in a second on the wall.
+    pub time_scale: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { time_scale: TIME_SCALE }
+    }
+}
+
+/// A running local AWS, empty at first. Everything that it listens on is loopback. Dropping it ends every process that
+/// it started; if this program is killed, they end by themselves when their standard input closes.
+#[derive(Debug)]
+pub struct LocalAws {
+    server: Group,
+    /// Open as long as this program lives.
+    _lifeline: Option<ChildStdin>,
+    emulator: Emulator,
+    prepared: Prepared,
+    port: u16,
+    time_scale: f64,
+    config: SdkConfig,
+    aws: Aws,
+    folder: RunFolder,
+}
+
+impl LocalAws {
+    /// Starts a local AWS and waits until it answers.
+    ///
+    /// # Errors
+    /// [`Error::Start`] with the end of its log.
+    pub async fn start(prepared: &Prepared, options: Options) -> Result<Self> {
+        progress(format!("starting the local AWS, where {} seconds pass in one", options.time_scale));
+        let folder = RunFolder::create()?;
+        let port = free_port()?;
+        let emulator = Emulator::start(Settings {
+            account: ACCOUNT.into(),
+            region: REGION.into(),
+            time_scale: options.time_scale,
+            service_model: prepared.apprunner_model.clone(),
+            surroundings: Some(format!("http://127.0.0.1:{port}")),
+        })
+        .map_err(|error| Error::Start(format!("App Runner: {error}")))?;
+        let authority = folder.path().join("certificate-authority.pem");
+        std::fs::write(&authority, emulator.certificate_authority_pem()).map_err(failed("cannot write a file"))?;
+
+        let log = folder.path().join("local-aws.log");
+        let output = File::create(&log).map_err(failed("cannot write a log"))?;
+        let mut command = Command::new(&prepared.python);
+        command
+            .arg(project::root().join("rehearsal/local_aws/main.py"))
+            .current_dir(folder.path())
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| ["PATH", "HOME", "LANG"].iter().any(|kept| name == kept)))
+            .env("GATEWAY_PORT", port.to_string())
+            .env("TIME_SCALE", options.time_scale.to_string())
+            .env("APPRUNNER_EMULATOR", emulator.endpoint())
+            .env("SSL_CERT_FILE", &authority)
+            .env("RUN_DIR", folder.path())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone().map_err(failed("cannot write a log"))?)
+            .stderr(output);
+        let mut server = Group::spawn(&mut command).map_err(failed("cannot run Python"))?;
+        let lifeline = server.stdin();
+        wait_until_it_answers(&mut server, port, &log).await.inspect_err(|_| folder.keep())?;
+
+        let config = sdk_config(port);
+        let aws = aws(&config, emulator.certificate_authority_pem())?;
+        Ok(Self {
+            server,
+            _lifeline: lifeline,
+            emulator,
+            prepared: prepared.clone(),
+            port,
+            time_scale: options.time_scale,
+            config,
+            aws,
+            folder,
+        })
+    }
+
+    /// `http://127.0.0.1:PORT`, the endpoint of every service.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// AWS seconds that pass in a second on the wall.
+    pub fn time_scale(&self) -> f64 {
+        self.time_scale
+    }
+
+    /// The configuration of clients that may do everything, as the account's root.
+    pub fn sdk_config(&self) -> &SdkConfig {
+        &self.config
+    }
+
+    /// Clients of every service that the functions call, as the account's root.
+    pub fn aws(&self) -> &Aws {
+        &self.aws
+    }
+
+    /// The App Runner emulator, for what AWS does on its own account.
+    pub fn apprunner(&self) -> &Emulator {
+        &self.emulator
+    }
+
+    /// The folder of this run: logs, and everything else that was written.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Leaves the folder of this run behind, for a person to look at.
+    pub fn keep_folder(&self) {
+        self.folder.keep();
+    }
+
+    /// Whether the local AWS is still there.
+    pub fn is_running(&mut self) -> bool {
+        self.server.ended().is_none()
+    }
+
+    pub(crate) fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+}
+
+/// A port that is free now. Another program could take it before MiniStack does, which then says so and ends.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed("no port is free"))?;
+    Ok(listener.local_addr().map_err(failed("no port is free"))?.port())
+}
+
+async fn wait_until_it_answers(server: &mut Group, port: u16, log: &Path) -> Result<()> {
+    let started = Instant::now();
+    while started.elapsed() < START_LIMIT {
+        if let Some(status) = server.ended() {
+            return Err(Error::Start(format!("MiniStack ended with {status}:\n{}", crate::tail(log))));
+        }
+        if control::ask(port, "GET", "calls", None).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err(Error::Start(format!("MiniStack did not answer within {START_LIMIT:?}:\n{}", crate::tail(log))))
+}
+
+/// Nothing of the user's own AWS configuration: no profile, no environment, no endpoint that reaches a real account.
+fn sdk_config(port: u16) -> SdkConfig {
+    let root = Credentials::new("test", "test", None, None, "the root user of the local AWS");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static(REGION))
+        .credentials_provider(SharedCredentialsProvider::new(root))
+        .endpoint_url(format!("http://127.0.0.1:{port}"))
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .build()
+}
+
+fn aws(config: &SdkConfig, certificate_authority: &str) -> Result<Aws> {
+    let trusted = TrustStore::empty().with_pem_certificate(certificate_authority);
+    let tls = TlsContext::builder()
+        .with_trust_store(trusted)
+        .build()
+        .map_err(|error| Error::Start(format!("the certificate of the service addresses: {error}")))?;
+    let https = aws_smithy_http_client::Connector::builder()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(tls)
+        .build();
+    let account = Account {
+        partition: "aws".into(),
+        region: REGION.into(),
+        id: ACCOUNT.into(),
+        permissions_boundary: String::new(),
+    };
+    Ok(Aws::new(config, SharedHttpConnector::new(https), account))
+}
+
+fn failed(doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+    move |error| Error::Start(format!("{doing}: {error}"))
+}

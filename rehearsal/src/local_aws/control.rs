@@ -1,0 +1,181 @@
+//! What a person or AWS itself does to an account, and what the local AWS saw: `/_local/…` of the overlay.
+
+use super::LocalAws;
+use crate::{Error, Result};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::net::Ipv4Addr;
+use tokio::net::TcpStream;
+
+/// A call that reached the local AWS.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Call {
+    /// Its number, from 1.
+    pub n: u64,
+    /// The name of the role that made it, or `root`.
+    pub principal: String,
+    /// The IAM action, `ec2:CreateVpc`.
+    pub action: String,
+    /// The ARN that it was authorised for, `*` if the action has none.
+    pub resource: String,
+    /// Whether IAM allowed it.
+    pub allowed: bool,
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// AWS's error code, if it failed.
+    pub error: Option<String>,
+}
+
+impl Call {
+    /// Whether the call can have changed something, by AWS's own naming of operations.
+    pub fn writes(&self) -> bool {
+        let operation = self.action.split(':').next_back().unwrap_or_default();
+        !["Describe", "List", "Get", "BatchGet", "BatchCheck"].iter().any(|verb| operation.starts_with(verb))
+    }
+}
+
+/// What the next calls of an operation meet.
+#[derive(Clone, Debug, Serialize)]
+pub struct Fault {
+    /// IAM's name of the service, `ec2`.
+    pub service: String,
+    /// The operation, `CreateVpc`, or `*`.
+    pub operation: String,
+    /// What happens.
+    pub kind: FaultKind,
+    /// To how many calls.
+    pub times: u32,
+    /// AWS seconds, for [`FaultKind::Slow`].
+    pub seconds: f64,
+}
+
+/// What happens to a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// AWS's throttling answer.
+    Throttle,
+    /// A 5xx.
+    Error,
+    /// The call takes effect, and its answer is lost.
+    TimeoutAfter,
+    /// The answer comes late.
+    Slow,
+    /// The creation is accepted, and the resource fails.
+    Fails,
+}
+
+/// An EventBridge event.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// Where it comes from, `aws.ecr`.
+    pub source: String,
+    /// Its kind, `ECR Image Action`.
+    #[serde(rename = "detail-type")]
+    pub detail_type: String,
+    /// The ARNs that it is about.
+    pub resources: Vec<String>,
+    /// What happened.
+    pub detail: Value,
+}
+
+impl LocalAws {
+    /// Puts an event on the default bus, as AWS's own services do.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn put_event(&self, event: &Event) -> Result<()> {
+        ask(self.port, "POST", "events", Some(json!(event))).await.map(drop)
+    }
+
+    /// Lets the next calls of an operation fail.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn add_fault(&self, fault: &Fault) -> Result<()> {
+        ask(self.port, "POST", "faults", Some(json!(fault))).await.map(drop)
+    }
+
+    /// Takes back all faults that did not strike yet.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn clear_faults(&self) -> Result<()> {
+        ask(self.port, "DELETE", "faults", None).await.map(drop)
+    }
+
+    /// Every call since the start or since [`Self::clear_calls`], the oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn calls(&self) -> Result<Vec<Call>> {
+        let mut answer = ask(self.port, "GET", "calls", None).await?;
+        serde_json::from_value(answer["calls"].take()).map_err(Error::call("/_local/calls"))
+    }
+
+    /// Forgets the calls so far.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn clear_calls(&self) -> Result<()> {
+        ask(self.port, "DELETE", "calls", None).await.map(drop)
+    }
+}
+
+/// One request on a connection of its own.
+pub(super) async fn ask(port: u16, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
+    const CALL: &str = "/_local";
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map_err(Error::call(CALL))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Error::call(CALL))?;
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let request = Request::builder()
+        .method(Method::from_bytes(method.as_bytes()).map_err(Error::call(CALL))?)
+        .uri(format!("/_local/{path}"))
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(Error::call(CALL))?;
+    let answered = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        Ok::<_, hyper::Error>((status, response.into_body().collect().await?.to_bytes()))
+    };
+    // The connection ends when its sender is gone, or with the answer.
+    let (status, content) = tokio::select! {
+        answer = answered => answer.map_err(Error::call(CALL))?,
+        ended = connection => {
+            ended.map_err(Error::call(CALL))?;
+            return Err(Error::Call { call: CALL, reason: "the connection was closed".into() });
+        }
+    };
+    if !status.is_success() {
+        let reason = format!("{path}: {status}: {}", String::from_utf8_lossy(&content));
+        return Err(Error::Call { call: CALL, reason });
+    }
+    serde_json::from_slice(&content).map_err(Error::call(CALL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(action: &str) -> Call {
+        let (principal, action, resource) = ("root".into(), action.into(), "*".into());
+        Call { n: 1, principal, action, resource, allowed: true, status: 200, error: None }
+    }
+
+    #[test]
+    fn a_call_writes_unless_its_name_says_that_it_reads() {
+        for reads in ["ec2:DescribeVpcs", "iam:GetRole", "ecr:BatchGetImage", "apprunner:ListServices"] {
+            assert!(!call(reads).writes(), "{reads}");
+        }
+        for writes in ["ec2:CreateVpc", "secretsmanager:PutSecretValue", "ecr:BatchDeleteImage", "sns:Subscribe"] {
+            assert!(call(writes).writes(), "{writes}");
+        }
+    }
+}

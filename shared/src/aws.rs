@@ -1,0 +1,165 @@
+//! The AWS clients of a function, and what a function knows of the account that it runs in.
+
+use crate::{Error, Result, error};
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::byte_stream::ByteStream;
+use std::time::Duration;
+
+/// ring: its first handshake does not gather entropy for 40 ms as that of aws-lc does. The roots are those of the
+/// operating system, which Lambda keeps up to date, so a new root of Amazon's needs no deployment.
+const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
+
+/// The clients that resources call. They never retry: a step that fails is repeated by the state machine, and looks at
+/// the world again before it acts, which a blind repetition of one call (a second VPC!) does not.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    /// App Runner.
+    pub apprunner: aws_sdk_apprunner::Client,
+    /// CloudWatch metrics, alarms and dashboards.
+    pub cloudwatch: aws_sdk_cloudwatch::Client,
+    /// EC2: VPCs, subnets, security groups.
+    pub ec2: aws_sdk_ec2::Client,
+    /// ECR.
+    pub ecr: aws_sdk_ecr::Client,
+    /// IAM.
+    pub iam: aws_sdk_iam::Client,
+    /// CloudWatch Logs.
+    pub logs: aws_sdk_cloudwatchlogs::Client,
+    /// RDS.
+    pub rds: aws_sdk_rds::Client,
+    /// Secrets Manager.
+    pub secrets_manager: aws_sdk_secretsmanager::Client,
+    /// SNS.
+    pub sns: aws_sdk_sns::Client,
+    /// Plain HTTPS, for image layers and health checks.
+    pub https: SharedHttpConnector,
+    /// Where this runs.
+    pub account: Account,
+}
+
+/// The account, region and partition that a function runs in, and the boundary of the roles that it may create.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// `aws`, or the partition's own name.
+    pub partition: String,
+    /// The region, `us-east-1`.
+    pub region: String,
+    /// The twelve digits.
+    pub id: String,
+    /// The ARN of the permissions boundary that IAM asks of every role created.
+    pub permissions_boundary: String,
+}
+
+impl Account {
+    /// Reads what `template.yaml` puts into the environment of each function.
+    ///
+    /// # Panics
+    /// If the template and this function disagree; a contract test sees to it that they do not.
+    pub fn from_env() -> Self {
+        let read = |name: &str| {
+            std::env::var(name)
+                .unwrap_or_else(|_| panic!("template.yaml sets {name} for every function"))
+        };
+        Self {
+            partition: read("PARTITION"),
+            region: read("AWS_REGION"),
+            id: read("ACCOUNT_ID"),
+            permissions_boundary: read("PERMISSIONS_BOUNDARY"),
+        }
+    }
+
+    /// The ARN of an SNS topic of this account.
+    pub fn topic_arn(&self, name: &str) -> String {
+        format!(
+            "arn:{}:sns:{}:{}:{name}",
+            self.partition, self.region, self.id
+        )
+    }
+
+    /// The ARN of an alarm of this account.
+    pub fn alarm_arn(&self, name: &str) -> String {
+        format!(
+            "arn:{}:cloudwatch:{}:{}:alarm:{name}",
+            self.partition, self.region, self.id
+        )
+    }
+
+    /// The ARN of a log group of this account, in the form that tags are read by.
+    pub fn log_group_arn(&self, name: &str) -> String {
+        format!(
+            "arn:{}:logs:{}:{}:log-group:{name}",
+            self.partition, self.region, self.id
+        )
+    }
+}
+
+impl Aws {
+    /// The clients of a Lambda function.
+    pub async fn load() -> Self {
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(
+                aws_smithy_http_client::Builder::new()
+                    .tls_provider(TLS)
+                    .build_https(),
+            )
+            .retry_config(RetryConfig::disabled())
+            .load()
+            .await;
+        let mut https = Connector::builder().connector_settings(
+            HttpConnectorSettings::builder()
+                .connect_timeout(Duration::from_secs(5))
+                .read_timeout(Duration::from_secs(10))
+                .build(),
+        );
+        https.set_sleep_impl(config.sleep_impl());
+        let https = SharedHttpConnector::new(https.tls_provider(TLS).build());
+        Self::new(&config, https, Account::from_env())
+    }
+
+    /// The clients of a configuration; `https` is for plain HTTPS.
+    pub fn new(config: &SdkConfig, https: SharedHttpConnector, account: Account) -> Self {
+        Self {
+            apprunner: aws_sdk_apprunner::Client::new(config),
+            cloudwatch: aws_sdk_cloudwatch::Client::new(config),
+            ec2: aws_sdk_ec2::Client::new(config),
+            ecr: aws_sdk_ecr::Client::new(config),
+            iam: aws_sdk_iam::Client::new(config),
+            logs: aws_sdk_cloudwatchlogs::Client::new(config),
+            rds: aws_sdk_rds::Client::new(config),
+            secrets_manager: aws_sdk_secretsmanager::Client::new(config),
+            sns: aws_sdk_sns::Client::new(config),
+            https: https,
+            account,
+        }
+    }
+
+    /// GETs a URL: the status and the body.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if nothing answers within ten seconds.
+    pub async fn get(&self, call: &'static str, url: &str) -> Result<(u16, Vec<u8>)> {
+        let unavailable = |reason: String| Error::Unavailable { call, reason };
+        let mut request = HttpRequest::empty();
+        request
+            .set_uri(url)
+            .map_err(|error| unavailable(error.to_string()))?;
+        let response = self
+            .https
+            .call(request)
+            .await
+            .map_err(|error| unavailable(error::chain(&error)))?;
+        let status = response.status().as_u16();
+        let body = ByteStream::new(response.into_body())
+            .collect()
+            .await
+            .map_err(|error| unavailable(error.to_string()))?;
+        Ok((status, body.to_vec()))
+    }
+}

@@ -1,0 +1,208 @@
+//! One error enum for every function; the variant's name is the contract with the state machines.
+
+use crate::spec::Mistake;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use lambda_runtime::Diagnostic;
+
+/// The result of everything that talks to AWS.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Each variant is one retry policy in `statemachine/*.asl.yaml`, matched there by [`Error::name`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The resource exists or is on its way and cannot be used yet: ask again.
+    #[error("{0} is not ready yet")]
+    NotReady(String),
+    /// AWS is doing something else to this resource (maintenance, a deployment): ask again.
+    #[error("{call}: {reason}")]
+    Busy {
+        /// The API call that was refused, as IAM spells it.
+        call: &'static str,
+        /// AWS's own sentence.
+        reason: String,
+    },
+    /// AWS asks for fewer calls: ask again, later.
+    #[error("{call}: AWS is throttling this call")]
+    Throttled {
+        /// The API call that was throttled.
+        call: &'static str,
+    },
+    /// AWS did not answer, or answered with a fault of its own: ask again.
+    #[error("{call}: AWS did not answer this call: {reason}")]
+    Unavailable {
+        /// The API call without an answer.
+        call: &'static str,
+        /// What the connection or AWS said.
+        reason: String,
+    },
+    /// A resource of that name exists and is not ours: it is never adopted, changed or deleted.
+    #[error(
+        "{0} exists without the tags of this stack, so it is not touched: rename the stack, or remove or rename that resource"
+    )]
+    Conflict(String),
+    /// The input is refused; nothing was created.
+    #[error("{}", listed(.0))]
+    Invalid(Vec<Mistake>),
+    /// AWS gave up on a resource for good; the message says which, why and what to do.
+    #[error("{0}")]
+    Failed(String),
+    /// A service that an earlier execution left as CREATE_FAILED and that an update did not repair: delete it, then create it.
+    #[error("{0} could not be rebuilt by an update and has to be created anew")]
+    CreateFailed(String),
+    /// The function's role may not make this call.
+    #[error("{call}: not allowed: {reason}")]
+    Denied {
+        /// The API call that IAM refused.
+        call: &'static str,
+        /// AWS's own sentence, which names the role and the action.
+        reason: String,
+    },
+    /// Any other refusal by AWS.
+    #[error("{call}: {code}: {reason}")]
+    Aws {
+        /// The API call that failed.
+        call: &'static str,
+        /// AWS's error code.
+        code: String,
+        /// AWS's own sentence.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Every name that a state machine may match on.
+    pub const NAMES: [&str; 10] = [
+        "NotReady",
+        "Busy",
+        "Throttled",
+        "Unavailable",
+        "Conflict",
+        "Invalid",
+        "Failed",
+        "CreateFailed",
+        "Denied",
+        "Aws",
+    ];
+
+    /// The `errorType` that Step Functions sees.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NotReady(_) => "NotReady",
+            Self::Busy { .. } => "Busy",
+            Self::Throttled { .. } => "Throttled",
+            Self::Unavailable { .. } => "Unavailable",
+            Self::Conflict(_) => "Conflict",
+            Self::Invalid(_) => "Invalid",
+            Self::Failed(_) => "Failed",
+            Self::CreateFailed(_) => "CreateFailed",
+            Self::Denied { .. } => "Denied",
+            Self::Aws { .. } => "Aws",
+        }
+    }
+
+    /// Whether the state machine asks again by itself. Such an answer is part of normal work, not a failure to log.
+    pub fn is_retried(&self) -> bool {
+        matches!(
+            self,
+            Self::NotReady(_)
+                | Self::Busy { .. }
+                | Self::Throttled { .. }
+                | Self::Unavailable { .. }
+        )
+    }
+
+    /// Turns the SDK's error into ours: `.map_err(Error::aws("ec2:CreateVpc"))`. Retriable or not is decided here, once.
+    pub fn aws<E>(call: &'static str) -> impl FnOnce(SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        move |error| {
+            let Some(refusal) = error.as_service_error() else {
+                return Self::Unavailable {
+                    call,
+                    reason: chain(&error),
+                };
+            };
+            let code = refusal.code().unwrap_or("Unknown").to_owned();
+            let reason = refusal.message().unwrap_or("AWS gave no reason").to_owned();
+            let status = error
+                .raw_response()
+                .map(|response| response.status().as_u16());
+            Self::refused(call, code, reason, status)
+        }
+    }
+
+    fn refused(call: &'static str, code: String, reason: String, status: Option<u16>) -> Self {
+        match code.as_str() {
+            "Throttling"
+            | "ThrottlingException"
+            | "ThrottledException"
+            | "RequestLimitExceeded"
+            | "RequestThrottled"
+            | "RequestThrottledException"
+            | "TooManyRequestsException"
+            | "SlowDown" => Self::Throttled { call },
+            "AccessDenied"
+            | "AccessDeniedException"
+            | "UnauthorizedOperation"
+            | "AuthorizationError"
+            | "AuthorizationErrorException" => Self::Denied { call, reason },
+            "InvalidStateException"
+            | "InvalidDBInstanceState"
+            | "InvalidDBInstanceStateFault"
+            | "OperationAbortedException"
+            | "ConcurrentModification"
+            | "ConcurrentModificationException" => Self::Busy { call, reason },
+            // Network interfaces that a VPC connector leaves behind hold its group and subnets for a while.
+            "DependencyViolation" => Self::NotReady(format!("what {call} waits for ({reason})")),
+            // A role made a second ago cannot be assumed everywhere yet; App Runner has no error code of its own for
+            // it (terraform-provider-aws retries on this very text).
+            "InvalidRequestException" if reason.contains("Error in assuming") => {
+                Self::NotReady(format!("a role that App Runner has to assume ({reason})"))
+            }
+            _ if status.is_some_and(|status| status >= 500) => Self::Unavailable { call, reason },
+            _ => Self::Aws { call, code, reason },
+        }
+    }
+
+    /// A request that could not be put together because a required member is missing; tests reach every one.
+    pub fn built(error: aws_smithy_types::error::operation::BuildError) -> Self {
+        Self::Failed(error.to_string())
+    }
+
+    /// One mistake in the input.
+    pub fn invalid(
+        field: &str,
+        value: impl Into<serde_json::Value>,
+        allowed: impl Into<String>,
+    ) -> Self {
+        Self::Invalid(vec![Mistake::new(field, value, allowed)])
+    }
+}
+
+fn listed(mistakes: &[Mistake]) -> String {
+    let lines: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
+    lines.join("\n")
+}
+
+/// An error with all that caused it, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+impl From<Error> for Diagnostic {
+    fn from(error: Error) -> Self {
+        Self {
+            error_type: error.name().into(),
+            error_message: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Everything the groundcrew functions share: the stack spec, the names and tags derived from it, the AWS clients, the
+//! errors that state machines retry on, and one file for each resource of a stack.
+
+pub mod aws;
+mod check;
+pub mod error;
+pub mod image;
+pub mod resources;
+pub mod spec;
+pub mod stack;
+pub mod step;
+
+pub use aws::Aws;
+pub use error::{Error, Result};
+pub use resources::Resource;
+pub use spec::Spec;
+pub use stack::Stack;
+pub use step::Step;

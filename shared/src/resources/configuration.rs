@@ -1,0 +1,371 @@
+//! What a service is configured with and shares a name with: its VPC connector, its auto scaling configuration and, for
+//! X-Ray, its observability configuration.
+
+use super::network;
+use crate::stack::{TAG_CHANGED_BY, Tags};
+use crate::step::{Removal, Run};
+use crate::{Aws, Error, Result, Spec, Stack};
+use aws_sdk_apprunner::types::{
+    AutoScalingConfiguration, Tag, TraceConfiguration, TracingVendor, VpcConnector,
+};
+use std::collections::BTreeSet;
+
+/// The ARNs that a service names.
+pub(super) struct Arns {
+    pub(super) vpc_connector: String,
+    pub(super) auto_scaling: String,
+    pub(super) observability: Option<String>,
+}
+
+pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
+    vpc_connector(aws, spec, run).await?;
+    auto_scaling(aws, spec, run).await?;
+    observability(aws, spec, run).await
+}
+
+/// Finds what `ensure` made; `None` if it is not all there.
+pub(super) async fn arns(aws: &Aws, spec: &Spec) -> Result<Option<Arns>> {
+    let name = spec.stack().name();
+    let connector = find_connector(aws, &name)
+        .await?
+        .and_then(|connector| connector.vpc_connector_arn);
+    let scaling = auto_scaling_revisions(aws, &name)
+        .await?
+        .into_iter()
+        .next_back();
+    let observability = if spec.service.xray {
+        observability_revisions(aws, &name)
+            .await?
+            .into_iter()
+            .next_back()
+    } else {
+        None
+    };
+    let (Some(vpc_connector), Some(auto_scaling)) = (connector, scaling) else {
+        return Ok(None);
+    };
+    Ok(
+        (!spec.service.xray || observability.is_some()).then_some(Arns {
+            vpc_connector,
+            auto_scaling,
+            observability,
+        }),
+    )
+}
+
+async fn vpc_connector(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
+    let stack = &spec.stack();
+    let name = stack.name();
+    let network = network::find(aws, spec).await?;
+    let Some(connector) = find_connector(aws, &name).await? else {
+        if !run.create(format!("VPC connector {name}")) {
+            return Ok(());
+        }
+        let network = network.ok_or_else(|| Error::NotReady(format!("the network of {stack}")))?;
+        aws.apprunner
+            .create_vpc_connector()
+            .vpc_connector_name(&name)
+            .set_subnets(Some(network.subnet_ids))
+            .security_groups(network.connector_group_id)
+            .set_tags(Some(tag_list(stack, run)))
+            .send()
+            .await
+            .map_err(Error::aws("apprunner:CreateVpcConnector"))?;
+        return Ok(());
+    };
+    own(
+        aws,
+        stack,
+        run,
+        connector.vpc_connector_arn(),
+        "VPC connector",
+    )
+    .await?;
+    run.tell(
+        "vpc_connector_arn",
+        connector.vpc_connector_arn().unwrap_or_default(),
+    );
+    if let Some(network) = network {
+        let is: BTreeSet<_> = connector.subnets().iter().collect();
+        // App Runner keeps one revision of a connector and changes none.
+        if is != network.subnet_ids.iter().collect() {
+            return Err(Error::invalid(
+                "network",
+                serde_json::json!(spec.network),
+                "the subnets that the stack was created in: a VPC connector cannot be moved, so tear the stack down first",
+            ));
+        }
+    }
+    Ok(())
+}
+
+async fn auto_scaling(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
+    let stack = &spec.stack();
+    let (name, scaling) = (stack.name(), &spec.service.scaling);
+    if let Some(arn) = auto_scaling_revisions(aws, &name)
+        .await?
+        .into_iter()
+        .next_back()
+    {
+        own(aws, stack, run, Some(&arn), "auto scaling configuration").await?;
+        let current = describe_auto_scaling(aws, &arn).await?;
+        let same = current.min_size() == Some(scaling.min_size.into())
+            && current.max_size() == Some(scaling.max_size.into())
+            && current.max_concurrency() == Some(scaling.max_concurrency.into());
+        run.tell("auto_scaling_configuration_arn", &arn);
+        if same || !run.change(format!("auto scaling configuration {name}: a new revision")) {
+            return Ok(());
+        }
+    } else if !run.create(format!("auto scaling configuration {name}")) {
+        return Ok(());
+    }
+    aws.apprunner
+        .create_auto_scaling_configuration()
+        .auto_scaling_configuration_name(&name)
+        .min_size(scaling.min_size.into())
+        .max_size(scaling.max_size.into())
+        .max_concurrency(scaling.max_concurrency.into())
+        .set_tags(Some(revision_tags(aws, spec, run).await?))
+        .send()
+        .await
+        .map_err(Error::aws("apprunner:CreateAutoScalingConfiguration"))?;
+    Ok(())
+}
+
+/// A new revision of an existing stack is a change of the stack, and no reason for an undo to take the stack down.
+async fn revision_tags(aws: &Aws, spec: &Spec, run: &Run) -> Result<Vec<Tag>> {
+    let stack = spec.stack();
+    let mut tags = tag_list(&stack, run);
+    if auto_scaling_revisions(aws, &stack.name())
+        .await?
+        .first()
+        .is_some()
+    {
+        tags.push(tag(TAG_CHANGED_BY, &run.execution));
+    }
+    Ok(tags)
+}
+
+async fn observability(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
+    let stack = &spec.stack();
+    let name = stack.name();
+    if !spec.service.xray {
+        return Ok(());
+    }
+    if let Some(arn) = observability_revisions(aws, &name)
+        .await?
+        .into_iter()
+        .next_back()
+    {
+        own(aws, stack, run, Some(&arn), "observability configuration").await?;
+        run.tell("observability_configuration_arn", arn);
+        return Ok(());
+    }
+    if run.create(format!("observability configuration {name}")) {
+        let tracing = TraceConfiguration::builder()
+            .vendor(TracingVendor::Awsxray)
+            .build()
+            .map_err(Error::built)?;
+        aws.apprunner
+            .create_observability_configuration()
+            .observability_configuration_name(&name)
+            .trace_configuration(tracing)
+            .set_tags(Some(tag_list(stack, run)))
+            .send()
+            .await
+            .map_err(Error::aws("apprunner:CreateObservabilityConfiguration"))?;
+    }
+    Ok(())
+}
+
+/// Removes the revisions that the service uses no more: App Runner keeps five of a name, and refuses a sixth.
+pub(crate) async fn prune(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
+    let stack = &spec.stack();
+    let name = stack.name();
+    let mut scaling = auto_scaling_revisions(aws, &name).await?;
+    scaling.pop();
+    let observability = if spec.service.xray {
+        Vec::new()
+    } else {
+        observability_revisions(aws, &name).await?
+    };
+    for arn in scaling {
+        if stack.owns(&tags(aws, &arn).await?) && run.remove(arn.clone()) {
+            delete_auto_scaling(aws, &arn).await?;
+        }
+    }
+    for arn in observability {
+        if stack.owns(&tags(aws, &arn).await?) && run.remove(arn.clone()) {
+            delete_observability(aws, &arn).await?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
+    let name = removal.stack().name();
+    if let Some(arn) = find_connector(aws, &name)
+        .await?
+        .and_then(|connector| connector.vpc_connector_arn)
+    {
+        if removal.covers(&tags(aws, &arn).await?) && run.remove(arn.clone()) {
+            aws.apprunner
+                .delete_vpc_connector()
+                .vpc_connector_arn(&arn)
+                .send()
+                .await
+                .map_err(Error::aws("apprunner:DeleteVpcConnector"))?;
+        }
+    }
+    for arn in auto_scaling_revisions(aws, &name).await? {
+        if removal.covers(&tags(aws, &arn).await?) && run.remove(arn.clone()) {
+            delete_auto_scaling(aws, &arn).await?;
+        }
+    }
+    for arn in observability_revisions(aws, &name).await? {
+        if removal.covers(&tags(aws, &arn).await?) && run.remove(arn.clone()) {
+            delete_observability(aws, &arn).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn delete_auto_scaling(aws: &Aws, arn: &str) -> Result<()> {
+    aws.apprunner
+        .delete_auto_scaling_configuration()
+        .auto_scaling_configuration_arn(arn)
+        .send()
+        .await
+        .map_err(Error::aws("apprunner:DeleteAutoScalingConfiguration"))?;
+    Ok(())
+}
+
+async fn delete_observability(aws: &Aws, arn: &str) -> Result<()> {
+    aws.apprunner
+        .delete_observability_configuration()
+        .observability_configuration_arn(arn)
+        .send()
+        .await
+        .map_err(Error::aws("apprunner:DeleteObservabilityConfiguration"))?;
+    Ok(())
+}
+
+/// Content when the resource is ours.
+async fn own(aws: &Aws, stack: &Stack, run: &mut Run, arn: Option<&str>, what: &str) -> Result<()> {
+    let tags = tags(aws, arn.unwrap_or_default()).await?;
+    if !stack.owns(&tags) {
+        return Err(Error::Conflict(format!("{what} {stack}")));
+    }
+    run.settle(&tags);
+    Ok(())
+}
+
+async fn find_connector(aws: &Aws, name: &str) -> Result<Option<VpcConnector>> {
+    let mut next_token = None;
+    loop {
+        let page = aws
+            .apprunner
+            .list_vpc_connectors()
+            .set_next_token(next_token)
+            .send()
+            .await
+            .map_err(Error::aws("apprunner:ListVpcConnectors"))?;
+        let found = page.vpc_connectors.into_iter().find(|connector| {
+            connector.vpc_connector_name() == Some(name)
+                && connector.status() == Some(&aws_sdk_apprunner::types::VpcConnectorStatus::Active)
+        });
+        next_token = page.next_token;
+        if found.is_some() || next_token.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// The ARNs of the configuration's revisions, the oldest first.
+async fn auto_scaling_revisions(aws: &Aws, name: &str) -> Result<Vec<String>> {
+    let (mut found, mut next_token) = (Vec::new(), None);
+    loop {
+        let page = aws
+            .apprunner
+            .list_auto_scaling_configurations()
+            .auto_scaling_configuration_name(name)
+            .set_next_token(next_token)
+            .send()
+            .await
+            .map_err(Error::aws("apprunner:ListAutoScalingConfigurations"))?;
+        found.extend(page.auto_scaling_configuration_summary_list);
+        next_token = page.next_token;
+        if next_token.is_none() {
+            found.sort_by_key(|summary| summary.auto_scaling_configuration_revision());
+            return Ok(found
+                .into_iter()
+                .filter_map(|summary| summary.auto_scaling_configuration_arn)
+                .collect());
+        }
+    }
+}
+
+async fn observability_revisions(aws: &Aws, name: &str) -> Result<Vec<String>> {
+    let (mut found, mut next_token) = (Vec::new(), None);
+    loop {
+        let page = aws
+            .apprunner
+            .list_observability_configurations()
+            .observability_configuration_name(name)
+            .set_next_token(next_token)
+            .send()
+            .await
+            .map_err(Error::aws("apprunner:ListObservabilityConfigurations"))?;
+        found.extend(page.observability_configuration_summary_list);
+        next_token = page.next_token;
+        if next_token.is_none() {
+            found.sort_by_key(|summary| summary.observability_configuration_revision());
+            return Ok(found
+                .into_iter()
+                .filter_map(|summary| summary.observability_configuration_arn)
+                .collect());
+        }
+    }
+}
+
+async fn describe_auto_scaling(aws: &Aws, arn: &str) -> Result<AutoScalingConfiguration> {
+    let found = aws
+        .apprunner
+        .describe_auto_scaling_configuration()
+        .auto_scaling_configuration_arn(arn)
+        .send()
+        .await
+        .map_err(Error::aws("apprunner:DescribeAutoScalingConfiguration"))?;
+    found
+        .auto_scaling_configuration
+        .ok_or_else(|| Error::NotReady(format!("auto scaling configuration {arn}")))
+}
+
+/// The tags of any App Runner resource.
+pub(super) async fn tags(aws: &Aws, arn: &str) -> Result<Tags> {
+    let found = aws
+        .apprunner
+        .list_tags_for_resource()
+        .resource_arn(arn)
+        .send()
+        .await
+        .map_err(Error::aws("apprunner:ListTagsForResource"))?;
+    Ok(found
+        .tags
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|tag| Some((tag.key?, tag.value?)))
+        .collect())
+}
+
+pub(super) fn tag_list(stack: &Stack, run: &Run) -> Vec<Tag> {
+    stack
+        .tags(&run.execution)
+        .iter()
+        .map(|(key, value)| tag(key, value))
+        .collect()
+}
+
+pub(super) fn tag(key: &str, value: &str) -> Tag {
+    Tag::builder().key(key).value(value).build()
+}

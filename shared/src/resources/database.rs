@@ -1,0 +1,502 @@
+//! The RDS PostgreSQL instance, its subnet group and, if the spec asks for one, its read replica.
+
+use super::credentials::Credentials;
+use super::network;
+use crate::stack::{TAG_CHANGED_BY, Tags};
+use crate::step::{Removal, Run};
+use crate::{Aws, Error, Result, Spec, Stack};
+use aws_sdk_rds::types::{DbInstance, DbSubnetGroup, Tag};
+
+pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
+    let stack = &spec.stack();
+    let name = stack.name();
+    let network = network::find(aws, spec).await?;
+    if let Some(network) = &network {
+        subnet_group(aws, stack, run, &network.subnet_ids).await?;
+    }
+    let Some(instance) = find(aws, &name).await? else {
+        let planned = run.create(format!(
+            "database {name}, PostgreSQL {} on {}",
+            spec.database.major_version, spec.database.instance_class
+        ));
+        if spec.database.read_replica {
+            let _ = run.create(format!("read replica {}", replica_name(stack)));
+        }
+        return match network {
+            Some(network) if planned => create(aws, spec, run, &network.database_group_id).await,
+            _ if planned => Err(Error::NotReady(format!("the network of {stack}"))),
+            _ => Ok(()),
+        };
+    };
+    let tags = tags(instance.tag_list());
+    if !stack.owns(&tags) {
+        return Err(Error::Conflict(format!("database {name}")));
+    }
+    run.settle(&tags);
+    let drift = drift(spec, &instance)?;
+    if run.dry_run {
+        for change in drift {
+            let _ = run.change(change);
+        }
+        return Ok(());
+    }
+    available(&instance)?;
+    if !drift.is_empty() && run.change(format!("database {name}: {}", drift.join(", "))) {
+        mark_changed(aws, run, &instance).await?;
+        modify(aws, spec, &instance).await?;
+        return Err(Error::NotReady(format!(
+            "database {name}, which is being modified,"
+        )));
+    }
+    tell_the_secret(aws, spec, run, &instance).await?;
+    if spec.database.read_replica {
+        replica(aws, stack, run, &name).await?;
+    }
+    run.tell(
+        "db_instance_arn",
+        instance.db_instance_arn().unwrap_or_default(),
+    );
+    run.tell(
+        "engine_version",
+        instance.engine_version().unwrap_or_default(),
+    );
+    Ok(())
+}
+
+async fn create(aws: &Aws, spec: &Spec, run: &Run, database_group_id: &str) -> Result<()> {
+    let stack = spec.stack();
+    let name = stack.name();
+    let credentials = Credentials::read(aws, &stack).await?;
+    let database = &spec.database;
+    aws.rds
+        .create_db_instance()
+        .db_instance_identifier(&name)
+        .engine("postgres")
+        // The major version alone: minor versions are withdrawn after a year or so.
+        .engine_version(database.major_version.to_string())
+        .auto_minor_version_upgrade(true)
+        .engine_lifecycle_support("open-source-rds-extended-support-disabled")
+        .db_instance_class(&database.instance_class)
+        .allocated_storage(storage(spec))
+        .storage_type("gp3")
+        .storage_encrypted(true)
+        .multi_az(database.multi_az)
+        .publicly_accessible(false)
+        .backup_retention_period(database.backup_days.into())
+        .deletion_protection(spec.deletion_protection())
+        .copy_tags_to_snapshot(true)
+        .db_subnet_group_name(&name)
+        .vpc_security_group_ids(database_group_id)
+        .db_name(&credentials.dbname)
+        .port(credentials.port.into())
+        .master_username(&credentials.username)
+        .master_user_password(&credentials.password)
+        .set_tags(Some(tag_list(&stack, run)))
+        .send()
+        .await
+        .map_err(Error::aws("rds:CreateDBInstance"))?;
+    Err(Error::NotReady(format!(
+        "database {name}, which is being created,"
+    )))
+}
+
+/// What of the instance differs from the spec, in words. What RDS has accepted and not yet applied counts as done.
+///
+/// # Errors
+/// [`Error::Invalid`] for what RDS cannot do to a living instance.
+pub(crate) fn drift(spec: &Spec, instance: &DbInstance) -> Result<Vec<String>> {
+    let database = &spec.database;
+    let pending = instance.pending_modified_values();
+    let mut found = Vec::new();
+    let mut compare = |what: &str, is: String, wanted: String| {
+        if is != wanted {
+            found.push(format!("{what} {is} → {wanted}"));
+        }
+    };
+    let major = major_version(
+        pending
+            .and_then(|pending| pending.engine_version())
+            .or(instance.engine_version()),
+    );
+    if major > u32::from(database.major_version) {
+        return Err(Error::invalid(
+            "database.major_version",
+            database.major_version,
+            format!("{major}, which is running, or a later one: RDS does not go back"),
+        ));
+    }
+    let allocated = pending
+        .and_then(|pending| pending.allocated_storage())
+        .or(instance.allocated_storage())
+        .unwrap_or(0);
+    if allocated > storage(spec) {
+        return Err(Error::invalid(
+            "database.storage_gib",
+            database.storage_gib,
+            format!("{allocated}, which is allocated, or more: RDS storage does not shrink"),
+        ));
+    }
+    compare(
+        "major version",
+        major.to_string(),
+        database.major_version.to_string(),
+    );
+    compare("storage", allocated.to_string(), storage(spec).to_string());
+    let class = pending
+        .and_then(|pending| pending.db_instance_class())
+        .or(instance.db_instance_class());
+    compare(
+        "class",
+        class.unwrap_or_default().into(),
+        database.instance_class.clone(),
+    );
+    let multi_az = pending
+        .and_then(|pending| pending.multi_az())
+        .or(instance.multi_az());
+    compare(
+        "Multi-AZ",
+        multi_az.unwrap_or(false).to_string(),
+        database.multi_az.to_string(),
+    );
+    let backups = pending
+        .and_then(|pending| pending.backup_retention_period())
+        .or(instance.backup_retention_period());
+    compare(
+        "backup days",
+        backups.unwrap_or(0).to_string(),
+        database.backup_days.to_string(),
+    );
+    let protected = instance.deletion_protection().unwrap_or(false);
+    compare(
+        "deletion protection",
+        protected.to_string(),
+        spec.deletion_protection().to_string(),
+    );
+    Ok(found)
+}
+
+fn storage(spec: &Spec) -> i32 {
+    i32::try_from(spec.database.storage_gib).unwrap_or(i32::MAX)
+}
+
+fn major_version(version: Option<&str>) -> u32 {
+    version
+        .and_then(|version| version.split('.').next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+async fn modify(aws: &Aws, spec: &Spec, instance: &DbInstance) -> Result<()> {
+    let database = &spec.database;
+    let upgrade = major_version(instance.engine_version()) < u32::from(database.major_version);
+    aws.rds
+        .modify_db_instance()
+        .db_instance_identifier(instance.db_instance_identifier().unwrap_or_default())
+        .db_instance_class(&database.instance_class)
+        .allocated_storage(storage(spec))
+        .multi_az(database.multi_az)
+        .backup_retention_period(database.backup_days.into())
+        .deletion_protection(spec.deletion_protection())
+        .set_engine_version(upgrade.then(|| database.major_version.to_string()))
+        .set_allow_major_version_upgrade(upgrade.then_some(true))
+        .apply_immediately(true)
+        .send()
+        .await
+        .map_err(Error::aws("rds:ModifyDBInstance"))?;
+    Ok(())
+}
+
+/// Content when the instance can be used or changed.
+fn available(instance: &DbInstance) -> Result<()> {
+    let name = instance.db_instance_identifier().unwrap_or_default();
+    match instance.db_instance_status().unwrap_or_default() {
+        "available" | "storage-optimization" => Ok(()),
+        status @ ("stopped" | "stopping") => Err(Error::Failed(format!(
+            "database {name} is {status}, and RDS changes nothing on a stopped instance: resume the stack, then start again"
+        ))),
+        status
+            if status == "failed"
+                || status == "storage-full"
+                || status.starts_with("incompatible-")
+                || status.starts_with("inaccessible-") =>
+        {
+            Err(Error::Failed(format!(
+                "database {name} is {status}: see its events in RDS; RDS does not repair this by itself"
+            )))
+        }
+        status => Err(Error::NotReady(format!("database {name} ({status})"))),
+    }
+}
+
+async fn subnet_group(
+    aws: &Aws,
+    stack: &Stack,
+    run: &mut Run,
+    subnet_ids: &[String],
+) -> Result<()> {
+    let name = stack.name();
+    if let Some(group) = find_subnet_group(aws, &name).await? {
+        let tags = subnet_group_tags(aws, &group).await?;
+        return if stack.owns(&tags) {
+            Ok(())
+        } else {
+            Err(Error::Conflict(format!("DB subnet group {name}")))
+        };
+    }
+    if run.create(format!("DB subnet group {name}")) {
+        aws.rds
+            .create_db_subnet_group()
+            .db_subnet_group_name(&name)
+            .db_subnet_group_description(format!("The private subnets of {stack}"))
+            .set_subnet_ids(Some(subnet_ids.to_vec()))
+            .set_tags(Some(tag_list(stack, run)))
+            .send()
+            .await
+            .map_err(Error::aws("rds:CreateDBSubnetGroup"))?;
+    }
+    Ok(())
+}
+
+async fn tell_the_secret(
+    aws: &Aws,
+    spec: &Spec,
+    run: &mut Run,
+    instance: &DbInstance,
+) -> Result<()> {
+    let stack = spec.stack();
+    let host = instance
+        .endpoint()
+        .and_then(|endpoint| endpoint.address())
+        .map(str::to_owned);
+    let known = Credentials::read(aws, &stack).await?;
+    let told = known
+        .clone()
+        .at(host, instance.db_instance_identifier.clone());
+    if told != known && run.change("secret: host of the database") {
+        told.write(aws, &stack).await?;
+    }
+    Ok(())
+}
+
+fn replica_name(stack: &Stack) -> String {
+    stack.part("replica")
+}
+
+async fn replica(aws: &Aws, stack: &Stack, run: &mut Run, source: &str) -> Result<()> {
+    let name = replica_name(stack);
+    if let Some(replica) = find(aws, &name).await? {
+        if !stack.owns(&tags(replica.tag_list())) {
+            return Err(Error::Conflict(format!("database {name}")));
+        }
+        return available(&replica);
+    }
+    if run.create(format!("read replica {name}")) {
+        aws.rds
+            .create_db_instance_read_replica()
+            .db_instance_identifier(&name)
+            .source_db_instance_identifier(source)
+            .publicly_accessible(false)
+            .copy_tags_to_snapshot(true)
+            .set_tags(Some(tag_list(stack, run)))
+            .send()
+            .await
+            .map_err(Error::aws("rds:CreateDBInstanceReadReplica"))?;
+    }
+    Err(Error::NotReady(format!(
+        "read replica {name}, which is being created,"
+    )))
+}
+
+pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
+    let stack = &removal.stack();
+    let mut gone = true;
+    // A source cannot go before its replica.
+    for name in [replica_name(stack), stack.name()] {
+        let Some(instance) = find(aws, &name).await? else {
+            continue;
+        };
+        if removal.covers(&tags(instance.tag_list())) {
+            gone = false;
+            remove(aws, removal, run, &instance).await?;
+        }
+    }
+    let name = stack.name();
+    if !gone && !run.dry_run {
+        return Err(Error::NotReady(format!(
+            "what follows the removal of database {name}"
+        )));
+    }
+    let Some(group) = find_subnet_group(aws, &name).await? else {
+        return Ok(());
+    };
+    if removal.covers(&subnet_group_tags(aws, &group).await?)
+        && run.remove(format!("DB subnet group {name}"))
+    {
+        aws.rds
+            .delete_db_subnet_group()
+            .db_subnet_group_name(&name)
+            .send()
+            .await
+            .map_err(Error::aws("rds:DeleteDBSubnetGroup"))?;
+    }
+    Ok(())
+}
+
+/// Deletes one instance; waits where RDS needs it.
+async fn remove(aws: &Aws, removal: &Removal, run: &mut Run, instance: &DbInstance) -> Result<()> {
+    let name = instance.db_instance_identifier().unwrap_or_default();
+    let status = instance.db_instance_status().unwrap_or_default();
+    let gone = || {
+        Err(Error::NotReady(format!(
+            "database {name}, which is being deleted,"
+        )))
+    };
+    if !run.remove(format!("database {name}")) {
+        return Ok(());
+    }
+    if status == "deleting" {
+        return gone();
+    }
+    if instance.deletion_protection() == Some(true) {
+        if !removal.ignore_deletion_protection {
+            return Err(protected(name));
+        }
+        aws.rds
+            .modify_db_instance()
+            .db_instance_identifier(name)
+            .deletion_protection(false)
+            .apply_immediately(true)
+            .send()
+            .await
+            .map_err(Error::aws("rds:ModifyDBInstance"))?;
+        return Err(Error::NotReady(format!(
+            "database {name}, whose deletion protection is being turned off,"
+        )));
+    }
+    // A replica has nothing of its own, and an instance that failed cannot be snapshotted.
+    let is_replica = instance
+        .read_replica_source_db_instance_identifier()
+        .is_some();
+    let is_broken = status == "failed" || status.starts_with("incompatible-");
+    let snapshot = (removal.final_snapshot && !is_replica && !is_broken)
+        .then(|| final_snapshot_name(instance));
+    aws.rds
+        .delete_db_instance()
+        .db_instance_identifier(name)
+        .skip_final_snapshot(snapshot.is_none())
+        .set_final_db_snapshot_identifier(snapshot)
+        .delete_automated_backups(true)
+        .send()
+        .await
+        .map_err(Error::aws("rds:DeleteDBInstance"))?;
+    gone()
+}
+
+/// The same for every attempt, and another one for the next instance of that name.
+fn final_snapshot_name(instance: &DbInstance) -> String {
+    let name = instance.db_instance_identifier().unwrap_or_default();
+    let id = instance
+        .dbi_resource_id()
+        .unwrap_or_default()
+        .to_lowercase();
+    format!("{name}-final-{}", id.trim_start_matches("db-"))
+}
+
+/// The refusal to remove a protected database.
+pub(crate) fn protected(name: &str) -> Error {
+    Error::invalid(
+        "ignore_deletion_protection",
+        false,
+        format!("true, if database {name}, which is protected from deletion, is really to go"),
+    )
+}
+
+/// The instance of that name, whoever owns it.
+pub(crate) async fn find(aws: &Aws, name: &str) -> Result<Option<DbInstance>> {
+    match aws
+        .rds
+        .describe_db_instances()
+        .db_instance_identifier(name)
+        .send()
+        .await
+    {
+        Ok(found) => Ok(found.db_instances.unwrap_or_default().into_iter().next()),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_db_instance_not_found_fault()) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(Error::aws("rds:DescribeDBInstances")(error)),
+    }
+}
+
+async fn find_subnet_group(aws: &Aws, name: &str) -> Result<Option<DbSubnetGroup>> {
+    match aws
+        .rds
+        .describe_db_subnet_groups()
+        .db_subnet_group_name(name)
+        .send()
+        .await
+    {
+        Ok(found) => Ok(found
+            .db_subnet_groups
+            .unwrap_or_default()
+            .into_iter()
+            .next()),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_db_subnet_group_not_found_fault()) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(Error::aws("rds:DescribeDBSubnetGroups")(error)),
+    }
+}
+
+async fn subnet_group_tags(aws: &Aws, group: &DbSubnetGroup) -> Result<Tags> {
+    let found = aws
+        .rds
+        .list_tags_for_resource()
+        .resource_name(group.db_subnet_group_arn().unwrap_or_default())
+        .send()
+        .await
+        .map_err(Error::aws("rds:ListTagsForResource"))?;
+    Ok(tags(found.tag_list()))
+}
+
+async fn mark_changed(aws: &Aws, run: &Run, instance: &DbInstance) -> Result<()> {
+    aws.rds
+        .add_tags_to_resource()
+        .resource_name(instance.db_instance_arn().unwrap_or_default())
+        .tags(tag(TAG_CHANGED_BY, &run.execution))
+        .send()
+        .await
+        .map_err(Error::aws("rds:AddTagsToResource"))?;
+    Ok(())
+}
+
+/// The tags of an instance.
+pub(crate) fn instance_tags(instance: &DbInstance) -> Tags {
+    tags(instance.tag_list())
+}
+
+fn tags(found: &[Tag]) -> Tags {
+    found
+        .iter()
+        .filter_map(|tag| Some((tag.key.clone()?, tag.value.clone()?)))
+        .collect()
+}
+
+fn tag_list(stack: &Stack, run: &Run) -> Vec<Tag> {
+    stack
+        .tags(&run.execution)
+        .iter()
+        .map(|(key, value)| tag(key, value))
+        .collect()
+}
+
+fn tag(key: &str, value: &str) -> Tag {
+    Tag::builder().key(key).value(value).build()
+}

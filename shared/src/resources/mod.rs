@@ -1,0 +1,107 @@
+//! The resources of a stack. Each file has its `ensure` (create or accept, repair what differs from the spec, answer
+//! `NotReady` until it can be used) and its `destroy` (content when there is nothing), both safe to repeat after a crash
+//! between any two API calls. What exists is found by name and tag, never by memory of an earlier run.
+
+mod alarms;
+mod configuration;
+mod credentials;
+mod database;
+mod network;
+mod registry;
+mod roles;
+mod service;
+
+pub(crate) use configuration::prune;
+pub(crate) use database::{
+    drift as database_drift, find as database, instance_tags as database_tags, protected,
+};
+pub(crate) use network::{availability_zones, subnets_of};
+pub(crate) use service::check_health;
+
+use crate::step::{Removal, Run};
+use crate::{Aws, Result, Spec};
+use serde::{Deserialize, Serialize};
+
+/// One resource of a stack, as the state machines name it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resource {
+    /// The VPC with its private subnets, and the security groups of the connector and of the database.
+    Network,
+    /// The ECR repository.
+    Registry,
+    /// The secret with the database's password.
+    Credentials,
+    /// The RDS PostgreSQL instance.
+    Database,
+    /// The VPC connector, the auto scaling and the observability configuration of the service.
+    Configuration,
+    /// The access role and the instance role of the service.
+    Roles,
+    /// The App Runner service.
+    Service,
+    /// The alarms, the dashboard, the topic and the log retention.
+    Alarms,
+}
+
+impl Resource {
+    /// Creation order; removal walks it backwards.
+    pub const ALL: [Self; 8] = [
+        Self::Network,
+        Self::Registry,
+        Self::Credentials,
+        Self::Roles,
+        Self::Database,
+        Self::Configuration,
+        Self::Service,
+        Self::Alarms,
+    ];
+
+    /// Creates, accepts or repairs the resource.
+    ///
+    /// # Errors
+    /// `NotReady` until it can be used; see [`crate::Error`] for the others.
+    pub async fn ensure(self, aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
+        match self {
+            Self::Network => network::ensure(aws, spec, run).await,
+            Self::Registry => registry::ensure(aws, spec, run).await,
+            Self::Credentials => credentials::ensure(aws, spec, run).await,
+            Self::Database => database::ensure(aws, spec, run).await,
+            Self::Configuration => configuration::ensure(aws, spec, run).await,
+            Self::Roles => roles::ensure(aws, spec, run).await,
+            Self::Service => service::ensure(aws, spec, run).await,
+            Self::Alarms => alarms::ensure(aws, spec, run).await,
+        }
+    }
+
+    /// Removes the resource if it is ours, and within the removal's limits.
+    ///
+    /// # Errors
+    /// `NotReady` until it is gone; see [`crate::Error`] for the others.
+    pub async fn destroy(self, aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
+        match self {
+            Self::Network => network::destroy(aws, removal, run).await,
+            Self::Registry => registry::destroy(aws, removal, run).await,
+            Self::Credentials => credentials::destroy(aws, removal, run).await,
+            Self::Database => database::destroy(aws, removal, run).await,
+            Self::Configuration => configuration::destroy(aws, removal, run).await,
+            Self::Roles => roles::destroy(aws, removal, run).await,
+            Self::Service => service::destroy(aws, removal, run).await,
+            Self::Alarms => alarms::destroy(aws, removal, run).await,
+        }
+    }
+
+    /// The word that the state machines use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Registry => "registry",
+            Self::Credentials => "credentials",
+            Self::Database => "database",
+            Self::Configuration => "configuration",
+            Self::Roles => "roles",
+            Self::Service => "service",
+            Self::Alarms => "alarms",
+        }
+    }
+}

@@ -1,0 +1,586 @@
+//! The network: an own VPC with private subnets, or an existing one that is only read; and the two security groups, of
+//! which the database's accepts PostgreSQL from the connector's alone.
+
+use crate::spec::Cidr;
+use crate::stack::{TAG_APP, TAG_CHANGED_BY, TAG_ENVIRONMENT, TAG_MANAGED, Tags};
+use crate::step::{Removal, Run};
+use crate::{Aws, Error, Result, Spec, Stack};
+use aws_sdk_ec2::types::{
+    Filter, IpPermission, ResourceType, RouteTable, SecurityGroup, Subnet, Tag, TagSpecification,
+    UserIdGroupPair, Vpc,
+};
+
+/// PostgreSQL's port.
+const POSTGRESQL: i32 = 5432;
+/// How many subnets an own VPC has, if the region has as many availability zones; App Runner advises three.
+const SUBNETS: usize = 3;
+
+/// What the database and the connector need of a network.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) subnet_ids: Vec<String>,
+    pub(super) connector_group_id: String,
+    pub(super) database_group_id: String,
+}
+
+pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
+    let stack = &spec.stack();
+    let (vpc_id, subnet_ids) = match &spec.network.vpc_id {
+        Some(vpc_id) => (Some(vpc_id.clone()), spec.network.subnet_ids.clone()),
+        None => own_vpc(aws, spec, run).await?,
+    };
+    let Some(vpc_id) = vpc_id else {
+        // A dry run without a VPC: nothing can be inside it.
+        return dry_groups(stack, run);
+    };
+    let connector = security_group(aws, stack, run, &vpc_id, Role::Connector).await?;
+    let database = security_group(aws, stack, run, &vpc_id, Role::Database).await?;
+    if let (Some(connector), Some(database)) = (&connector, &database) {
+        only_from_the_connector(aws, run, connector, database).await?;
+    }
+    run.tell("vpc_id", vpc_id);
+    run.tell("subnet_ids", subnet_ids.join(", "));
+    Ok(())
+}
+
+/// Finds what `ensure` made; `None` if it is not all there.
+pub(super) async fn find(aws: &Aws, spec: &Spec) -> Result<Option<Parts>> {
+    let stack = &spec.stack();
+    let (vpc_id, subnet_ids) = match &spec.network.vpc_id {
+        Some(vpc_id) => (vpc_id.clone(), spec.network.subnet_ids.clone()),
+        None => {
+            let Some(vpc) = own_vpcs(aws, stack).await?.into_iter().next() else {
+                return Ok(None);
+            };
+            let vpc_id = vpc.vpc_id.unwrap_or_default();
+            let subnets = own_subnets(aws, stack, &vpc_id).await?;
+            (
+                vpc_id,
+                subnets
+                    .into_iter()
+                    .filter_map(|subnet| subnet.subnet_id)
+                    .collect(),
+            )
+        }
+    };
+    let connector = find_group(aws, stack, &vpc_id, Role::Connector).await?;
+    let database = find_group(aws, stack, &vpc_id, Role::Database).await?;
+    Ok(connector.zip(database).map(|(connector, database)| Parts {
+        subnet_ids,
+        connector_group_id: connector.group_id.unwrap_or_default(),
+        database_group_id: database.group_id.unwrap_or_default(),
+    }))
+}
+
+async fn own_vpc(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<(Option<String>, Vec<String>)> {
+    let stack = &spec.stack();
+    let range = Cidr::parse(spec.network.own_cidr()).ok_or_else(|| {
+        Error::invalid(
+            "network.cidr",
+            spec.network.own_cidr(),
+            "an address range such as 10.0.0.0/16",
+        )
+    })?;
+    let vpc_id = match own_vpcs(aws, stack).await?.into_iter().next() {
+        Some(vpc) => {
+            run.settle(&tags(vpc.tags()));
+            vpc.vpc_id.unwrap_or_default()
+        }
+        None if run.create(format!("VPC {range}")) => aws
+            .ec2
+            .create_vpc()
+            .cidr_block(range.to_string())
+            .tag_specifications(tagged(ResourceType::Vpc, stack, run, &stack.name()))
+            .send()
+            .await
+            .map_err(Error::aws("ec2:CreateVpc"))?
+            .vpc
+            .and_then(|vpc| vpc.vpc_id)
+            .unwrap_or_default(),
+        None => {
+            let _ = run.create(format!("{SUBNETS} private subnets")) && run.create("route table");
+            return Ok((None, Vec::new()));
+        }
+    };
+    let mut subnets = own_subnets(aws, stack, &vpc_id).await?;
+    let zones = availability_zones(aws).await?;
+    for (n, zone) in (0..).zip(zones.iter().take(SUBNETS)) {
+        let cidr = range.quarter(n).to_string();
+        if subnets
+            .iter()
+            .any(|subnet| subnet.cidr_block() == Some(&cidr))
+        {
+            continue;
+        }
+        if run.create(format!("private subnet {cidr} in {zone}")) {
+            let created = aws
+                .ec2
+                .create_subnet()
+                .vpc_id(&vpc_id)
+                .cidr_block(&cidr)
+                .availability_zone(zone)
+                .tag_specifications(tagged(
+                    ResourceType::Subnet,
+                    stack,
+                    run,
+                    &stack.part(&format!("private-{zone}")),
+                ))
+                .send()
+                .await
+                .map_err(Error::aws("ec2:CreateSubnet"))?;
+            subnets.extend(created.subnet);
+        }
+    }
+    let subnet_ids: Vec<_> = subnets
+        .into_iter()
+        .filter_map(|subnet| subnet.subnet_id)
+        .collect();
+    route_table(aws, stack, run, &vpc_id, &subnet_ids).await?;
+    Ok((Some(vpc_id), subnet_ids))
+}
+
+/// One route table of its own for the private subnets, so that a person can add a route (to a NAT gateway, say) without
+/// touching the VPC's main one. It has no route but the local one.
+async fn route_table(
+    aws: &Aws,
+    stack: &Stack,
+    run: &mut Run,
+    vpc_id: &str,
+    subnet_ids: &[String],
+) -> Result<()> {
+    let table = match own_route_tables(aws, stack, vpc_id)
+        .await?
+        .into_iter()
+        .next()
+    {
+        Some(table) => table,
+        None if run.create("route table") => aws
+            .ec2
+            .create_route_table()
+            .vpc_id(vpc_id)
+            .tag_specifications(tagged(
+                ResourceType::RouteTable,
+                stack,
+                run,
+                &stack.part("private"),
+            ))
+            .send()
+            .await
+            .map_err(Error::aws("ec2:CreateRouteTable"))?
+            .route_table
+            .unwrap_or_else(|| RouteTable::builder().build()),
+        None => return Ok(()),
+    };
+    let table_id = table.route_table_id().unwrap_or_default();
+    for subnet_id in subnet_ids {
+        let associated = table
+            .associations()
+            .iter()
+            .any(|association| association.subnet_id() == Some(subnet_id));
+        if !associated && run.change(format!("route table of {subnet_id}")) {
+            aws.ec2
+                .associate_route_table()
+                .route_table_id(table_id)
+                .subnet_id(subnet_id)
+                .send()
+                .await
+                .map_err(Error::aws("ec2:AssociateRouteTable"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Which of the two security groups.
+#[derive(Clone, Copy)]
+enum Role {
+    Connector,
+    Database,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Connector => "connector",
+            Self::Database => "database",
+        }
+    }
+}
+
+fn dry_groups(stack: &Stack, run: &mut Run) -> Result<()> {
+    for role in [Role::Connector, Role::Database] {
+        let _ = run.create(format!("security group {}", stack.part(role.name())));
+    }
+    Ok(())
+}
+
+async fn security_group(
+    aws: &Aws,
+    stack: &Stack,
+    run: &mut Run,
+    vpc_id: &str,
+    role: Role,
+) -> Result<Option<SecurityGroup>> {
+    let name = stack.part(role.name());
+    if let Some(group) = find_group(aws, stack, vpc_id, role).await? {
+        // In an existing VPC the groups are all that is ours.
+        run.settle(&tags(group.tags()));
+        return Ok(Some(group));
+    }
+    if !run.create(format!("security group {name}")) {
+        return Ok(None);
+    }
+    let created = aws
+        .ec2
+        .create_security_group()
+        .vpc_id(vpc_id)
+        .group_name(&name)
+        .description(format!("The {} of {stack}", role.name()))
+        .tag_specifications(tagged(ResourceType::SecurityGroup, stack, run, &name))
+        .send()
+        .await
+        .map_err(Error::aws("ec2:CreateSecurityGroup"))?;
+    Ok(Some(
+        SecurityGroup::builder()
+            .set_group_id(created.group_id)
+            .build(),
+    ))
+}
+
+/// Leaves the database's group with one rule: PostgreSQL from the connector's group.
+async fn only_from_the_connector(
+    aws: &Aws,
+    run: &mut Run,
+    connector: &SecurityGroup,
+    database: &SecurityGroup,
+) -> Result<()> {
+    let connector_id = connector.group_id().unwrap_or_default();
+    let database_id = database.group_id().unwrap_or_default();
+    let (wanted, others): (Vec<_>, Vec<_>) = database
+        .ip_permissions()
+        .iter()
+        .cloned()
+        .partition(|rule| is_from(rule, connector_id));
+    if wanted.is_empty()
+        && run.change(format!(
+            "{database_id}: accept {POSTGRESQL} from {connector_id}"
+        ))
+    {
+        mark_changed(aws, run, database).await?;
+        let rule = IpPermission::builder()
+            .ip_protocol("tcp")
+            .from_port(POSTGRESQL)
+            .to_port(POSTGRESQL)
+            .user_id_group_pairs(UserIdGroupPair::builder().group_id(connector_id).build())
+            .build();
+        aws.ec2
+            .authorize_security_group_ingress()
+            .group_id(database_id)
+            .ip_permissions(rule)
+            .send()
+            .await
+            .map_err(Error::aws("ec2:AuthorizeSecurityGroupIngress"))?;
+    }
+    if !others.is_empty() && run.change(format!("{database_id}: accept nothing else")) {
+        mark_changed(aws, run, database).await?;
+        aws.ec2
+            .revoke_security_group_ingress()
+            .group_id(database_id)
+            .set_ip_permissions(Some(others))
+            .send()
+            .await
+            .map_err(Error::aws("ec2:RevokeSecurityGroupIngress"))?;
+    }
+    Ok(())
+}
+
+async fn mark_changed(aws: &Aws, run: &Run, group: &SecurityGroup) -> Result<()> {
+    if group.tags().is_empty() {
+        // Just created: its tags say so already.
+        return Ok(());
+    }
+    aws.ec2
+        .create_tags()
+        .resources(group.group_id().unwrap_or_default())
+        .tags(tag(TAG_CHANGED_BY, &run.execution))
+        .send()
+        .await
+        .map_err(Error::aws("ec2:CreateTags"))?;
+    Ok(())
+}
+
+fn is_from(rule: &IpPermission, group_id: &str) -> bool {
+    rule.ip_protocol() == Some("tcp")
+        && rule.from_port() == Some(POSTGRESQL)
+        && rule.to_port() == Some(POSTGRESQL)
+        && rule.ip_ranges().is_empty()
+        && rule.ipv6_ranges().is_empty()
+        && rule.prefix_list_ids().is_empty()
+        && matches!(rule.user_id_group_pairs(), [pair] if pair.group_id() == Some(group_id))
+}
+
+/// Removes what is ours, and leaves an existing VPC as it was found.
+pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
+    let stack = &removal.stack();
+    let covers = |found: &[Tag]| removal.covers(&tags(found));
+    let groups = aws
+        .ec2
+        .describe_security_groups()
+        .set_filters(Some(ours(stack)))
+        .send()
+        .await
+        .map_err(Error::aws("ec2:DescribeSecurityGroups"))?
+        .security_groups
+        .unwrap_or_default();
+    // The database's group refers to the connector's, which cannot go before it.
+    let last = stack.part(Role::Connector.name());
+    let (connector, others): (Vec<_>, Vec<_>) = groups
+        .into_iter()
+        .partition(|group| group.group_name() == Some(&last));
+    for group in others
+        .into_iter()
+        .chain(connector)
+        .filter(|group| covers(group.tags()))
+    {
+        let group_id = group.group_id.unwrap_or_default();
+        if run.remove(format!("security group {group_id}")) {
+            aws.ec2
+                .delete_security_group()
+                .group_id(group_id)
+                .send()
+                .await
+                .map_err(Error::aws("ec2:DeleteSecurityGroup"))?;
+        }
+    }
+    for vpc in own_vpcs(aws, stack).await? {
+        let vpc_id = vpc.vpc_id().unwrap_or_default();
+        for subnet in own_subnets(aws, stack, vpc_id)
+            .await?
+            .into_iter()
+            .filter(|subnet| covers(subnet.tags()))
+        {
+            let subnet_id = subnet.subnet_id.unwrap_or_default();
+            if run.remove(format!("subnet {subnet_id}")) {
+                aws.ec2
+                    .delete_subnet()
+                    .subnet_id(subnet_id)
+                    .send()
+                    .await
+                    .map_err(Error::aws("ec2:DeleteSubnet"))?;
+            }
+        }
+        for table in own_route_tables(aws, stack, vpc_id)
+            .await?
+            .into_iter()
+            .filter(|table| covers(table.tags()))
+        {
+            let table_id = table.route_table_id.unwrap_or_default();
+            if run.remove(format!("route table {table_id}")) {
+                aws.ec2
+                    .delete_route_table()
+                    .route_table_id(table_id)
+                    .send()
+                    .await
+                    .map_err(Error::aws("ec2:DeleteRouteTable"))?;
+            }
+        }
+        if covers(vpc.tags()) && run.remove(format!("VPC {vpc_id}")) {
+            aws.ec2
+                .delete_vpc()
+                .vpc_id(vpc_id)
+                .send()
+                .await
+                .map_err(Error::aws("ec2:DeleteVpc"))?;
+        }
+    }
+    Ok(())
+}
+
+/// An existing subnet, as far as a spec may name it.
+pub(crate) struct ExistingSubnet {
+    pub(crate) id: String,
+    pub(crate) zone: String,
+    pub(crate) is_public: bool,
+}
+
+/// The subnets of an existing VPC.
+pub(crate) async fn subnets_of(aws: &Aws, vpc_id: &str) -> Result<Vec<ExistingSubnet>> {
+    let within = filter("vpc-id", vpc_id);
+    let subnets = aws
+        .ec2
+        .describe_subnets()
+        .filters(within.clone())
+        .send()
+        .await
+        .map_err(Error::aws("ec2:DescribeSubnets"))?
+        .subnets
+        .unwrap_or_default();
+    let tables = aws
+        .ec2
+        .describe_route_tables()
+        .filters(within)
+        .send()
+        .await
+        .map_err(Error::aws("ec2:DescribeRouteTables"))?
+        .route_tables
+        .unwrap_or_default();
+    Ok(subnets
+        .into_iter()
+        .map(|subnet| {
+            let id = subnet.subnet_id.unwrap_or_default();
+            let is_public = is_public(&tables, &id);
+            ExistingSubnet {
+                id,
+                zone: subnet.availability_zone.unwrap_or_default(),
+                is_public,
+            }
+        })
+        .collect())
+}
+
+/// A subnet is public if its route table, or the main one where it has none of its own, leads to an internet gateway.
+fn is_public(tables: &[RouteTable], subnet_id: &str) -> bool {
+    let own = tables.iter().find(|table| {
+        table
+            .associations()
+            .iter()
+            .any(|association| association.subnet_id() == Some(subnet_id))
+    });
+    let main = || {
+        tables.iter().find(|table| {
+            table
+                .associations()
+                .iter()
+                .any(|association| association.main() == Some(true))
+        })
+    };
+    own.or_else(main).is_some_and(|table| {
+        table
+            .routes()
+            .iter()
+            .any(|route| route.gateway_id().is_some_and(|id| id.starts_with("igw-")))
+    })
+}
+
+/// The availability zones that the account really has; local and wavelength zones take no database.
+pub(crate) async fn availability_zones(aws: &Aws) -> Result<Vec<String>> {
+    let zones = aws
+        .ec2
+        .describe_availability_zones()
+        .filters(filter("state", "available"))
+        .filters(filter("zone-type", "availability-zone"))
+        .send()
+        .await
+        .map_err(Error::aws("ec2:DescribeAvailabilityZones"))?;
+    let mut names: Vec<_> = zones
+        .availability_zones
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|zone| zone.zone_name)
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The stack's VPCs: one, unless an answer was lost right after a creation. The first by id is the one that is used, and
+/// removal takes them all.
+async fn own_vpcs(aws: &Aws, stack: &Stack) -> Result<Vec<Vpc>> {
+    let found = aws
+        .ec2
+        .describe_vpcs()
+        .set_filters(Some(ours(stack)))
+        .send()
+        .await
+        .map_err(Error::aws("ec2:DescribeVpcs"))?;
+    let mut vpcs = found.vpcs.unwrap_or_default();
+    vpcs.sort_by(|a, b| a.vpc_id.cmp(&b.vpc_id));
+    Ok(vpcs)
+}
+
+async fn own_subnets(aws: &Aws, stack: &Stack, vpc_id: &str) -> Result<Vec<Subnet>> {
+    let found = aws
+        .ec2
+        .describe_subnets()
+        .set_filters(Some(ours(stack)))
+        .filters(filter("vpc-id", vpc_id))
+        .send()
+        .await
+        .map_err(Error::aws("ec2:DescribeSubnets"))?;
+    let mut subnets = found.subnets.unwrap_or_default();
+    subnets.sort_by(|a, b| a.subnet_id.cmp(&b.subnet_id));
+    Ok(subnets)
+}
+
+async fn own_route_tables(aws: &Aws, stack: &Stack, vpc_id: &str) -> Result<Vec<RouteTable>> {
+    let found = aws
+        .ec2
+        .describe_route_tables()
+        .set_filters(Some(ours(stack)))
+        .filters(filter("vpc-id", vpc_id))
+        .send()
+        .await
+        .map_err(Error::aws("ec2:DescribeRouteTables"))?;
+    Ok(found.route_tables.unwrap_or_default())
+}
+
+/// # Errors
+/// [`Error::Conflict`] if a group of that name in the VPC is not ours.
+async fn find_group(
+    aws: &Aws,
+    stack: &Stack,
+    vpc_id: &str,
+    role: Role,
+) -> Result<Option<SecurityGroup>> {
+    let name = stack.part(role.name());
+    let found = aws
+        .ec2
+        .describe_security_groups()
+        .filters(filter("vpc-id", vpc_id))
+        .filters(filter("group-name", &name))
+        .send()
+        .await
+        .map_err(Error::aws("ec2:DescribeSecurityGroups"))?;
+    match found.security_groups.unwrap_or_default().into_iter().next() {
+        Some(group) if stack.owns(&tags(group.tags())) => Ok(Some(group)),
+        Some(_) => Err(Error::Conflict(format!(
+            "security group {name} in {vpc_id}"
+        ))),
+        None => Ok(None),
+    }
+}
+
+fn ours(stack: &Stack) -> Vec<Filter> {
+    let tagged = |key: &str, value: &str| filter(&format!("tag:{key}"), value);
+    vec![
+        tagged(TAG_APP, &stack.app),
+        tagged(TAG_ENVIRONMENT, &stack.environment),
+        tagged(TAG_MANAGED, "true"),
+    ]
+}
+
+fn filter(name: &str, value: &str) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+fn tag(key: &str, value: &str) -> Tag {
+    Tag::builder().key(key).value(value).build()
+}
+
+fn tags(found: &[Tag]) -> Tags {
+    found
+        .iter()
+        .filter_map(|tag| Some((tag.key.clone()?, tag.value.clone()?)))
+        .collect()
+}
+
+fn tagged(kind: ResourceType, stack: &Stack, run: &Run, name: &str) -> TagSpecification {
+    let ours = stack.tags(&run.execution);
+    TagSpecification::builder()
+        .resource_type(kind)
+        .set_tags(Some(
+            ours.iter()
+                .map(|(key, value)| tag(key, value))
+                .chain([tag("Name", name)])
+                .collect(),
+        ))
+        .build()
+}

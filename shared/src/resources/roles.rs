@@ -1,0 +1,280 @@
+//! The two roles of a service: the access role pulls its image, the instance role is what the application runs as and
+//! reads exactly the secrets and parameters that the spec names.
+
+use super::{credentials, registry};
+use crate::stack::{TAG_CHANGED_BY, Tags};
+use crate::step::{Removal, Run};
+use crate::{Aws, Error, Result, Spec, Stack};
+use aws_sdk_iam::types::{Role, Tag};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// The path of the roles; the functions' policies go by it.
+const PATH: &str = "/groundcrew/";
+/// The name of the one inline policy of each role.
+const POLICY: &str = "groundcrew";
+
+/// The access role and the instance role, by the principals that App Runner assumes them as. (One page of AWS's guide
+/// says `tasks.apprunner.aws.com`; its prose and the CDK say otherwise, and are right.)
+const ROLES: [(&str, &str); 2] = [
+    ("access", "build.apprunner.amazonaws.com"),
+    ("instance", "tasks.apprunner.amazonaws.com"),
+];
+
+/// The ARNs of the roles.
+pub(super) struct Arns {
+    pub(super) access: String,
+    pub(super) instance: String,
+}
+
+pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
+    let stack = &spec.stack();
+    let repository = registry::find(aws, &spec.repository())
+        .await?
+        .and_then(|repository| repository.repository_arn);
+    let secret = credentials::secret_arn(aws, stack).await?;
+    for (kind, principal) in ROLES {
+        let policy = match kind {
+            "access" => access_policy(repository.as_deref().unwrap_or_default()),
+            _ => instance_policy(spec, secret.as_deref().unwrap_or_default()),
+        };
+        role(aws, stack, run, kind, &trust(principal), &policy).await?;
+    }
+    Ok(())
+}
+
+async fn role(
+    aws: &Aws,
+    stack: &Stack,
+    run: &mut Run,
+    kind: &str,
+    trust: &Value,
+    policy: &Value,
+) -> Result<()> {
+    let name = stack.part(kind);
+    let found = find(aws, &name).await?;
+    if let Some(role) = &found {
+        if !stack.owns(&tags(role)) {
+            return Err(Error::Conflict(format!("role {name}")));
+        }
+        run.settle(&tags(role));
+        let trusted = role.assume_role_policy_document().and_then(document);
+        if trusted.as_ref() != Some(trust) && run.change(format!("role {name}: who may assume it"))
+        {
+            mark_changed(aws, run, &name).await?;
+            aws.iam
+                .update_assume_role_policy()
+                .role_name(&name)
+                .policy_document(trust.to_string())
+                .send()
+                .await
+                .map_err(Error::aws("iam:UpdateAssumeRolePolicy"))?;
+        }
+    } else if run.create(format!("role {name}")) {
+        aws.iam
+            .create_role()
+            .role_name(&name)
+            .path(PATH)
+            .description(format!("The {kind} role of App Runner service {stack}"))
+            .assume_role_policy_document(trust.to_string())
+            .permissions_boundary(&aws.account.permissions_boundary)
+            .set_tags(Some(
+                stack
+                    .tags(&run.execution)
+                    .iter()
+                    .map(|(key, value)| tag(key, value))
+                    .collect::<Result<_>>()?,
+            ))
+            .send()
+            .await
+            .map_err(Error::aws("iam:CreateRole"))?;
+    } else {
+        return Ok(());
+    }
+    let granted = match aws
+        .iam
+        .get_role_policy()
+        .role_name(&name)
+        .policy_name(POLICY)
+        .send()
+        .await
+    {
+        Ok(found) => document(&found.policy_document),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_no_such_entity_exception()) =>
+        {
+            None
+        }
+        Err(error) => return Err(Error::aws("iam:GetRolePolicy")(error)),
+    };
+    if granted.as_ref() != Some(policy) && run.change(format!("role {name}: what it may do")) {
+        if found.is_some() {
+            mark_changed(aws, run, &name).await?;
+        }
+        aws.iam
+            .put_role_policy()
+            .role_name(&name)
+            .policy_name(POLICY)
+            .policy_document(policy.to_string())
+            .send()
+            .await
+            .map_err(Error::aws("iam:PutRolePolicy"))?;
+    }
+    Ok(())
+}
+
+/// The roles' ARNs; `None` until both exist.
+pub(super) async fn arns(aws: &Aws, stack: &Stack) -> Result<Option<Arns>> {
+    let access = find(aws, &stack.part("access")).await?;
+    let instance = find(aws, &stack.part("instance")).await?;
+    Ok(access.zip(instance).map(|(access, instance)| Arns {
+        access: access.arn,
+        instance: instance.arn,
+    }))
+}
+
+fn trust(principal: &str) -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"Service": principal}, "Action": "sts:AssumeRole"}],
+    })
+}
+
+/// What pulling an image takes; AWS's managed policy allows it for every repository of the account.
+fn access_policy(repository_arn: &str) -> Value {
+    json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"},
+        {
+            "Effect": "Allow",
+            "Action": ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:DescribeImages", "ecr:GetDownloadUrlForLayer"],
+            "Resource": repository_arn,
+        },
+    ]})
+}
+
+fn instance_policy(spec: &Spec, own_secret_arn: &str) -> Value {
+    let (mut secrets, mut parameters) = (BTreeSet::new(), BTreeSet::new());
+    for reference in spec.service.secrets.values() {
+        if reference.starts_with("database:") {
+            secrets.insert(own_secret_arn.to_owned());
+        } else if reference.split(':').nth(2) == Some("ssm") {
+            parameters.insert(reference.clone());
+        } else {
+            // arn:aws:secretsmanager:region:account:secret:name, and then perhaps :json-key:stage:version.
+            let arn: Vec<_> = reference.split(':').take(7).collect();
+            secrets.insert(arn.join(":"));
+        }
+    }
+    let mut statements = Vec::new();
+    if !secrets.is_empty() {
+        statements.push(json!({"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": secrets}));
+    }
+    if !parameters.is_empty() {
+        statements.push(
+            json!({"Effect": "Allow", "Action": "ssm:GetParameters", "Resource": parameters}),
+        );
+    }
+    // What AWS's AWSXRayDaemonWriteAccess holds, which has no resources to name. An empty policy is not one, so a service
+    // without secrets and tracing is told that it may not trace.
+    let effect = if spec.service.xray { "Allow" } else { "Deny" };
+    if spec.service.xray || statements.is_empty() {
+        statements.push(json!({
+            "Effect": effect,
+            "Action": ["xray:GetSamplingRules", "xray:GetSamplingStatisticSummaries", "xray:GetSamplingTargets", "xray:PutTelemetryRecords", "xray:PutTraceSegments"],
+            "Resource": "*",
+        }));
+    }
+    json!({"Version": "2012-10-17", "Statement": statements})
+}
+
+pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
+    for (kind, _) in ROLES {
+        let name = removal.stack().part(kind);
+        let Some(role) = find(aws, &name).await? else {
+            continue;
+        };
+        if !removal.covers(&tags(&role)) || !run.remove(format!("role {name}")) {
+            continue;
+        }
+        // IAM deletes no role that still has a policy.
+        match aws
+            .iam
+            .delete_role_policy()
+            .role_name(&name)
+            .policy_name(POLICY)
+            .send()
+            .await
+        {
+            Ok(_) => {}
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_no_such_entity_exception()) => {}
+            Err(error) => return Err(Error::aws("iam:DeleteRolePolicy")(error)),
+        }
+        aws.iam
+            .delete_role()
+            .role_name(&name)
+            .send()
+            .await
+            .map_err(Error::aws("iam:DeleteRole"))?;
+    }
+    Ok(())
+}
+
+async fn find(aws: &Aws, name: &str) -> Result<Option<Role>> {
+    match aws.iam.get_role().role_name(name).send().await {
+        Ok(found) => Ok(found.role),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_no_such_entity_exception()) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(Error::aws("iam:GetRole")(error)),
+    }
+}
+
+/// IAM hands policy documents out URL-encoded (RFC 3986).
+fn document(encoded: &str) -> Option<Value> {
+    let mut bytes = encoded.bytes();
+    let mut decoded = Vec::with_capacity(encoded.len());
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let hex = [bytes.next()?, bytes.next()?];
+            decoded.push(u8::from_str_radix(std::str::from_utf8(&hex).ok()?, 16).ok()?);
+        } else {
+            decoded.push(byte);
+        }
+    }
+    serde_json::from_slice(&decoded).ok()
+}
+
+fn tags(role: &Role) -> Tags {
+    role.tags()
+        .iter()
+        .map(|tag| (tag.key.clone(), tag.value.clone()))
+        .collect()
+}
+
+async fn mark_changed(aws: &Aws, run: &Run, name: &str) -> Result<()> {
+    aws.iam
+        .tag_role()
+        .role_name(name)
+        .tags(tag(TAG_CHANGED_BY, &run.execution)?)
+        .send()
+        .await
+        .map_err(Error::aws("iam:TagRole"))?;
+    Ok(())
+}
+
+fn tag(key: &str, value: &str) -> Result<Tag> {
+    Tag::builder()
+        .key(key)
+        .value(value)
+        .build()
+        .map_err(Error::built)
+}

@@ -1,0 +1,608 @@
+//! The App Runner service: pinned to an image digest, auto-deployments off, repaired when its creation failed.
+
+use super::{configuration, credentials, registry, roles};
+use crate::image::{self, TagRule};
+use crate::stack::{TAG_CHANGED_BY, TAG_CREATED_BY, TAG_IMAGE_TAG, Tags};
+use crate::step::{Removal, Run};
+use crate::{Aws, Error, Result, Spec};
+use aws_sdk_apprunner::types::{
+    AuthenticationConfiguration, EgressConfiguration, EgressType, HealthCheckConfiguration,
+    HealthCheckProtocol, ImageConfiguration, ImageRepository, ImageRepositoryType,
+    IngressConfiguration, InstanceConfiguration, NetworkConfiguration, OperationStatus,
+    OperationType, Service, ServiceObservabilityConfiguration, ServiceStatus, SourceConfiguration,
+};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+
+pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
+    let stack = &spec.stack();
+    let name = stack.name();
+    let Some(service) = find(aws, &name).await? else {
+        if run.create(format!("service {name}")) {
+            let wanted = Wanted::of(aws, spec, None).await?;
+            create(aws, spec, run, wanted).await?;
+            return Err(Error::NotReady(format!(
+                "service {name}, which is being created,"
+            )));
+        }
+        return Ok(());
+    };
+    let tags = configuration::tags(aws, &service.service_arn).await?;
+    if !stack.owns(&tags) {
+        return Err(Error::Conflict(format!("service {name}")));
+    }
+    run.settle(&tags);
+    tag_log_groups(aws, run, &service, &tags).await?;
+    match service.status() {
+        ServiceStatus::Running | ServiceStatus::Paused => {}
+        ServiceStatus::OperationInProgress if run.dry_run => {}
+        ServiceStatus::OperationInProgress => {
+            return Err(Error::NotReady(format!(
+                "service {name}, which is in an operation,"
+            )));
+        }
+        ServiceStatus::CreateFailed => return rebuild(aws, spec, run, &service, &tags).await,
+        status => {
+            return Err(Error::Failed(format!(
+                "service {name} is {status}: delete it, then start again"
+            )));
+        }
+    }
+    // An image that is running stays: delivering a newer one is the business of `deploy`.
+    let wanted = Wanted::of(aws, spec, Some(&service)).await?;
+    if let Some(wanted) = &wanted {
+        let drift = wanted.drift(&service);
+        if !drift.is_empty() && run.change(format!("service {name}: {}", drift.join(", "))) {
+            return update(aws, run, &service, &tags, wanted).await;
+        }
+    }
+    if tags.get(TAG_IMAGE_TAG) != Some(&spec.image.tag)
+        && run.change(format!("service {name}: tracks {}", spec.image.tag))
+    {
+        tag(
+            aws,
+            &service,
+            &[
+                (TAG_IMAGE_TAG, &spec.image.tag),
+                (TAG_CHANGED_BY, &run.execution),
+            ],
+        )
+        .await?;
+    }
+    run.tell("service_arn", &service.service_arn);
+    run.tell("service_url", service.service_url().unwrap_or_default());
+    run.tell("image", image_identifier(&service).unwrap_or_default());
+    Ok(())
+}
+
+/// What App Runner is told, whether it creates or updates.
+struct Wanted {
+    source: SourceConfiguration,
+    instance: InstanceConfiguration,
+    health_check: HealthCheckConfiguration,
+    network: NetworkConfiguration,
+    observability: ServiceObservabilityConfiguration,
+    auto_scaling_arn: String,
+}
+
+impl Wanted {
+    /// `None` in a dry run before the roles and configurations exist.
+    async fn of(aws: &Aws, spec: &Spec, service: Option<&Service>) -> Result<Option<Self>> {
+        let stack = &spec.stack();
+        let (Some(roles), Some(configuration), Some(repository)) = (
+            roles::arns(aws, stack).await?,
+            configuration::arns(aws, spec).await?,
+            registry::find(aws, &spec.repository()).await?,
+        ) else {
+            return Ok(None);
+        };
+        let uri = repository.repository_uri.unwrap_or_default();
+        let running = service
+            .and_then(image_identifier)
+            .filter(|image| image.split_once('@').is_some_and(|(of, _)| of == uri));
+        let image = match running {
+            Some(image) => image.to_owned(),
+            None => match image::newest(aws, &spec.repository(), &TagRule::parse(&spec.image.tag))
+                .await?
+            {
+                Some(digest) => format!("{uri}@{digest}"),
+                None => return Ok(None),
+            },
+        };
+        let own_secret = credentials::secret_arn(aws, stack)
+            .await?
+            .unwrap_or_default();
+        Self::built(spec, &roles, configuration, image, &own_secret).map(Some)
+    }
+
+    fn built(
+        spec: &Spec,
+        roles: &roles::Arns,
+        configuration: configuration::Arns,
+        image: String,
+        own_secret: &str,
+    ) -> Result<Self> {
+        let service = &spec.service;
+        let secrets: HashMap<_, _> = service
+            .secrets
+            .iter()
+            .map(|(name, reference)| {
+                let value = match reference.strip_prefix("database:") {
+                    // A JSON key is written as ECS writes it: ARN:key:stage:version (aws-apprunner-alpha of the CDK).
+                    Some(key) => format!("{own_secret}:{key}::"),
+                    None => reference.clone(),
+                };
+                (name.clone(), value)
+            })
+            .collect();
+        let variables: HashMap<_, _> = service.variables.clone().into_iter().collect();
+        let container = ImageConfiguration::builder()
+            .port(service.port.to_string())
+            .set_runtime_environment_variables(Some(variables))
+            .set_runtime_environment_secrets(Some(secrets))
+            .build();
+        let source = SourceConfiguration::builder()
+            .image_repository(
+                ImageRepository::builder()
+                    .image_identifier(image)
+                    .image_repository_type(ImageRepositoryType::Ecr)
+                    .image_configuration(container)
+                    .build()
+                    .map_err(Error::built)?,
+            )
+            .auto_deployments_enabled(false)
+            .authentication_configuration(
+                AuthenticationConfiguration::builder()
+                    .access_role_arn(&roles.access)
+                    .build(),
+            )
+            .build();
+        let instance = InstanceConfiguration::builder()
+            .cpu(service.cpu.to_string())
+            .memory(service.memory.to_string())
+            .instance_role_arn(&roles.instance)
+            .build();
+        let check = &service.health_check;
+        let health_check = HealthCheckConfiguration::builder()
+            .protocol(HealthCheckProtocol::Http)
+            .path(&check.path)
+            .interval(check.interval.into())
+            .timeout(check.timeout.into())
+            .healthy_threshold(check.healthy_threshold.into())
+            .unhealthy_threshold(check.unhealthy_threshold.into())
+            .build();
+        let network = NetworkConfiguration::builder()
+            .egress_configuration(
+                EgressConfiguration::builder()
+                    .egress_type(EgressType::Vpc)
+                    .vpc_connector_arn(configuration.vpc_connector)
+                    .build(),
+            )
+            .ingress_configuration(
+                IngressConfiguration::builder()
+                    .is_publicly_accessible(service.public)
+                    .build(),
+            )
+            .build();
+        let observability = ServiceObservabilityConfiguration::builder()
+            .observability_enabled(service.xray)
+            .set_observability_configuration_arn(configuration.observability)
+            .build();
+        Ok(Self {
+            source,
+            instance,
+            health_check,
+            network,
+            observability,
+            auto_scaling_arn: configuration.auto_scaling,
+        })
+    }
+
+    /// What of the service differs, in words that show no value of a variable.
+    fn drift(&self, service: &Service) -> Vec<&'static str> {
+        let is_source = service
+            .source_configuration()
+            .and_then(|source| source.image_repository());
+        let wanted_source = self.source.image_repository();
+        let is = is_source.and_then(|image| image.image_configuration());
+        let wanted = wanted_source.and_then(|image| image.image_configuration());
+        let variables = |found: Option<&ImageConfiguration>| {
+            found
+                .and_then(|found| found.runtime_environment_variables())
+                .cloned()
+                .unwrap_or_default()
+        };
+        let secrets = |found: Option<&ImageConfiguration>| {
+            found
+                .and_then(|found| found.runtime_environment_secrets())
+                .cloned()
+                .unwrap_or_default()
+        };
+        let automatic = service
+            .source_configuration()
+            .and_then(|source| source.auto_deployments_enabled())
+            .unwrap_or(false);
+        let observed = |found: Option<&ServiceObservabilityConfiguration>| {
+            found
+                .filter(|found| found.observability_enabled())
+                .and_then(|found| found.observability_configuration_arn())
+                .map(str::to_owned)
+        };
+        let egress = |found: Option<&NetworkConfiguration>| {
+            found
+                .and_then(|found| found.egress_configuration())
+                .and_then(|egress| egress.vpc_connector_arn())
+                .map(str::to_owned)
+        };
+        let ingress = |found: Option<&NetworkConfiguration>| {
+            found
+                .and_then(|found| found.ingress_configuration())
+                .is_none_or(|ingress| ingress.is_publicly_accessible())
+        };
+        let scaling = service
+            .auto_scaling_configuration_summary()
+            .and_then(|summary| summary.auto_scaling_configuration_arn());
+        let comparisons = [
+            (
+                "image",
+                is_source.map(ImageRepository::image_identifier)
+                    == wanted_source.map(ImageRepository::image_identifier),
+            ),
+            ("auto-deployments", !automatic),
+            (
+                "port",
+                is.and_then(|is| is.port()) == wanted.and_then(|wanted| wanted.port()),
+            ),
+            ("variables", variables(is) == variables(wanted)),
+            ("secrets", secrets(is) == secrets(wanted)),
+            (
+                "access role",
+                service
+                    .source_configuration()
+                    .and_then(|source| source.authentication_configuration())
+                    == self.source.authentication_configuration(),
+            ),
+            (
+                "CPU, memory or instance role",
+                service.instance_configuration() == Some(&self.instance),
+            ),
+            (
+                "health check",
+                service.health_check_configuration() == Some(&self.health_check),
+            ),
+            (
+                "VPC connector",
+                egress(service.network_configuration()) == egress(Some(&self.network)),
+            ),
+            (
+                "ingress",
+                ingress(service.network_configuration()) == ingress(Some(&self.network)),
+            ),
+            (
+                "observability",
+                observed(service.observability_configuration())
+                    == observed(Some(&self.observability)),
+            ),
+            ("auto scaling", scaling == Some(&self.auto_scaling_arn)),
+        ];
+        comparisons
+            .into_iter()
+            .filter(|(_, same)| !same)
+            .map(|(what, _)| what)
+            .collect()
+    }
+}
+
+async fn create(aws: &Aws, spec: &Spec, run: &Run, wanted: Option<Wanted>) -> Result<()> {
+    let stack = &spec.stack();
+    let wanted =
+        wanted.ok_or_else(|| Error::NotReady(format!("what service {stack} is made of")))?;
+    let mut tags = configuration::tag_list(stack, run);
+    tags.push(configuration::tag(TAG_IMAGE_TAG, &spec.image.tag));
+    aws.apprunner
+        .create_service()
+        .service_name(stack.name())
+        .source_configuration(wanted.source)
+        .instance_configuration(wanted.instance)
+        .health_check_configuration(wanted.health_check)
+        .network_configuration(wanted.network)
+        .observability_configuration(wanted.observability)
+        .auto_scaling_configuration_arn(wanted.auto_scaling_arn)
+        .set_tags(Some(tags))
+        .send()
+        .await
+        .map_err(Error::aws("apprunner:CreateService"))?;
+    Ok(())
+}
+
+async fn update(
+    aws: &Aws,
+    run: &Run,
+    service: &Service,
+    tags: &Tags,
+    wanted: &Wanted,
+) -> Result<()> {
+    let name = &service.service_name;
+    if tags.get(TAG_CHANGED_BY) == Some(&run.execution) {
+        // This execution has asked for it before, and still it is not there. RUNNING proves nothing: App Runner rolls
+        // a failed update back to RUNNING (apprunner-roadmap#209), so the operation tells.
+        let operation = latest_operation(aws, service, &OperationType::UpdateService).await?;
+        if let Some(
+            status @ (OperationStatus::Failed
+            | OperationStatus::RollbackFailed
+            | OperationStatus::RollbackSucceeded),
+        ) = operation
+        {
+            return Err(Error::Failed(format!(
+                "the update of service {name} failed ({status}) and App Runner keeps running what was there: read the log group {}",
+                log_group(service, "service")
+            )));
+        }
+    }
+    if service.status() == &ServiceStatus::Paused {
+        return Err(Error::Failed(format!(
+            "service {name} is paused, and App Runner updates no paused service: resume the stack, then start again"
+        )));
+    }
+    tag(aws, service, &[(TAG_CHANGED_BY, &run.execution)]).await?;
+    send_update(aws, service, wanted).await?;
+    Err(Error::NotReady(format!(
+        "service {name}, which is being updated,"
+    )))
+}
+
+async fn send_update(aws: &Aws, service: &Service, wanted: &Wanted) -> Result<()> {
+    aws.apprunner
+        .update_service()
+        .service_arn(&service.service_arn)
+        .source_configuration(wanted.source.clone())
+        .instance_configuration(wanted.instance.clone())
+        .health_check_configuration(wanted.health_check.clone())
+        .network_configuration(wanted.network.clone())
+        .observability_configuration(wanted.observability.clone())
+        .auto_scaling_configuration_arn(&wanted.auto_scaling_arn)
+        .send()
+        .await
+        .map_err(Error::aws("apprunner:UpdateService"))?;
+    Ok(())
+}
+
+/// A service whose creation failed is of no use and never goes by itself. One that this execution created is a failure
+/// to report; one that was found is rebuilt by an update, and where that failed too, created anew.
+async fn rebuild(
+    aws: &Aws,
+    spec: &Spec,
+    run: &mut Run,
+    service: &Service,
+    tags: &Tags,
+) -> Result<()> {
+    let name = &service.service_name;
+    if tags.get(TAG_CREATED_BY) == Some(&run.execution) {
+        return Err(Error::Failed(format!(
+            "App Runner could not create service {name}: does the image listen on port {} and answer {} with 200? Read the log groups {} and {}",
+            spec.service.port,
+            spec.service.health_check.path,
+            log_group(service, "service"),
+            log_group(service, "application")
+        )));
+    }
+    if !run.change(format!("service {name}, whose creation failed: rebuild it")) {
+        return Ok(());
+    }
+    if latest_operation(aws, service, &OperationType::UpdateService)
+        .await?
+        .is_some()
+    {
+        return Err(Error::CreateFailed(format!("service {name}")));
+    }
+    let wanted = Wanted::of(aws, spec, Some(service)).await?;
+    let wanted =
+        wanted.ok_or_else(|| Error::NotReady(format!("what service {name} is made of")))?;
+    tag(aws, service, &[(TAG_CHANGED_BY, &run.execution)]).await?;
+    send_update(aws, service, &wanted).await?;
+    Err(Error::NotReady(format!(
+        "service {name}, which is being rebuilt,"
+    )))
+}
+
+/// The status of the newest operation of a kind; App Runner lists the newest first.
+async fn latest_operation(
+    aws: &Aws,
+    service: &Service,
+    kind: &OperationType,
+) -> Result<Option<OperationStatus>> {
+    let operations = aws
+        .apprunner
+        .list_operations()
+        .service_arn(&service.service_arn)
+        .max_results(20)
+        .send()
+        .await
+        .map_err(Error::aws("apprunner:ListOperations"))?;
+    let latest = operations
+        .operation_summary_list
+        .unwrap_or_default()
+        .into_iter()
+        .find(|operation| operation.r#type() == Some(kind));
+    Ok(latest.and_then(|operation| operation.status))
+}
+
+pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
+    let name = removal.stack().name();
+    if let Some(service) = find(aws, &name).await? {
+        let tags = configuration::tags(aws, &service.service_arn).await?;
+        if removal.covers(&tags) && run.remove(format!("service {name}")) {
+            // App Runner's log groups outlive the service; tagged now, they are found when it is gone.
+            tag_log_groups(aws, run, &service, &tags).await?;
+            if service.status() != &ServiceStatus::OperationInProgress {
+                aws.apprunner
+                    .delete_service()
+                    .service_arn(&service.service_arn)
+                    .send()
+                    .await
+                    .map_err(Error::aws("apprunner:DeleteService"))?;
+            }
+            return Err(Error::NotReady(format!(
+                "service {name}, which is being deleted,"
+            )));
+        }
+    }
+    for (group, tags) in log_groups(aws, &format!("/aws/apprunner/{name}/")).await? {
+        if removal.covers(&tags) && run.remove(format!("log group {group}")) {
+            aws.logs
+                .delete_log_group()
+                .log_group_name(group)
+                .send()
+                .await
+                .map_err(Error::aws("logs:DeleteLogGroup"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The service of that name that is not deleted, whoever owns it.
+pub(super) async fn find(aws: &Aws, name: &str) -> Result<Option<Service>> {
+    let mut next_token = None;
+    loop {
+        let page = aws
+            .apprunner
+            .list_services()
+            .set_next_token(next_token)
+            .send()
+            .await
+            .map_err(Error::aws("apprunner:ListServices"))?;
+        let found = page.service_summary_list.into_iter().find(|service| {
+            service.service_name() == Some(name)
+                && service.status() != Some(&ServiceStatus::Deleted)
+        });
+        if let Some(arn) = found.and_then(|service| service.service_arn) {
+            let described = aws
+                .apprunner
+                .describe_service()
+                .service_arn(arn)
+                .send()
+                .await
+                .map_err(Error::aws("apprunner:DescribeService"))?;
+            return Ok(described
+                .service
+                .filter(|service| service.status() != &ServiceStatus::Deleted));
+        }
+        next_token = page.next_token;
+        if next_token.is_none() {
+            return Ok(None);
+        }
+    }
+}
+
+fn image_identifier(service: &Service) -> Option<&str> {
+    Some(
+        service
+            .source_configuration()?
+            .image_repository()?
+            .image_identifier(),
+    )
+}
+
+async fn tag(aws: &Aws, service: &Service, tags: &[(&str, &str)]) -> Result<()> {
+    aws.apprunner
+        .tag_resource()
+        .resource_arn(&service.service_arn)
+        .set_tags(Some(
+            tags.iter()
+                .map(|(key, value)| configuration::tag(key, value))
+                .collect(),
+        ))
+        .send()
+        .await
+        .map_err(Error::aws("apprunner:TagResource"))?;
+    Ok(())
+}
+
+/// The log groups that App Runner makes for a service (its guide, "Viewing App Runner logs streamed to CloudWatch Logs").
+fn log_group(service: &Service, kind: &str) -> String {
+    format!(
+        "/aws/apprunner/{}/{}/{kind}",
+        service.service_name, service.service_id
+    )
+}
+
+/// App Runner makes them without tags; with the service's own they are ours to keep in order and to remove.
+async fn tag_log_groups(aws: &Aws, run: &Run, service: &Service, tags: &Tags) -> Result<()> {
+    if run.dry_run {
+        return Ok(());
+    }
+    let prefix = format!(
+        "/aws/apprunner/{}/{}/",
+        service.service_name, service.service_id
+    );
+    for (group, found) in log_groups(aws, &prefix).await? {
+        if found.get(TAG_CREATED_BY) != tags.get(TAG_CREATED_BY) {
+            aws.logs
+                .tag_resource()
+                .resource_arn(aws.account.log_group_arn(&group))
+                .set_tags(Some(tags.clone().into_iter().collect()))
+                .send()
+                .await
+                .map_err(Error::aws("logs:TagResource"))?;
+        }
+    }
+    Ok(())
+}
+
+async fn log_groups(aws: &Aws, prefix: &str) -> Result<Vec<(String, Tags)>> {
+    let found = aws
+        .logs
+        .describe_log_groups()
+        .log_group_name_prefix(prefix)
+        .send()
+        .await
+        .map_err(Error::aws("logs:DescribeLogGroups"))?;
+    let mut groups = Vec::new();
+    for name in found
+        .log_groups
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|group| group.log_group_name)
+    {
+        let tags = aws
+            .logs
+            .list_tags_for_resource()
+            .resource_arn(aws.account.log_group_arn(&name))
+            .send()
+            .await
+            .map_err(Error::aws("logs:ListTagsForResource"))?;
+        groups.push((name, tags.tags.unwrap_or_default().into_iter().collect()));
+    }
+    Ok(groups)
+}
+
+/// Asks the service for its health path, as a user would.
+///
+/// # Errors
+/// `NotReady` with the answer while it is not 200.
+pub(crate) async fn check_health(aws: &Aws, spec: &Spec) -> Result<Value> {
+    let name = spec.stack().name();
+    let service = find(aws, &name)
+        .await?
+        .ok_or_else(|| Error::NotReady(format!("service {name}")))?;
+    let url = format!(
+        "https://{}{}",
+        service.service_url().unwrap_or_default(),
+        spec.service.health_check.path
+    );
+    if !spec.service.public {
+        return Ok(
+            json!({"url": url, "status": null, "note": "not asked: the service answers inside its VPC only"}),
+        );
+    }
+    if service.status() == &ServiceStatus::Paused {
+        return Ok(json!({"url": url, "status": null, "note": "not asked: the service is paused"}));
+    }
+    match aws.get("https:GET", &url).await {
+        Ok((200, _)) => Ok(json!({"url": url, "status": 200})),
+        Ok((status, _)) => Err(Error::NotReady(format!(
+            "service {name}: {url} answers {status} instead of 200, so it"
+        ))),
+        Err(error) => Err(Error::NotReady(format!("service {name}: {error}, so it"))),
+    }
+}

@@ -1,0 +1,90 @@
+//! Which stack: its names and its tags, all derived from (app, environment).
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The tag that holds the app.
+pub const TAG_APP: &str = "groundcrew:app";
+/// The tag that holds the environment.
+pub const TAG_ENVIRONMENT: &str = "groundcrew:environment";
+/// The tag, always `true`, without which nothing is ever changed or deleted.
+pub const TAG_MANAGED: &str = "groundcrew:managed";
+/// The tag that names the execution that created a resource; undo goes by it.
+pub const TAG_CREATED_BY: &str = "groundcrew:created-by";
+/// The tag that names the execution that last changed a resource.
+pub const TAG_CHANGED_BY: &str = "groundcrew:changed-by";
+/// The tag of a service that holds its tag rule.
+pub const TAG_IMAGE_TAG: &str = "groundcrew:image-tag";
+
+/// The tags of one AWS resource.
+pub type Tags = BTreeMap<String, String>;
+
+/// The identity of a stack.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Stack {
+    /// The application: lower-case letters, digits and hyphens, beginning with a letter.
+    pub app: String,
+    /// The environment: lower-case letters and digits, beginning with a letter, no hyphen (so that no two stacks share a name).
+    pub environment: String,
+}
+
+impl Stack {
+    /// What an app may be called.
+    pub const APP: &str = r"^[a-z]([a-z0-9-]*[a-z0-9])?$";
+    /// What an environment may be called: no hyphen, so that no two stacks share a name.
+    pub const ENVIRONMENT: &str = r"^[a-z][a-z0-9]*$";
+    /// The longest `{app}-{environment}`: what the name of an App Runner auto scaling configuration may hold.
+    pub const LONGEST_NAME: usize = 32;
+    /// The shortest `{app}-{environment}`: what App Runner asks of a service name.
+    pub const SHORTEST_NAME: usize = 4;
+
+    /// `{app}-{environment}`, the name of the service, its configurations, the database and the repository.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.app, self.environment)
+    }
+
+    /// `{app}-{environment}-{part}`, for resources of which a stack has several.
+    pub fn part(&self, part: &str) -> String {
+        format!("{}-{}-{part}", self.app, self.environment)
+    }
+
+    /// The name of the secret with the database's credentials.
+    pub fn secret_name(&self) -> String {
+        format!("groundcrew/{}/{}/database", self.app, self.environment)
+    }
+
+    /// The database inside the instance and its owner's schema: PostgreSQL wants no hyphen.
+    pub fn database_name(&self) -> String {
+        self.app.replace('-', "_")
+    }
+
+    /// The tags of a resource created by `execution`.
+    pub fn tags(&self, execution: &str) -> Tags {
+        Tags::from([
+            (TAG_APP.into(), self.app.clone()),
+            (TAG_ENVIRONMENT.into(), self.environment.clone()),
+            (TAG_MANAGED.into(), "true".into()),
+            (TAG_CREATED_BY.into(), execution.into()),
+        ])
+    }
+
+    /// Whether a resource with these tags belongs to this stack.
+    pub fn owns(&self, tags: &Tags) -> bool {
+        let is = |key: &str, value: &str| tags.get(key).is_some_and(|found| found == value);
+        is(TAG_APP, &self.app) && is(TAG_ENVIRONMENT, &self.environment) && is(TAG_MANAGED, "true")
+    }
+
+    /// Whether the environment is one that nobody would miss: its database is not protected from deletion by default.
+    pub fn is_short_lived(&self) -> bool {
+        ["dev", "test", "preview", "ci"].contains(&self.environment.as_str())
+            || self.environment.strip_prefix("pr").is_some_and(|rest| {
+                !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit())
+            })
+    }
+}
+
+impl std::fmt::Display for Stack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.app, self.environment)
+    }
+}
