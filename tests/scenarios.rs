@@ -17,7 +17,7 @@ fn a_stack_is_built_from_nothing_and_answers_before_anybody_is_told_so() {
         };
         let (end, ()) = tokio::join!(stage.provision(&spec), push);
         for happening in &end.happenings {
-            println!("{happening:?}");
+            println!("{}", format!("{happening:?}").chars().take(600).collect::<String>());
         }
         assert!(end.succeeded, "{}: {}", end.error, end.message);
         assert_eq!(end.output["health"]["status"], json!(200));

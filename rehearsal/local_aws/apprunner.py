@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
-import iam
-from iam import Call, Check
 from ministack import app
 from ministack.core import router
+
+import iam
+from iam import Call, Check
 
 EMULATOR = os.environ.get("APPRUNNER_EMULATOR", "")
 Response = tuple[int, dict[str, str], bytes]
@@ -31,7 +32,7 @@ _NAMES = (
     "ObservabilityConfigurationArn",
     "ResourceArn",
 )
-_tags: ContextVar[dict[str, list[dict[str, str]]]] = ContextVar("apprunner_tags", default={})
+_tags: ContextVar[dict[str, list[dict[str, str]]]] = ContextVar("apprunner_tags")
 
 
 def _send(target: str, body: bytes) -> Response:
@@ -45,20 +46,26 @@ def _send(target: str, body: bytes) -> Response:
     return status, {"Content-Type": "application/x-amz-json-1.0"}, content
 
 
-async def handle_request(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
+async def handle_request(
+    method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
+) -> Response:
     """Forward a call that IAM has allowed."""
     return await asyncio.to_thread(_send, headers["x-amz-target"], body)
 
 
-async def read_tags(body: bytes) -> None:
-    """Ask the emulator for the tags of the resource that a call names, before IAM needs them."""
-    given = json.loads(body or b"{}")
-    found: dict[str, list[dict[str, str]]] = {}
-    for arn in (given[name] for name in _NAMES if given.get(name)):
+def _named(given: dict[str, Any]) -> str | None:
+    return next((given[name] for name in _NAMES if given.get(name)), None)
+
+
+async def read_tags(target: str, body: bytes) -> None:
+    """Ask the emulator for the tags of the resource that a call is about, before IAM needs them."""
+    _tags.set({})
+    arn = _named(json.loads(body or b"{}"))
+    if arn and target.removeprefix("AppRunner.") not in _CREATES:
         request = json.dumps({"ResourceArn": arn}).encode()
         status, _, answer = await asyncio.to_thread(_send, "AppRunner.ListTagsForResource", request)
-        found[arn] = json.loads(answer).get("Tags") or [] if status == 200 else []
-    _tags.set(found)
+        if status == 200:
+            _tags.set({arn: json.loads(answer).get("Tags") or []})
 
 
 def _passed_roles(given: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -75,7 +82,7 @@ def checks(call: Call) -> Iterator[Check]:
     if created := _CREATES.get(call.operation):
         name, pattern = created
         yield Check(call.action, call.arn("apprunner", pattern.format(given.get(name, ""))), call.request_tags())
-    elif arn := next((given[name] for name in _NAMES if given.get(name)), None):
+    elif arn := _named(given):
         yield Check(call.action, arn, call.request_tags())
     else:
         yield Check(call.action, "*", call.request_tags())
@@ -88,4 +95,4 @@ def install() -> None:
     router.SERVICE_PATTERNS["apprunner"] = {"target_prefixes": ["AppRunner."]}
     iam.NAMESPACES["apprunner"] = "apprunner"
     iam.SERVICES["apprunner"] = checks
-    iam.TAGS["apprunner"] = lambda: _tags.get().items()
+    iam.TAGS["apprunner"] = lambda: _tags.get({}).items()

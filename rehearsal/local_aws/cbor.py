@@ -53,4 +53,3 @@ def loads(data: bytes) -> Any:
     """Decode one data item; times become `datetime`."""
     parser = RpcV2CBORParser()
     return parser.parse_data_item(parser.get_peekable_stream_from_bytes(data))
-

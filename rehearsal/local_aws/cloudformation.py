@@ -3,9 +3,10 @@
 import json
 from typing import Any
 
-import iam
 import yaml
 from ministack.services.cloudformation import provisioners
+
+import iam
 
 
 def _read_yaml_definitions() -> None:
@@ -21,8 +22,8 @@ def _read_yaml_definitions() -> None:
 
 
 def _check_managed_rule() -> None:
-    """A machine that waits for another (`.sync`) listens to it through a rule that its own role must be allowed to make
-    (https://docs.aws.amazon.com/step-functions/latest/dg/connect-stepfunctions.html); AWS refuses the machine otherwise."""
+    """A machine that waits for another (`.sync`) listens to it through a rule that its own role must be allowed to
+    make, or AWS refuses the machine (https://docs.aws.amazon.com/step-functions/latest/dg/connect-stepfunctions.html)."""
     read = provisioners._sfn_definition
 
     def sfn_definition(properties: dict[str, Any]) -> str:

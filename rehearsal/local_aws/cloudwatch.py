@@ -4,9 +4,10 @@ import sys
 import types
 from typing import Any
 
-import cbor
 from ministack.core import iam_actions
 from ministack.services import cloudwatch
+
+import cbor
 
 Response = tuple[int, dict[str, str], bytes]
 
@@ -68,7 +69,21 @@ def _keep_alarms_as_they_were_put() -> None:
     cloudwatch._put_metric_alarm = put_metric_alarm
 
 
+def _date_dashboards() -> None:
+    """ListDashboards tells times as times in CBOR; MiniStack writes them as text."""
+    answer = cloudwatch._cbor_ok
+
+    def cbor_ok(data: dict[str, Any]) -> Response:
+        for entry in data.get("DashboardEntries", []):
+            entry["LastModified"] = cbor.Tag(1, cloudwatch._dashboards[entry["DashboardName"]]["LastModified"])
+        response: Response = answer(data)
+        return response
+
+    cloudwatch._cbor_ok = cbor_ok
+
+
 def install() -> None:
+    _date_dashboards()
     _answer_in_cbor()
     _name_errors_as_before()
     _keep_alarms_as_they_were_put()

@@ -9,16 +9,17 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from ministack import app
+from ministack.core import iam_actions
+from ministack.services import cloudwatch_logs, eventbridge
+from ministack.services import iam as roles
+
 import apprunner
 import clock
 import ec2
 import ecr
 import faults
 import iam
-from ministack import app
-from ministack.core import iam_actions
-from ministack.services import cloudwatch_logs, eventbridge
-from ministack.services import iam as roles
 
 Response = tuple[int, dict[str, str], bytes]
 Query = dict[str, list[str]]
@@ -85,8 +86,8 @@ def _watch_calls() -> None:
 
     async def dispatch_service_request(method, path, headers, body, query, request_id):  # type: ignore[no-untyped-def]
         iam.CURRENT.set(None)
-        if headers.get("x-amz-target", "").startswith("AppRunner."):
-            await apprunner.read_tags(body)
+        if (target := headers.get("x-amz-target", "")).startswith("AppRunner."):
+            await apprunner.read_tags(target, body)
         status, answer_headers, answer = await dispatch(method, path, headers, body, query, request_id)
         if call := iam.CURRENT.get():
             _record(call, status, _error_code(answer_headers, answer) if status >= 400 else None)

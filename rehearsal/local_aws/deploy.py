@@ -81,7 +81,7 @@ def failures(cloudformation: Any, stack: str) -> list[str]:
     """Why resources failed, oldest first, without those that were only cancelled."""
     events = cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
     return [
-        f"{event['LogicalResourceId']} ({event['ResourceType']}): {event.get('ResourceStatusReason', 'no reason given')}"
+        f"{event['LogicalResourceId']} ({event['ResourceType']}): {event.get('ResourceStatusReason', 'no reason')}"
         for event in reversed(events)
         if event["ResourceStatus"].endswith("_FAILED") and "cancelled" not in event.get("ResourceStatusReason", "")
     ]
@@ -145,7 +145,8 @@ def delete(clients: dict[str, Any], name: str) -> None:
     cloudformation.delete_stack(StackName=name)
     time.sleep(0.1)
     if left := settle(cloudformation, stack["StackId"]):
-        sys.exit("\n  ".join([f"the stack {name} is {left['StackStatus']}:", *failures(cloudformation, stack["StackId"])]))
+        reasons = failures(cloudformation, stack["StackId"])
+        sys.exit("\n  ".join([f"the stack {name} is {left['StackStatus']}:", *reasons]))
 
 
 def main() -> None:

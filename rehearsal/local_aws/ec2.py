@@ -5,11 +5,13 @@ Not restored: paging (all is one page), quotas, the lag with which a new resourc
 """
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import clock
 from ministack.services import ec2, rds
+
+import clock
 
 Parameters = dict[str, Any]
 Response = tuple[int, dict[str, str], bytes]
@@ -40,6 +42,12 @@ def _error(code: str, message: str) -> Response:
 
 def _depends(kind: str, identifier: str) -> Response:
     return _error("DependencyViolation", f"The {kind} '{identifier}' has dependencies and cannot be deleted.")
+
+
+def _created(response: Response, tag: str) -> str | None:
+    """The id that the answer to a creation gives, if it succeeded."""
+    found = re.search(rf"<{tag}>([^<]+)</{tag}>", response[2].decode())
+    return found[1] if found else None
 
 
 def _wrap(name: str, before: Callable[[Parameters], Response | None]) -> None:
@@ -97,9 +105,8 @@ def _count_addresses() -> None:
     create: Action = ec2._ACTION_MAP["CreateSubnet"]
 
     def create_subnet(p: Parameters) -> Response:
-        known = set(ec2._subnets.keys())
         response = create(p)
-        for subnet_id in set(ec2._subnets.keys()) - known:
+        if subnet_id := _created(response, "subnetId"):
             subnet = ec2._subnets[subnet_id]
             addresses = ipaddress.IPv4Network(subnet["CidrBlock"]).num_addresses - 5
             old, subnet["AvailableIpAddressCount"] = subnet["AvailableIpAddressCount"], addresses
@@ -208,19 +215,15 @@ def _check_vpc_unused(p: Parameters) -> Response | None:
 # -- network interfaces ------------------------------------------------------------------------------------------------
 
 
-def create_interface(
-    subnet_id: str, security_groups: list[str], description: str, tags: dict[str, str]
-) -> str:
+def create_interface(subnet_id: str, security_groups: list[str], description: str, tags: dict[str, str]) -> str:
     """An interface that a service keeps in a VPC: it holds on to its subnet and its security groups."""
     request: Parameters = {"SubnetId": [subnet_id], "Description": [description]}
     for number, group in enumerate(security_groups, 1):
         request[f"SecurityGroupId.{number}"] = [group]
-    known = set(ec2._network_interfaces.keys())
-    ec2._create_network_interface(request)
-    (interface_id,) = set(ec2._network_interfaces.keys()) - known
+    interface_id = _created(ec2._create_network_interface(request), "networkInterfaceId") or ""
     ec2._network_interfaces[interface_id]["Status"] = "in-use"
     ec2._tags[interface_id] = [{"Key": key, "Value": value} for key, value in tags.items()]
-    return str(interface_id)
+    return interface_id
 
 
 def set_interface_groups(interface_id: str, security_groups: list[str]) -> None:
@@ -240,15 +243,18 @@ _connectors: dict[str, list[str]] = {}
 def create_connector_interfaces(connector_arn: str, subnets: list[str], security_groups: list[str]) -> None:
     """App Runner's interfaces for a VPC connector, one in each subnet."""
     _connectors[connector_arn] = [
-        create_interface(subnet, security_groups, connector_arn, {"AWSAppRunnerManaged": "true"})
-        for subnet in subnets
+        create_interface(subnet, security_groups, connector_arn, {"AWSAppRunnerManaged": "true"}) for subnet in subnets
     ]
 
 
 def delete_connector_interfaces(connector_arn: str) -> None:
     """Take the interfaces of a deleted VPC connector away, some time later."""
-    interfaces = _connectors.pop(connector_arn, [])
-    clock.after(INTERFACE_LINGER_SECONDS, lambda: [delete_interface(i) for i in interfaces] and None)
+
+    def delete() -> None:
+        for interface_id in _connectors.pop(connector_arn, []):
+            delete_interface(interface_id)
+
+    clock.after(INTERFACE_LINGER_SECONDS, delete)
 
 
 def _describe_interfaces(p: Parameters) -> Response:
@@ -284,9 +290,8 @@ def _tag_interfaces() -> None:
     create: Action = ec2._ACTION_MAP["CreateNetworkInterface"]
 
     def create_network_interface(p: Parameters) -> Response:
-        known = set(ec2._network_interfaces.keys())
         response = create(p)
-        for interface_id in set(ec2._network_interfaces.keys()) - known:
+        if interface_id := _created(response, "networkInterfaceId"):
             ec2._parse_tag_specs(p, "network-interface", interface_id)
         return response
 
@@ -308,7 +313,7 @@ def _check_filters(honoured: set[str]) -> Callable[[Parameters], Response | None
 
 
 def _filter_groups_by_id(p: Parameters) -> Response | None:
-    """MiniStack does not know the filter `group-id`: ask for the groups by `GroupId.N`, which differs for unknown ids."""
+    """MiniStack does not know the filter `group-id`: ask by `GroupId.N`, which differs for unknown ids."""
     filters = ec2._parse_filters(p)
     if "group-id" not in filters:
         return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Fault:
-    """The next `times` calls of an operation (`*`: any) of a service meet this fault."""
+    """The next `times` calls of an operation of a service meet this fault; `*` is any."""
 
     service: str
     operation: str
@@ -37,7 +37,7 @@ def take(service: str, operation: str, kinds: set[str]) -> Fault | None:
     """Use up one call's worth of the first fault that fits."""
     with _lock:
         for fault in _faults:
-            if fault.service == service and fault.operation in (operation, "*") and fault.kind in kinds:
+            if fault.service in (service, "*") and fault.operation in (operation, "*") and fault.kind in kinds:
                 fault.times -= 1
                 if fault.times <= 0:
                     _faults.remove(fault)

@@ -1,11 +1,12 @@
 """IAM: every call is authorised on each resource it touches, with the tags of the request and of the resource.
 
-MiniStack evaluates policies, but on one resource per call, which is often "*", and knows the tags of few services. What an
-action touches follows the Service Authorization Reference
+MiniStack evaluates policies, but on one resource per call, which is often "*", and knows the tags of few services.
+What an action touches follows the Service Authorization Reference
 (https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html).
 
 Not restored: service-specific condition keys other than ec2:CreateAction, iam:PassedToService, iam:PermissionsBoundary,
-iam:PolicyARN and iam:AWSServiceName; iam:PassRole for services other than App Runner; rds:CreateDBSnapshot for a final snapshot.
+iam:PolicyARN and iam:AWSServiceName; iam:PassRole to services other than App Runner; what the final snapshot of a
+database needs besides rds:DeleteDBInstance.
 """
 
 import json
@@ -16,11 +17,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-import cbor
 from ministack.core import iam_actions, iam_evaluator
 from ministack.services import cloudwatch, ec2, ecr, rds, tagging
 from ministack.services import iam as roles
 from ministack.services import stepfunctions as states
+
+import cbor
 
 Context = dict[str, Any]
 
@@ -115,7 +117,7 @@ def _tag_specifications(parameters: dict[str, Any]) -> Iterator[tuple[str, dict[
 
 # -- what each service's calls touch -----------------------------------------------------------------------------------
 
-# The resource that an EC2 call creates is authorised as `TYPE/*`, each one it names as itself.
+# The resource that an EC2 call creates is authorised as `TYPE/*`, those it names as themselves.
 _EC2_CREATES = {
     "CreateVpc": "vpc",
     "CreateSubnet": "subnet",
@@ -125,8 +127,7 @@ _EC2_CREATES = {
     "CreateNetworkInterface": "network-interface",
 }
 _EC2_NAMES = re.compile(
-    r"(?:VpcId|SubnetId|GroupId|RouteTableId|InternetGatewayId|GatewayId|NetworkInterfaceId|NetworkAclId"
-    r"|(?:SecurityGroupId|SecurityGroupRuleId|ResourceId)\.\d+)"
+    r"VpcId|SubnetId|GroupId|RouteTableId|InternetGatewayId|NetworkInterfaceId|(?:SecurityGroupId|ResourceId)\.\d+"
 )
 
 
@@ -149,6 +150,11 @@ def _ec2(call: Call) -> Iterator[Check]:
     # The tags of CreateTags and DeleteTags are the request's; other calls tag only what they create.
     context = call.request_tags() if call.operation in ("CreateTags", "DeleteTags") else {}
     named = [value for key, value in call.parameters.items() if _EC2_NAMES.fullmatch(key)]
+    # An association has no ARN: its route table has.
+    if association := call.parameters.get("AssociationId"):
+        for table in ec2._route_tables.values():
+            if any(a["RouteTableAssociationId"] == association for a in table["Associations"]):
+                named.append(table["RouteTableId"])
     for identifier in named:
         yield Check(call.action, call.arn("ec2", f"{ec2._guess_resource_type(identifier)}/{identifier}"), context)
     if not named and call.operation not in _EC2_CREATES:
@@ -172,7 +178,7 @@ def _rds(call: Call) -> Iterator[Check]:
         yield check("snapshot", given.get("DBSnapshotIdentifier", "*"))
         if call.operation == "CreateDBSnapshot":
             yield check("db", given.get("DBInstanceIdentifier", "*"))
-    elif "DBInstance" in call.operation:
+    elif "DBInstance" in call.operation and "Orderable" not in call.operation:
         yield check("db", given.get("DBInstanceIdentifier", "*"))
         if "SourceDBInstanceIdentifier" in given:
             yield check("db", given["SourceDBInstanceIdentifier"])
@@ -368,7 +374,7 @@ TAGS = {
 
 
 def role_may(role_arn: str, check: Check) -> bool:
-    """Whether a role that an AWS service uses (a state machine's) may do this: the service makes no signed call here."""
+    """Whether a role that a service works with (a state machine's) may do this: it makes no signed call here."""
     account, name = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
     context: Context = {key.lower(): value for key, value in check.context.items()}
     for key, value in (tagging.resource_tags(check.resource) or {}).items():

@@ -1,9 +1,9 @@
 """The local AWS: MiniStack on loopback, with the AWS behaviour that it lacks put back.
 
-Environment: GATEWAY_PORT (the port to listen on), TIME_SCALE (AWS seconds per wall second), APPRUNNER_EMULATOR (the URL of
-the App Runner emulator), SSL_CERT_FILE (handed on to the functions), RUN_DIR (a folder of this run, for all that is written).
-Root credentials: access key `test`, secret `test`. Standard input must be a pipe held by the parent: when it closes, this
-process and the functions it started end.
+Environment: GATEWAY_PORT (the port to listen on), TIME_SCALE (AWS seconds per wall second), APPRUNNER_EMULATOR (the URL
+of the App Runner emulator), SSL_CERT_FILE (handed on to the functions), RUN_DIR (a folder of this run, for all that is
+written). Root credentials: access key `test`, secret `test`, region us-east-1. Standard input must be a pipe that the
+parent holds: when it closes, this process and the functions that it started end.
 """
 
 import asyncio
@@ -14,6 +14,8 @@ import tempfile
 import threading
 from importlib.metadata import version
 from typing import Any
+
+sys.dont_write_bytecode = True  # the sources stay as they are
 
 # Each patch in this folder reaches into private functions of exactly this version.
 MINISTACK_VERSION = "1.5.33"

@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from ministack.services import rds
+
 import clock
 import ec2
 import faults
-from ministack.services import rds
 
 Parameters = dict[str, Any]
 Instance = dict[str, Any]
@@ -43,7 +44,7 @@ ZONES = "abc"
 
 # Members that AWS leaves out when there is nothing to say.
 _OPTIONAL = "DBName|ReadReplicaSourceDBInstanceIdentifier|ReplicaMode|DBClusterIdentifier|KmsKeyId|"
-_OPTIONAL += "EnhancedMonitoringResourceArn|MonitoringRoleArn"
+_OPTIONAL += "EnhancedMonitoringResourceArn|MonitoringRoleArn|EngineLifecycleSupport"
 
 # States from which nothing but deletion without a snapshot leads out.
 _BROKEN = {"failed", "incompatible-restore", "incompatible-network", "incompatible-create"}
@@ -146,6 +147,10 @@ def _create_instance(p: Parameters) -> Response:
     if response[0] != 200:
         return response
     instance = rds._instances[_given(p, "DBInstanceIdentifier")]
+    instance["DBName"] = _given(p, "DBName")
+    instance["EngineLifecycleSupport"] = _given(p, "EngineLifecycleSupport") or "open-source-rds-extended-support"
+    for window in ("PreferredBackupWindow", "PreferredMaintenanceWindow"):
+        instance[window] = _given(p, window) or instance[window]
     _start_creation(instance, int(_given(p, "Port") or 5432))
     return _instance_response("CreateDBInstance", instance)
 
@@ -181,7 +186,9 @@ def _modify(p: Parameters) -> Response:
     if response[0] != 200:
         return response
     assert instance is not None
-    if instance["_interface"]:
+    if minor := _given(p, "AutoMinorVersionUpgrade"):
+        instance["AutoMinorVersionUpgrade"] = minor == "true"
+    if instance.get("_interface"):
         groups = [group["VpcSecurityGroupId"] for group in instance["VpcSecurityGroups"]]
         ec2.set_interface_groups(instance["_interface"], groups)
     _become(instance, "modifying", "available", MODIFY_SECONDS)
@@ -253,8 +260,11 @@ def _delete(p: Parameters) -> Response:
     response = _instance_response("DeleteDBInstance", instance)
 
     def finish() -> None:
+        tags = list(instance.get("TagList", [])) if instance.get("CopyTagsToSnapshot") else []
         _ministack["DeleteDBInstance"](p)
-        if instance["_interface"]:
+        if snapshot := rds._snapshots.get(_given(p, "FinalDBSnapshotIdentifier")):
+            snapshot["TagList"] = rds._tags[snapshot["DBSnapshotArn"]] = tags
+        if instance.get("_interface"):
             ec2.delete_interface(instance["_interface"])
         source = rds._instances.get(instance.get("ReadReplicaSourceDBInstanceIdentifier") or "")
         if source:
@@ -325,9 +335,7 @@ def _describe_versions(p: Parameters) -> Response:
 
 def _describe_orderable(p: Parameters) -> Response:
     wanted, db_class = _given(p, "EngineVersion"), _given(p, "DBInstanceClass")
-    zones = "".join(
-        f"<AvailabilityZone><Name>{rds.get_region()}{z}</Name></AvailabilityZone>" for z in ZONES
-    )
+    zones = "".join(f"<AvailabilityZone><Name>{rds.get_region()}{z}</Name></AvailabilityZone>" for z in ZONES)
     members = "".join(
         f"<OrderableDBInstanceOption><Engine>postgres</Engine><EngineVersion>{version}</EngineVersion>"
         f"<DBInstanceClass>{name}</DBInstanceClass><LicenseModel>postgresql-license</LicenseModel>"
@@ -349,7 +357,7 @@ def _describe_orderable(p: Parameters) -> Response:
 # -- answers -----------------------------------------------------------------------------------------------------------
 
 
-def _leave_out_what_is_unknown() -> None:
+def _tell_what_is_known() -> None:
     """No endpoint before the instance is available, and no empty element: an SDK takes an empty one for a value."""
     render = rds._instance_xml
 
@@ -357,6 +365,8 @@ def _leave_out_what_is_unknown() -> None:
         xml = str(render(instance))
         if instance["DBInstanceStatus"] in _BROKEN | {"creating"}:
             xml = re.sub(r"<Endpoint>.*?</Endpoint>", "", xml, flags=re.DOTALL)
+        support = instance.get("EngineLifecycleSupport", "")
+        xml += f"<EngineLifecycleSupport>{support}</EngineLifecycleSupport>"
         return re.sub(rf"<({_OPTIONAL})></\1>", "", xml)
 
     rds._instance_xml = instance_xml
@@ -366,7 +376,7 @@ _ministack: dict[str, Action] = dict(rds._ACTION_MAP)
 
 
 def install() -> None:
-    _leave_out_what_is_unknown()
+    _tell_what_is_known()
     rds._ACTION_MAP |= {
         "CreateDBInstance": _create_instance,
         "CreateDBInstanceReadReplica": _create_replica,

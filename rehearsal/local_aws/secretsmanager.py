@@ -1,4 +1,4 @@
-"""Secrets Manager: names of secrets that are scheduled for deletion stay taken, and repeated requests change nothing."""
+"""Secrets Manager: the name of a secret in deletion stays taken, and a repeated request changes nothing."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def _create_secret(data: dict[str, Any]) -> Response:
     if response[0] == 200 and (token := data.get("ClientRequestToken")):
         # The token becomes the id of the first version.
         _, secret = secretsmanager._resolve(data["Name"])
-        secret["Versions"] = {token: version for version in secret["Versions"].values()}
+        secret["Versions"] = {token: next(iter(secret["Versions"].values()))}
         answer = {"ARN": secret["ARN"], "Name": secret["Name"], "VersionId": token}
         response = secretsmanager.json_response(answer)
     return response

@@ -22,3 +22,12 @@ def install() -> None:
         return response
 
     sns._create_topic = create_topic
+
+    # SNS spells this code ResourceNotFound on the wire (the "error" trait of ResourceNotFoundException in its service
+    # model); MiniStack sends the name of the shape, which no SDK recognises.
+    original_error = sns._error
+
+    def error(code: str, *arguments: Any) -> Response:
+        return original_error("ResourceNotFound" if code == "ResourceNotFoundException" else code, *arguments)
+
+    sns._error = error

@@ -3,9 +3,10 @@
 Waits and retry intervals are AWS seconds, as are a machine's TimeoutSeconds and that of a nested execution. A task's
 TimeoutSeconds is wall time: a Lambda function works no faster here than on AWS.
 
-Not restored: permission checks of `aws-sdk:` integrations, redrive, `parameters` in TaskScheduled, the events of Map items.
+Not restored: permission checks of `aws-sdk:` integrations, redrive, `parameters` in TaskScheduled, events of Map items.
 """
 
+import contextlib
 import contextvars
 import copy
 import json
@@ -16,9 +17,10 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from ministack.services import stepfunctions as sf
+
 import clock
 import iam
-from ministack.services import stepfunctions as sf
 
 State = dict[str, Any]
 Execution = dict[str, Any]
@@ -26,7 +28,7 @@ Response = tuple[int, dict[str, str], bytes]
 
 _execution: ContextVar[Execution | None] = ContextVar("execution", default=None)
 # One event for each Parallel state around the current branch: set when another of its branches has failed.
-_branches: ContextVar[list[threading.Event]] = ContextVar("branches", default=[])
+_branches: ContextVar[tuple[threading.Event, ...]] = ContextVar("branches", default=())
 # The id of the last event on the current path through the graph, in a list because threads of one path share it.
 _previous: ContextVar[list[int] | None] = ContextVar("previous", default=None)
 _events = threading.Lock()
@@ -140,7 +142,7 @@ def _with_time_limit(resource: str, parameters: Any, seconds: float) -> Any:
     if not resource.startswith("arn:aws:states:::states:startExecution.sync"):
         return _ministack_with_time_limit(resource, parameters, seconds)
     abandoned = threading.Event()
-    outer = _branches.set([*_branches.get(), abandoned])
+    outer = _branches.set((*_branches.get(), abandoned))
     try:
         return _ministack_with_time_limit(resource, parameters, clock.wall(seconds))
     except sf._ExecutionError:
@@ -211,7 +213,7 @@ def _run_branches(state: State, data: Any, execution: Execution, context: State)
     paths = [[fork] for _ in branches]
 
     def run(index: int) -> None:
-        _branches.set([*_branches.get(), failed])
+        _branches.set((*_branches.get(), failed))
         _previous.set(paths[index])
         branch = branches[index]
         try:
@@ -288,7 +290,7 @@ def _run_execution(arn: str) -> None:
     """Hold the machine to its TimeoutSeconds."""
     execution = sf._executions[arn]
     _execution.set(execution)
-    _branches.set([])
+    _branches.set(())
     _previous.set([1])
     definition = json.loads(sf._state_machines[execution["stateMachineArn"]]["definition"])
 
@@ -301,10 +303,8 @@ def _run_execution(arn: str) -> None:
 
     if "TimeoutSeconds" in definition:
         clock.after(definition["TimeoutSeconds"], time_out)
-    try:
+    with contextlib.suppress(Stopped):
         _ministack_run_execution(arn)
-    except Stopped:
-        pass
 
 
 def _fail_execution(execution: Execution, error: str, cause: str) -> None:

@@ -162,6 +162,10 @@ impl Error {
             "InvalidRequestException" if reason.contains("Error in assuming") => {
                 Self::NotReady(format!("a role that App Runner has to assume ({reason})"))
             }
+            // A connector is in use for a while after its last service is gone (apprunner-roadmap#161).
+            "InvalidRequestException" if reason.contains("is being used by") => {
+                Self::NotReady(format!("what {call} waits for ({reason})"))
+            }
             _ if status.is_some_and(|status| status >= 500) => Self::Unavailable { call, reason },
             _ => Self::Aws { call, code, reason },
         }

@@ -72,7 +72,38 @@ pub enum Step {
     Remaining {
         /// A checked removal.
         removal: Removal,
+        /// What went wrong before, for the sentence that the execution ends with.
+        failure: Option<Failure>,
     },
+}
+
+/// What a `Catch` of Step Functions passes on.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Failure {
+    /// The error's name.
+    error: String,
+    /// Free text; that of a function is JSON with `errorMessage`.
+    cause: String,
+}
+
+impl Failure {
+    /// What a person reads at the end of a failed execution.
+    fn sentence(&self, left: &[String]) -> String {
+        let parsed: Option<Value> = serde_json::from_str(&self.cause).ok();
+        let message = parsed
+            .as_ref()
+            .and_then(|parsed| parsed["errorMessage"].as_str());
+        let what = match message.unwrap_or(&self.cause) {
+            "" => &self.error,
+            message => message,
+        };
+        let left = match left {
+            [] => "nothing is left of what this execution created".to_owned(),
+            left => format!("this execution created and left: {}", left.join(", ")),
+        };
+        format!("{what}. And {left}.")
+    }
 }
 
 /// What is to be removed: the input of the state machine `teardown`.
@@ -228,6 +259,11 @@ impl Run {
         self.outcome = self.outcome.max(outcome);
     }
 
+    /// Whether this execution has created the resource, now or in an earlier call: then it is no change to complete it.
+    pub(crate) fn has_created(&self) -> bool {
+        self.outcome == Outcome::Created
+    }
+
     /// What is planned or done, one line each.
     pub fn changes(&self) -> &[String] {
         &self.changes
@@ -304,19 +340,51 @@ impl Step {
                 crate::resources::prune(aws, &spec, &mut run).await?;
                 Ok(run.report(None))
             }
-            Self::Remaining { removal } => {
+            Self::Remaining { removal, failure } => {
                 let mut left = Vec::new();
                 for resource in Resource::ALL {
                     let mut run = Run::deciding("");
                     resource.destroy(aws, &removal, &mut run).await?;
-                    left.extend(
-                        run.changes
-                            .iter()
-                            .map(|change| change.trim_start_matches("remove ").to_owned()),
-                    );
+                    let names = run
+                        .changes
+                        .iter()
+                        .filter_map(|change| change.strip_prefix("remove "));
+                    left.extend(names.map(str::to_owned));
                 }
-                Ok(json!(left))
+                let sentence = failure.map(|failure| failure.sentence(&left));
+                Ok(json!({"left": left, "sentence": sentence}))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(cause: &str) -> Failure {
+        Failure {
+            error: "States.Timeout".into(),
+            cause: cause.into(),
+        }
+    }
+
+    #[test]
+    fn a_failed_execution_ends_with_the_functions_sentence_and_with_what_is_left() {
+        let cause = r#"{"errorType": "Failed", "errorMessage": "database shop-dev is failed"}"#;
+        let left = ["database shop-dev".to_owned(), "VPC vpc-1".to_owned()];
+        assert_eq!(
+            failure(cause).sentence(&left),
+            "database shop-dev is failed. And this execution created and left: database shop-dev, VPC vpc-1."
+        );
+    }
+
+    #[test]
+    fn a_failure_without_a_sentence_is_told_by_its_name() {
+        let sentence = failure("").sentence(&[]);
+        assert_eq!(
+            sentence,
+            "States.Timeout. And nothing is left of what this execution created."
+        );
     }
 }

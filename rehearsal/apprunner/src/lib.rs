@@ -1,7 +1,7 @@
 //! AWS App Runner on loopback: its API, its states, its events, and an address for each service that answers over TLS.
 //!
-//! Nothing here trusts our own reading of the API: [`model`] checks every request against the service model that AWS
-//! publishes. What the model does not hold is in [`rules`], what a service may do in which state in [`states`].
+//! Nothing here trusts our own reading of the API: `model.rs` checks every request against the service model that AWS
+//! publishes. What the model does not hold is in `rules.rs`, what a service may do in which state in `states.rs`.
 //!
 //! Durations are written in AWS seconds and divided by [`Settings::time_scale`]. Everything binds 127.0.0.1.
 

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// How many days a removed secret can be restored; a stack provisioned again within them gets it back.
 const RECOVERY_DAYS: i64 = 7;
 
+/// What the tag `groundcrew:created-by` of a removed secret says, until an execution restores it.
+const NOBODY: &str = "nobody";
+
 /// The secret's JSON, in the shape that the rotation templates of RDS read. `Debug` does not show the password.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Credentials {
@@ -52,21 +55,18 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         return Err(Error::Conflict(format!("secret {name}")));
     }
     run.settle(&tags);
-    if secret.deleted_date().is_some() && run.create(format!("secret {name}, restored")) {
-        // Tagged before it is restored, so that a crash in between leaves it to this execution's undo.
-        aws.secrets_manager
-            .tag_resource()
-            .secret_id(&name)
-            .tags(tag(TAG_CREATED_BY, &run.execution))
-            .send()
-            .await
-            .map_err(Error::aws("secretsmanager:TagResource"))?;
-        aws.secrets_manager
-            .restore_secret()
-            .secret_id(&name)
-            .send()
-            .await
-            .map_err(Error::aws("secretsmanager:RestoreSecret"))?;
+    if is_nobodys(&tags) && run.create(format!("secret {name}, restored")) {
+        if secret.deleted_date().is_some() {
+            aws.secrets_manager
+                .restore_secret()
+                .secret_id(&name)
+                .send()
+                .await
+                .map_err(Error::aws("secretsmanager:RestoreSecret"))?;
+        }
+        // Secrets Manager tags no secret that waits for its deletion, so this comes after; a crash in between leaves a
+        // secret that is nobody's, and the next call takes it.
+        created_by(aws, &name, &run.execution).await?;
     }
     run.tell("secret_arn", secret.arn.unwrap_or_default());
     Ok(())
@@ -168,18 +168,43 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
     let Some(secret) = describe(aws, &name).await? else {
         return Ok(());
     };
+    let tags = tags(&secret);
+    // A removal that was cut off after its first call left it so.
+    let half_removed = removal.stack().owns(&tags) && is_nobodys(&tags);
     if secret.deleted_date().is_none()
-        && removal.covers(&tags(&secret))
+        && (removal.covers(&tags) || half_removed)
         && run.remove(format!("secret {name}"))
     {
-        aws.secrets_manager
-            .delete_secret()
-            .secret_id(&name)
-            .recovery_window_in_days(RECOVERY_DAYS)
-            .send()
-            .await
-            .map_err(Error::aws("secretsmanager:DeleteSecret"))?;
+        delete(aws, &name).await?;
     }
+    Ok(())
+}
+
+fn is_nobodys(tags: &Tags) -> bool {
+    tags.get(TAG_CREATED_BY)
+        .is_some_and(|creator| creator == NOBODY)
+}
+
+async fn delete(aws: &Aws, name: &str) -> Result<()> {
+    created_by(aws, name, NOBODY).await?;
+    aws.secrets_manager
+        .delete_secret()
+        .secret_id(name)
+        .recovery_window_in_days(RECOVERY_DAYS)
+        .send()
+        .await
+        .map_err(Error::aws("secretsmanager:DeleteSecret"))?;
+    Ok(())
+}
+
+async fn created_by(aws: &Aws, name: &str, execution: &str) -> Result<()> {
+    aws.secrets_manager
+        .tag_resource()
+        .secret_id(name)
+        .tags(tag(TAG_CREATED_BY, execution))
+        .send()
+        .await
+        .map_err(Error::aws("secretsmanager:TagResource"))?;
     Ok(())
 }
 

@@ -467,6 +467,9 @@ async fn subnet_group_tags(aws: &Aws, group: &DbSubnetGroup) -> Result<Tags> {
 }
 
 async fn mark_changed(aws: &Aws, run: &Run, instance: &DbInstance) -> Result<()> {
+    if run.has_created() {
+        return Ok(());
+    }
     aws.rds
         .add_tags_to_resource()
         .resource_name(instance.db_instance_arn().unwrap_or_default())

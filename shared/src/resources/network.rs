@@ -294,8 +294,7 @@ async fn only_from_the_connector(
 }
 
 async fn mark_changed(aws: &Aws, run: &Run, group: &SecurityGroup) -> Result<()> {
-    if group.tags().is_empty() {
-        // Just created: its tags say so already.
+    if run.has_created() {
         return Ok(());
     }
     aws.ec2

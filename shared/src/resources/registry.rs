@@ -229,6 +229,9 @@ async fn tags(aws: &Aws, arn: &str) -> Result<Tags> {
 }
 
 async fn mark_changed(aws: &Aws, run: &Run, arn: &str) -> Result<()> {
+    if run.has_created() {
+        return Ok(());
+    }
     aws.ecr
         .tag_resource()
         .resource_arn(arn)

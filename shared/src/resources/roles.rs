@@ -110,9 +110,7 @@ async fn role(
         Err(error) => return Err(Error::aws("iam:GetRolePolicy")(error)),
     };
     if granted.as_ref() != Some(policy) && run.change(format!("role {name}: what it may do")) {
-        if found.is_some() {
-            mark_changed(aws, run, &name).await?;
-        }
+        mark_changed(aws, run, &name).await?;
         aws.iam
             .put_role_policy()
             .role_name(&name)
@@ -261,6 +259,9 @@ fn tags(role: &Role) -> Tags {
 }
 
 async fn mark_changed(aws: &Aws, run: &Run, name: &str) -> Result<()> {
+    if run.has_created() {
+        return Ok(());
+    }
     aws.iam
         .tag_role()
         .role_name(name)

@@ -1,0 +1,287 @@
+//! The connection is cut before and after every API call, and every call is throttled, answered with a 5xx and left
+//! without an answer: a repetition converges to the world of an undisturbed run, a removal leaves nothing, and nothing
+//! foreign is touched.
+
+mod disturbance;
+
+use disturbance::{Disturbance, Kind, disturbed};
+use groundcrew::aws::Account;
+use groundcrew::step::{Removal, Run};
+use groundcrew::{Aws, Error, Resource, Spec};
+use rehearsal::{LocalAws, Options, World};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// RDS takes six minutes, which is 7 ms at this speed: the calls are the subject here, not the waiting.
+const FAST: Options = Options { time_scale: 50_000.0 };
+
+/// How often a step is repeated before it counts as stuck.
+const PATIENCE: usize = 2_000;
+
+struct Stage {
+    local: LocalAws,
+    spec: Spec,
+    removal: Removal,
+}
+
+impl Stage {
+    async fn set(app: &str) -> Self {
+        let prepared = rehearsal::prepare().await.expect("what the local AWS needs is there");
+        let local = LocalAws::start(&prepared, FAST).await.expect("the local AWS starts");
+        // Everything that a spec can ask for, so that every branch of every resource is cut.
+        let spec = json!({
+            "app": app,
+            "environment": "dev",
+            "service": {"xray": true, "secrets": {"PASSWORD": "database:password"}, "health_check": {"path": "/health"}},
+            "database": {"read_replica": true},
+            "alarms": {"email": "on-call@example.com"},
+        });
+        let removal = json!({"app": app, "environment": "dev", "final_snapshot": false});
+        Self {
+            local,
+            spec: Spec::parse(&spec).expect("a good spec"),
+            removal: Removal::parse(&removal).expect("a good removal"),
+        }
+    }
+
+    /// Ensures one resource until it is ready. The stack's repository gets its image as soon as it is there.
+    async fn ensure(&self, aws: &Aws, resource: Resource) -> Result<(), Error> {
+        for _ in 0..PATIENCE {
+            match resource.ensure(aws, &self.spec, &mut Run::acting("first")).await {
+                Err(Error::NotReady(_) | Error::Busy { .. }) => pause().await,
+                Err(error) => return Err(error),
+                Ok(()) if resource == Resource::Registry => {
+                    let pushed = self.local.push_image(&self.spec.repository(), "latest", "amd64").await;
+                    return pushed.map(drop).map_err(|error| panic!("the image is pushed: {error}"));
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+        panic!("{resource:?} was not ready after {PATIENCE} attempts")
+    }
+
+    /// Destroys one resource until it is gone.
+    async fn destroy(&self, aws: &Aws, resource: Resource) -> Result<(), Error> {
+        for _ in 0..PATIENCE {
+            match resource.destroy(aws, &self.removal, &mut Run::acting("last")).await {
+                Err(Error::NotReady(_) | Error::Busy { .. }) => pause().await,
+                other => return other,
+            }
+        }
+        panic!("{resource:?} was not gone after {PATIENCE} attempts")
+    }
+
+    async fn ensure_all(&self, aws: &Aws) -> Result<(), Error> {
+        for resource in Resource::ALL {
+            self.ensure(aws, resource).await?;
+        }
+        Ok(())
+    }
+
+    async fn destroy_all(&self, aws: &Aws) -> Result<(), Error> {
+        for resource in Resource::ALL.into_iter().rev() {
+            self.destroy(aws, resource).await?;
+        }
+        Ok(())
+    }
+
+    /// What a person who looks at the account sees, without what is different each time: ids, times, ports.
+    async fn world(&self) -> BTreeMap<String, usize> {
+        let world = World::look(&self.local).await.expect("the account can be looked at");
+        disturbance::shape(&format!("{world:#?}"))
+    }
+
+    /// A removed secret waits for its deletion, and would be restored instead of created by the next run.
+    async fn forget_secret(&self) {
+        let name = self.spec.stack().secret_name();
+        let deleted = self.local.aws().secrets_manager.delete_secret().secret_id(name);
+        // There is none in the beginning.
+        let _ = deleted.force_delete_without_recovery(true).send().await;
+    }
+
+    fn account(&self) -> Account {
+        self.local.aws().account.clone()
+    }
+}
+
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(2)).await;
+}
+
+/// What differs between two worlds, for the message of a failed assertion.
+fn difference(expected: &BTreeMap<String, usize>, found: &BTreeMap<String, usize>) -> String {
+    let lines = expected.iter().filter(|(line, count)| found.get(*line) != Some(count)).map(|(line, n)| format!("- {n}× {line}"));
+    let more = found.iter().filter(|(line, count)| expected.get(*line) != Some(count)).map(|(line, n)| format!("+ {n}× {line}"));
+    lines.chain(more).collect::<Vec<_>>().join("\n")
+}
+
+/// Each resource in turn, with everything that it builds on in place: at each of its calls, each kind of disturbance.
+#[test]
+fn each_resource_converges_and_leaves_nothing_whichever_of_its_calls_is_disturbed() {
+    Runtime::new().expect("a runtime").block_on(async {
+        let stage = Stage::set("crash").await;
+        neighbours(&stage).await;
+        let calm = &stage.local.aws().clone();
+        let mut total = 0;
+        for resource in Resource::ALL {
+            let before = stage.world().await;
+            let counter = Disturbance::none();
+            stage.ensure(&disturbed(&stage.local, stage.account(), &counter), resource).await.expect("undisturbed");
+            let expected = stage.world().await;
+            stage.destroy(calm, resource).await.expect("undisturbed");
+            let mut cuts = 0;
+            for kind in Kind::ALL {
+                for call in 0.. {
+                    stage.forget_secret_before(resource).await;
+                    let disturbance = Disturbance::at(call, kind);
+                    let ensured = stage.ensure(&disturbed(&stage.local, stage.account(), &disturbance), resource).await;
+                    if !disturbance.struck() {
+                        stage.destroy(calm, resource).await.expect("undisturbed");
+                        break;
+                    }
+                    let label = format!("{resource:?}, {kind:?} at call {call} ({})", disturbance.call());
+                    if let Err(error) = &ensured {
+                        let expected = matches!(error, Error::Unavailable { .. } | Error::Throttled { .. });
+                        assert!(expected, "{label}: the step fails with a name that is retried, not {error:?}");
+                    }
+                    stage.ensure(calm, resource).await.unwrap_or_else(|error| panic!("{label}: repeated: {error}"));
+                    let found = stage.world().await;
+                    assert!(found == expected, "{label}: another world:\n{}", difference(&expected, &found));
+                    for time in ["once", "twice"] {
+                        stage.destroy(calm, resource).await.unwrap_or_else(|error| panic!("{label}: destroyed {time}: {error}"));
+                    }
+                    stage.forget_secret_before(resource).await;
+                    let left = stage.world().await;
+                    assert!(left == before, "{label}: left behind or taken away:\n{}", difference(&before, &left));
+                    cuts += 1;
+                }
+            }
+            println!("{}: {cuts} disturbances", resource.name());
+            total += cuts;
+            stage.ensure(calm, resource).await.expect("the next resource builds on it");
+        }
+        println!("{total} disturbances of an ensure in all");
+        let mut total = 0;
+        for resource in Resource::ALL.into_iter().rev() {
+            let before = stage.world().await;
+            let mut cuts = 0;
+            for kind in Kind::ALL {
+                for call in 0.. {
+                    let disturbance = Disturbance::at(call, kind);
+                    let destroyed = stage.destroy(&disturbed(&stage.local, stage.account(), &disturbance), resource).await;
+                    let label = format!("{resource:?}, {kind:?} at call {call} ({})", disturbance.call());
+                    if let Err(error) = &destroyed {
+                        let expected = matches!(error, Error::Unavailable { .. } | Error::Throttled { .. });
+                        assert!(expected, "{label}: the step fails with a name that is retried, not {error:?}");
+                    }
+                    for time in ["once", "twice"] {
+                        stage.destroy(calm, resource).await.unwrap_or_else(|error| panic!("{label}: destroyed {time}: {error}"));
+                    }
+                    let again = stage.ensure(calm, resource).await;
+                    again.unwrap_or_else(|error| panic!("{label}: created again: {error}"));
+                    if !disturbance.struck() {
+                        break;
+                    }
+                    let found = stage.world().await;
+                    assert!(found == before, "{label}: another world:\n{}", difference(&before, &found));
+                    cuts += 1;
+                }
+            }
+            println!("{}: {cuts} disturbances", resource.name());
+            total += cuts;
+            stage.destroy(calm, resource).await.expect("undisturbed");
+        }
+        println!("{total} disturbances of a destroy in all");
+    });
+}
+
+impl Stage {
+    async fn forget_secret_before(&self, resource: Resource) {
+        if resource == Resource::Credentials {
+            self.forget_secret().await;
+        }
+    }
+}
+
+/// The whole of `provision` and of `teardown`, cut before every call, and after every call that writes (after one that
+/// reads, the world is the same as before the next call).
+#[test]
+fn a_whole_stack_converges_and_leaves_nothing_wherever_its_connection_is_cut() {
+    Runtime::new().expect("a runtime").block_on(async {
+        let stage = Stage::set("whole").await;
+        neighbours(&stage).await;
+        let calm = &stage.local.aws().clone();
+        let nothing = stage.world().await;
+        let counter = Disturbance::none();
+        stage.ensure_all(&disturbed(&stage.local, stage.account(), &counter)).await.expect("undisturbed");
+        let expected = stage.world().await;
+        stage.destroy_all(calm).await.expect("undisturbed");
+        stage.forget_secret().await;
+        let (mut provisions, mut teardowns) = (0, 0);
+        for kind in [Kind::CutBefore, Kind::CutAfter] {
+            let mut last = false;
+            for call in 0.. {
+                if last {
+                    break;
+                }
+                let up = Disturbance::on_writes_if_after(call, kind);
+                let ended = stage.ensure_all(&disturbed(&stage.local, stage.account(), &up)).await;
+                let label = format!("provision, {kind:?} at call {call} ({})", up.call());
+                if up.struck() {
+                    provisions += 1;
+                    assert!(ended.is_err(), "{label}: the cut is not swallowed");
+                    stage.ensure_all(calm).await.unwrap_or_else(|error| panic!("{label}: repeated: {error}"));
+                    let found = stage.world().await;
+                    assert!(found == expected, "{label}: another world:\n{}", difference(&expected, &found));
+                }
+                let down = Disturbance::on_writes_if_after(call, kind);
+                let ended = stage.destroy_all(&disturbed(&stage.local, stage.account(), &down)).await;
+                let label = format!("teardown, {kind:?} at call {call} ({})", down.call());
+                if down.struck() {
+                    teardowns += 1;
+                    assert!(ended.is_err(), "{label}: the cut is not swallowed");
+                }
+                for time in ["once", "twice"] {
+                    stage.destroy_all(calm).await.unwrap_or_else(|error| panic!("{label}: repeated {time}: {error}"));
+                }
+                stage.forget_secret().await;
+                let left = stage.world().await;
+                assert!(left == nothing, "{label}: left behind or taken away:\n{}", difference(&nothing, &left));
+                last = !up.struck() && !down.struck() && up.is_over(call) && down.is_over(call);
+            }
+        }
+        println!("{provisions} cuts of a provision, {teardowns} cuts of a teardown");
+    });
+}
+
+/// Resources of others that look like ours: another stack whose name begins like ours, and what others made by hand.
+async fn neighbours(stage: &Stage) {
+    let aws = stage.local.aws();
+    let name = stage.spec.stack().name();
+    let other = Spec::parse(&json!({"app": stage.spec.app, "environment": "dev2"})).expect("a good spec");
+    for resource in [Resource::Network, Resource::Registry, Resource::Credentials, Resource::Roles, Resource::Database] {
+        let mut attempts = 0;
+        while let Err(error) = resource.ensure(aws, &other, &mut Run::acting("neighbour")).await {
+            attempts += 1;
+            assert!(error.is_retried() && attempts < PATIENCE, "the neighbour's {resource:?}: {error}");
+            pause().await;
+        }
+    }
+    let alarm = aws.cloudwatch.put_metric_alarm().alarm_name(format!("{name}-by-hand"));
+    alarm
+        .namespace("AWS/AppRunner")
+        .metric_name("Requests")
+        .statistic(aws_sdk_cloudwatch::types::Statistic::Sum)
+        .period(300)
+        .evaluation_periods(1)
+        .threshold(1.0)
+        .comparison_operator(aws_sdk_cloudwatch::types::ComparisonOperator::GreaterThanThreshold)
+        .send()
+        .await
+        .expect("a foreign alarm");
+    let group = format!("/aws/apprunner/{name}/by-hand/application");
+    aws.logs.create_log_group().log_group_name(group).send().await.expect("a foreign log group");
+    aws.sns.create_topic().name(format!("{name}-by-hand")).send().await.expect("a foreign topic");
+}

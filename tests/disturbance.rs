@@ -1,0 +1,212 @@
+//! A connection to the local AWS that breaks at one call.
+
+use aws_config::SdkConfig;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::retry::RetryConfig;
+use groundcrew::Aws;
+use groundcrew::aws::Account;
+use regex_lite::Regex;
+use rehearsal::LocalAws;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+
+/// What happens to the call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// The connection is cut before AWS hears of the call.
+    CutBefore,
+    /// The call takes effect, and the connection is cut before its answer.
+    CutAfter,
+    /// AWS throttles the call.
+    Throttle,
+    /// AWS answers with a 5xx.
+    ServerError,
+    /// The call takes effect, and no answer comes in time.
+    TimeoutAfter,
+}
+
+impl Kind {
+    pub const ALL: [Self; 5] =
+        [Self::CutBefore, Self::CutAfter, Self::Throttle, Self::ServerError, Self::TimeoutAfter];
+}
+
+/// One disturbance of one call; counts the calls.
+#[derive(Clone, Debug)]
+pub struct Disturbance(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    at: usize,
+    kind: Option<Kind>,
+    writes_only: bool,
+    calls: AtomicUsize,
+    struck: AtomicBool,
+    call: Mutex<String>,
+}
+
+impl Disturbance {
+    /// No disturbance.
+    pub fn none() -> Self {
+        Self::new(usize::MAX, None, false)
+    }
+
+    /// A disturbance of the `at`-th call, from 0.
+    pub fn at(at: usize, kind: Kind) -> Self {
+        Self::new(at, Some(kind), false)
+    }
+
+    /// The same; a cut after the call strikes only if the call writes.
+    pub fn on_writes_if_after(at: usize, kind: Kind) -> Self {
+        Self::new(at, Some(kind), kind == Kind::CutAfter)
+    }
+
+    fn new(at: usize, kind: Option<Kind>, writes_only: bool) -> Self {
+        let (calls, struck, call) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::default());
+        Self(Arc::new(State { at, kind, writes_only, calls, struck, call }))
+    }
+
+    /// Whether it has struck: there was such a call.
+    pub fn struck(&self) -> bool {
+        self.0.struck.load(Ordering::SeqCst)
+    }
+
+    /// Whether there were no more than `call` calls.
+    pub fn is_over(&self, call: usize) -> bool {
+        self.0.calls.load(Ordering::SeqCst) <= call
+    }
+
+    /// The call that it struck.
+    pub fn call(&self) -> String {
+        self.0.call.lock().expect("nobody panics here").clone()
+    }
+
+    /// What to do with this call.
+    fn strikes(&self, call: &str) -> Option<Kind> {
+        let number = self.0.calls.fetch_add(1, Ordering::SeqCst);
+        let kind = self.0.kind.filter(|_| number == self.0.at && (!self.0.writes_only || writes(call)))?;
+        self.0.struck.store(true, Ordering::SeqCst);
+        *self.0.call.lock().expect("nobody panics here") = call.to_owned();
+        Some(kind)
+    }
+}
+
+/// Whether an operation can change something, by AWS's own naming.
+fn writes(operation: &str) -> bool {
+    !["Describe", "List", "Get", "BatchGet"].iter().any(|verb| operation.starts_with(verb))
+}
+
+/// The operation of a request: in a header, in the path, or in the form.
+fn operation(request: &HttpRequest) -> String {
+    if let Some(target) = request.headers().get("x-amz-target") {
+        return target.rsplit('.').next().unwrap_or_default().to_owned();
+    }
+    let form = String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned();
+    let action = form.split('&').find_map(|pair| pair.strip_prefix("Action="));
+    let path = request.uri().rsplit('/').next().unwrap_or_default();
+    action.unwrap_or(path).to_owned()
+}
+
+/// Clients of the local AWS whose connection is disturbed.
+pub fn disturbed(local: &LocalAws, account: Account, disturbance: &Disturbance) -> Aws {
+    let config: SdkConfig = local.sdk_config().clone();
+    let inner = config.http_client().expect("the local AWS has a client");
+    let client = Client { inner, disturbance: disturbance.clone(), control: local.endpoint() };
+    let config = config
+        .into_builder()
+        .http_client(SharedHttpClient::new(client))
+        .retry_config(RetryConfig::disabled())
+        .build();
+    Aws::new(&config, local.aws().https.clone(), account)
+}
+
+#[derive(Clone, Debug)]
+struct Client {
+    inner: SharedHttpClient,
+    disturbance: Disturbance,
+    control: String,
+}
+
+impl HttpClient for Client {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let inner = self.inner.http_connector(settings, components);
+        SharedHttpConnector::new(Connector { inner, disturbance: self.disturbance.clone(), control: self.control.clone() })
+    }
+}
+
+#[derive(Debug)]
+struct Connector {
+    inner: SharedHttpConnector,
+    disturbance: Disturbance,
+    control: String,
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let Some(kind) = self.disturbance.strikes(&operation(&request)) else {
+            return self.inner.call(request);
+        };
+        let (inner, control) = (self.inner.clone(), self.control.clone());
+        HttpConnectorFuture::new(async move {
+            let cut = || ConnectorError::io("the connection was cut".into());
+            match kind {
+                Kind::CutBefore => Err(cut()),
+                Kind::CutAfter => {
+                    inner.call(request).await?;
+                    Err(cut())
+                }
+                Kind::TimeoutAfter => {
+                    inner.call(request).await?;
+                    Err(ConnectorError::timeout("no answer in time".into()))
+                }
+                Kind::Throttle | Kind::ServerError => {
+                    // In the protocol of the service, which the local AWS knows.
+                    let fault = if kind == Kind::Throttle { "throttle" } else { "error" };
+                    let mut ask = HttpRequest::new(
+                        format!(r#"{{"service":"*","operation":"*","kind":"{fault}","times":1}}"#).into(),
+                    );
+                    ask.set_method("POST").map_err(|error| ConnectorError::user(error.into()))?;
+                    ask.set_uri(format!("{control}/_local/faults")).map_err(|error| ConnectorError::user(error.into()))?;
+                    inner.call(ask).await?;
+                    inner.call(request).await
+                }
+            }
+        })
+    }
+}
+
+/// The lines of a description with their counts, without what is different each time.
+pub fn shape(description: &str) -> BTreeMap<String, usize> {
+    static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(
+            r#"(?x)
+            \b(vpc|subnet|sg|sgr|rtb|rtbassoc|eni|igw|acl|dopt|eipassoc|eni-attach|subnet-cidr-assoc|vpc-cidr-assoc)-[0-9a-f]{8,}
+            | \b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b
+            | \b[0-9a-f]{32}\b
+            | sha256:[0-9a-f]{64}
+            | \bdb-[A-Z0-9]{20,}
+            | \bA(ROA|IPA|IDA|NPA)[A-Z0-9]{12,}
+            | /database-[A-Za-z0-9]{6}\b
+            | \d{4}-\d\d-\d\dT[0-9:.]+Z?
+            | \b(seconds|subsecond_nanos|creation_time):\s*[-0-9Some()]+
+            | localhost:\d+
+            | "10\.\d+\.\d+\.\d+"
+            | \b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b
+            | /[0-9]+/
+            | (Revision|revision)[^0-9]{1,8}\d+
+            | \b1[67]\d{8}(\.\d+)?\b
+            "#,
+        )
+        .expect("a good pattern")
+    });
+    let mut lines = BTreeMap::new();
+    for line in description.lines() {
+        *lines.entry(VARIABLE.replace_all(line.trim(), "…").into_owned()).or_insert(0) += 1;
+    }
+    lines
+}
