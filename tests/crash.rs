@@ -15,7 +15,9 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// RDS takes six minutes, which is 7 ms at this speed: the calls are the subject here, not the waiting.
-const FAST: Options = Options { time_scale: 50_000.0 };
+const FAST: Options = Options {
+    time_scale: 50_000.0,
+};
 
 /// How often a step is repeated before it counts as stuck.
 const PATIENCE: usize = 2_000;
@@ -28,8 +30,12 @@ struct Stage {
 
 impl Stage {
     async fn set(app: &str) -> Self {
-        let prepared = rehearsal::prepare().await.expect("what the local AWS needs is there");
-        let local = LocalAws::start(&prepared, FAST).await.expect("the local AWS starts");
+        let prepared = rehearsal::prepare()
+            .await
+            .expect("what the local AWS needs is there");
+        let local = LocalAws::start(&prepared, FAST)
+            .await
+            .expect("the local AWS starts");
         // Everything that a spec can ask for, so that every branch of every resource is cut.
         let spec = json!({
             "app": app,
@@ -49,12 +55,20 @@ impl Stage {
     /// Ensures one resource until it is ready. The stack's repository gets its image as soon as it is there.
     async fn ensure(&self, aws: &Aws, resource: Resource) -> Result<(), Error> {
         for _ in 0..PATIENCE {
-            match resource.ensure(aws, &self.spec, &mut Run::acting("first")).await {
+            match resource
+                .ensure(aws, &self.spec, &mut Run::acting("first"))
+                .await
+            {
                 Err(Error::NotReady(_) | Error::Busy { .. }) => pause().await,
                 Err(error) => return Err(error),
                 Ok(()) if resource == Resource::Registry => {
-                    let pushed = self.local.push_image(&self.spec.repository(), "latest", "amd64").await;
-                    return pushed.map(drop).map_err(|error| panic!("the image is pushed: {error}"));
+                    let pushed = self
+                        .local
+                        .push_image(&self.spec.repository(), "latest", "amd64")
+                        .await;
+                    return pushed
+                        .map(drop)
+                        .map_err(|error| panic!("the image is pushed: {error}"));
                 }
                 Ok(()) => return Ok(()),
             }
@@ -65,7 +79,10 @@ impl Stage {
     /// Destroys one resource until it is gone.
     async fn destroy(&self, aws: &Aws, resource: Resource) -> Result<(), Error> {
         for _ in 0..PATIENCE {
-            match resource.destroy(aws, &self.removal, &mut Run::acting("last")).await {
+            match resource
+                .destroy(aws, &self.removal, &mut Run::acting("last"))
+                .await
+            {
                 Err(Error::NotReady(_) | Error::Busy { .. }) => pause().await,
                 other => return other,
             }
@@ -89,14 +106,21 @@ impl Stage {
 
     /// What a person who looks at the account sees, without what is different each time: ids, times, ports.
     async fn world(&self) -> BTreeMap<String, usize> {
-        let world = World::look(&self.local).await.expect("the account can be looked at");
+        let world = World::look(&self.local)
+            .await
+            .expect("the account can be looked at");
         disturbance::shape(&format!("{world:#?}"))
     }
 
     /// A removed secret waits for its deletion, and would be restored instead of created by the next run.
     async fn forget_secret(&self) {
         let name = self.spec.stack().secret_name();
-        let deleted = self.local.aws().secrets_manager.delete_secret().secret_id(name);
+        let deleted = self
+            .local
+            .aws()
+            .secrets_manager
+            .delete_secret()
+            .secret_id(name);
         // There is none in the beginning.
         let _ = deleted.force_delete_without_recovery(true).send().await;
     }
@@ -112,8 +136,14 @@ async fn pause() {
 
 /// What differs between two worlds, for the message of a failed assertion.
 fn difference(expected: &BTreeMap<String, usize>, found: &BTreeMap<String, usize>) -> String {
-    let lines = expected.iter().filter(|(line, count)| found.get(*line) != Some(count)).map(|(line, n)| format!("- {n}× {line}"));
-    let more = found.iter().filter(|(line, count)| expected.get(*line) != Some(count)).map(|(line, n)| format!("+ {n}× {line}"));
+    let lines = expected
+        .iter()
+        .filter(|(line, count)| found.get(*line) != Some(count))
+        .map(|(line, n)| format!("- {n}× {line}"));
+    let more = found
+        .iter()
+        .filter(|(line, count)| expected.get(*line) != Some(count))
+        .map(|(line, n)| format!("+ {n}× {line}"));
     lines.chain(more).collect::<Vec<_>>().join("\n")
 }
 
@@ -128,39 +158,76 @@ fn each_resource_converges_and_leaves_nothing_whichever_of_its_calls_is_disturbe
         for resource in Resource::ALL {
             let before = stage.world().await;
             let counter = Disturbance::none();
-            stage.ensure(&disturbed(&stage.local, stage.account(), &counter), resource).await.expect("undisturbed");
+            stage
+                .ensure(
+                    &disturbed(&stage.local, stage.account(), &counter),
+                    resource,
+                )
+                .await
+                .expect("undisturbed");
             let expected = stage.world().await;
             stage.destroy(calm, resource).await.expect("undisturbed");
+            // The secret keeps the address of the database.
+            let before = if resource == Resource::Database { stage.world().await } else { before };
             let mut cuts = 0;
             for kind in Kind::ALL {
                 for call in 0.. {
                     stage.forget_secret_before(resource).await;
                     let disturbance = Disturbance::at(call, kind);
-                    let ensured = stage.ensure(&disturbed(&stage.local, stage.account(), &disturbance), resource).await;
+                    let ensured = stage
+                        .ensure(
+                            &disturbed(&stage.local, stage.account(), &disturbance),
+                            resource,
+                        )
+                        .await;
                     if !disturbance.struck() {
                         stage.destroy(calm, resource).await.expect("undisturbed");
                         break;
                     }
-                    let label = format!("{resource:?}, {kind:?} at call {call} ({})", disturbance.call());
+                    let label = format!(
+                        "{resource:?}, {kind:?} at call {call} ({})",
+                        disturbance.call()
+                    );
                     if let Err(error) = &ensured {
-                        let expected = matches!(error, Error::Unavailable { .. } | Error::Throttled { .. });
-                        assert!(expected, "{label}: the step fails with a name that is retried, not {error:?}");
+                        let expected =
+                            matches!(error, Error::Unavailable { .. } | Error::Throttled { .. });
+                        assert!(
+                            expected,
+                            "{label}: the step fails with a name that is retried, not {error:?}"
+                        );
                     }
-                    stage.ensure(calm, resource).await.unwrap_or_else(|error| panic!("{label}: repeated: {error}"));
+                    stage
+                        .ensure(calm, resource)
+                        .await
+                        .unwrap_or_else(|error| panic!("{label}: repeated: {error}"));
                     let found = stage.world().await;
-                    assert!(found == expected, "{label}: another world:\n{}", difference(&expected, &found));
+                    assert!(
+                        found == expected,
+                        "{label}: another world:\n{}",
+                        difference(&expected, &found)
+                    );
                     for time in ["once", "twice"] {
-                        stage.destroy(calm, resource).await.unwrap_or_else(|error| panic!("{label}: destroyed {time}: {error}"));
+                        stage
+                            .destroy(calm, resource)
+                            .await
+                            .unwrap_or_else(|error| panic!("{label}: destroyed {time}: {error}"));
                     }
                     stage.forget_secret_before(resource).await;
                     let left = stage.world().await;
-                    assert!(left == before, "{label}: left behind or taken away:\n{}", difference(&before, &left));
+                    assert!(
+                        left == before,
+                        "{label}: left behind or taken away:\n{}",
+                        difference(&before, &left)
+                    );
                     cuts += 1;
                 }
             }
             println!("{}: {cuts} disturbances", resource.name());
             total += cuts;
-            stage.ensure(calm, resource).await.expect("the next resource builds on it");
+            stage
+                .ensure(calm, resource)
+                .await
+                .expect("the next resource builds on it");
         }
         println!("{total} disturbances of an ensure in all");
         let mut total = 0;
@@ -170,14 +237,29 @@ fn each_resource_converges_and_leaves_nothing_whichever_of_its_calls_is_disturbe
             for kind in Kind::ALL {
                 for call in 0.. {
                     let disturbance = Disturbance::at(call, kind);
-                    let destroyed = stage.destroy(&disturbed(&stage.local, stage.account(), &disturbance), resource).await;
-                    let label = format!("{resource:?}, {kind:?} at call {call} ({})", disturbance.call());
+                    let destroyed = stage
+                        .destroy(
+                            &disturbed(&stage.local, stage.account(), &disturbance),
+                            resource,
+                        )
+                        .await;
+                    let label = format!(
+                        "{resource:?}, {kind:?} at call {call} ({})",
+                        disturbance.call()
+                    );
                     if let Err(error) = &destroyed {
-                        let expected = matches!(error, Error::Unavailable { .. } | Error::Throttled { .. });
-                        assert!(expected, "{label}: the step fails with a name that is retried, not {error:?}");
+                        let expected =
+                            matches!(error, Error::Unavailable { .. } | Error::Throttled { .. });
+                        assert!(
+                            expected,
+                            "{label}: the step fails with a name that is retried, not {error:?}"
+                        );
                     }
                     for time in ["once", "twice"] {
-                        stage.destroy(calm, resource).await.unwrap_or_else(|error| panic!("{label}: destroyed {time}: {error}"));
+                        stage
+                            .destroy(calm, resource)
+                            .await
+                            .unwrap_or_else(|error| panic!("{label}: destroyed {time}: {error}"));
                     }
                     let again = stage.ensure(calm, resource).await;
                     again.unwrap_or_else(|error| panic!("{label}: created again: {error}"));
@@ -185,7 +267,11 @@ fn each_resource_converges_and_leaves_nothing_whichever_of_its_calls_is_disturbe
                         break;
                     }
                     let found = stage.world().await;
-                    assert!(found == before, "{label}: another world:\n{}", difference(&before, &found));
+                    assert!(
+                        found == before,
+                        "{label}: another world:\n{}",
+                        difference(&before, &found)
+                    );
                     cuts += 1;
                 }
             }
@@ -215,7 +301,10 @@ fn a_whole_stack_converges_and_leaves_nothing_wherever_its_connection_is_cut() {
         let calm = &stage.local.aws().clone();
         let nothing = stage.world().await;
         let counter = Disturbance::none();
-        stage.ensure_all(&disturbed(&stage.local, stage.account(), &counter)).await.expect("undisturbed");
+        stage
+            .ensure_all(&disturbed(&stage.local, stage.account(), &counter))
+            .await
+            .expect("undisturbed");
         let expected = stage.world().await;
         stage.destroy_all(calm).await.expect("undisturbed");
         stage.forget_secret().await;
@@ -227,28 +316,46 @@ fn a_whole_stack_converges_and_leaves_nothing_wherever_its_connection_is_cut() {
                     break;
                 }
                 let up = Disturbance::on_writes_if_after(call, kind);
-                let ended = stage.ensure_all(&disturbed(&stage.local, stage.account(), &up)).await;
+                let ended = stage
+                    .ensure_all(&disturbed(&stage.local, stage.account(), &up))
+                    .await;
                 let label = format!("provision, {kind:?} at call {call} ({})", up.call());
                 if up.struck() {
                     provisions += 1;
                     assert!(ended.is_err(), "{label}: the cut is not swallowed");
-                    stage.ensure_all(calm).await.unwrap_or_else(|error| panic!("{label}: repeated: {error}"));
+                    stage
+                        .ensure_all(calm)
+                        .await
+                        .unwrap_or_else(|error| panic!("{label}: repeated: {error}"));
                     let found = stage.world().await;
-                    assert!(found == expected, "{label}: another world:\n{}", difference(&expected, &found));
+                    assert!(
+                        found == expected,
+                        "{label}: another world:\n{}",
+                        difference(&expected, &found)
+                    );
                 }
                 let down = Disturbance::on_writes_if_after(call, kind);
-                let ended = stage.destroy_all(&disturbed(&stage.local, stage.account(), &down)).await;
+                let ended = stage
+                    .destroy_all(&disturbed(&stage.local, stage.account(), &down))
+                    .await;
                 let label = format!("teardown, {kind:?} at call {call} ({})", down.call());
                 if down.struck() {
                     teardowns += 1;
                     assert!(ended.is_err(), "{label}: the cut is not swallowed");
                 }
                 for time in ["once", "twice"] {
-                    stage.destroy_all(calm).await.unwrap_or_else(|error| panic!("{label}: repeated {time}: {error}"));
+                    stage
+                        .destroy_all(calm)
+                        .await
+                        .unwrap_or_else(|error| panic!("{label}: repeated {time}: {error}"));
                 }
                 stage.forget_secret().await;
                 let left = stage.world().await;
-                assert!(left == nothing, "{label}: left behind or taken away:\n{}", difference(&nothing, &left));
+                assert!(
+                    left == nothing,
+                    "{label}: left behind or taken away:\n{}",
+                    difference(&nothing, &left)
+                );
                 last = !up.struck() && !down.struck() && up.is_over(call) && down.is_over(call);
             }
         }
@@ -260,16 +367,32 @@ fn a_whole_stack_converges_and_leaves_nothing_wherever_its_connection_is_cut() {
 async fn neighbours(stage: &Stage) {
     let aws = stage.local.aws();
     let name = stage.spec.stack().name();
-    let other = Spec::parse(&json!({"app": stage.spec.app, "environment": "dev2"})).expect("a good spec");
-    for resource in [Resource::Network, Resource::Registry, Resource::Credentials, Resource::Roles, Resource::Database] {
+    let other =
+        Spec::parse(&json!({"app": stage.spec.app, "environment": "dev2"})).expect("a good spec");
+    for resource in [
+        Resource::Network,
+        Resource::Registry,
+        Resource::Credentials,
+        Resource::Roles,
+        Resource::Database,
+    ] {
         let mut attempts = 0;
-        while let Err(error) = resource.ensure(aws, &other, &mut Run::acting("neighbour")).await {
+        while let Err(error) = resource
+            .ensure(aws, &other, &mut Run::acting("neighbour"))
+            .await
+        {
             attempts += 1;
-            assert!(error.is_retried() && attempts < PATIENCE, "the neighbour's {resource:?}: {error}");
+            assert!(
+                error.is_retried() && attempts < PATIENCE,
+                "the neighbour's {resource:?}: {error}"
+            );
             pause().await;
         }
     }
-    let alarm = aws.cloudwatch.put_metric_alarm().alarm_name(format!("{name}-by-hand"));
+    let alarm = aws
+        .cloudwatch
+        .put_metric_alarm()
+        .alarm_name(format!("{name}-by-hand"));
     alarm
         .namespace("AWS/AppRunner")
         .metric_name("Requests")
@@ -282,6 +405,16 @@ async fn neighbours(stage: &Stage) {
         .await
         .expect("a foreign alarm");
     let group = format!("/aws/apprunner/{name}/by-hand/application");
-    aws.logs.create_log_group().log_group_name(group).send().await.expect("a foreign log group");
-    aws.sns.create_topic().name(format!("{name}-by-hand")).send().await.expect("a foreign topic");
+    aws.logs
+        .create_log_group()
+        .log_group_name(group)
+        .send()
+        .await
+        .expect("a foreign log group");
+    aws.sns
+        .create_topic()
+        .name(format!("{name}-by-hand"))
+        .send()
+        .await
+        .expect("a foreign topic");
 }

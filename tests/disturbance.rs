@@ -2,7 +2,8 @@
 
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -32,8 +33,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] =
-        [Self::CutBefore, Self::CutAfter, Self::Throttle, Self::ServerError, Self::TimeoutAfter];
+    pub const ALL: [Self; 5] = [
+        Self::CutBefore,
+        Self::CutAfter,
+        Self::Throttle,
+        Self::ServerError,
+        Self::TimeoutAfter,
+    ];
 }
 
 /// One disturbance of one call; counts the calls.
@@ -67,8 +73,19 @@ impl Disturbance {
     }
 
     fn new(at: usize, kind: Option<Kind>, writes_only: bool) -> Self {
-        let (calls, struck, call) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::default());
-        Self(Arc::new(State { at, kind, writes_only, calls, struck, call }))
+        let (calls, struck, call) = (
+            AtomicUsize::new(0),
+            AtomicBool::new(false),
+            Mutex::default(),
+        );
+        Self(Arc::new(State {
+            at,
+            kind,
+            writes_only,
+            calls,
+            struck,
+            call,
+        }))
     }
 
     /// Whether it has struck: there was such a call.
@@ -89,7 +106,10 @@ impl Disturbance {
     /// What to do with this call.
     fn strikes(&self, call: &str) -> Option<Kind> {
         let number = self.0.calls.fetch_add(1, Ordering::SeqCst);
-        let kind = self.0.kind.filter(|_| number == self.0.at && (!self.0.writes_only || writes(call)))?;
+        let kind = self
+            .0
+            .kind
+            .filter(|_| number == self.0.at && (!self.0.writes_only || writes(call)))?;
         self.0.struck.store(true, Ordering::SeqCst);
         *self.0.call.lock().expect("nobody panics here") = call.to_owned();
         Some(kind)
@@ -98,7 +118,9 @@ impl Disturbance {
 
 /// Whether an operation can change something, by AWS's own naming.
 fn writes(operation: &str) -> bool {
-    !["Describe", "List", "Get", "BatchGet"].iter().any(|verb| operation.starts_with(verb))
+    !["Describe", "List", "Get", "BatchGet"]
+        .iter()
+        .any(|verb| operation.starts_with(verb))
 }
 
 /// The operation of a request: in a header, in the path, or in the form.
@@ -107,7 +129,9 @@ fn operation(request: &HttpRequest) -> String {
         return target.rsplit('.').next().unwrap_or_default().to_owned();
     }
     let form = String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned();
-    let action = form.split('&').find_map(|pair| pair.strip_prefix("Action="));
+    let action = form
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("Action="));
     let path = request.uri().rsplit('/').next().unwrap_or_default();
     action.unwrap_or(path).to_owned()
 }
@@ -116,7 +140,11 @@ fn operation(request: &HttpRequest) -> String {
 pub fn disturbed(local: &LocalAws, account: Account, disturbance: &Disturbance) -> Aws {
     let config: SdkConfig = local.sdk_config().clone();
     let inner = config.http_client().expect("the local AWS has a client");
-    let client = Client { inner, disturbance: disturbance.clone(), control: local.endpoint() };
+    let client = Client {
+        inner,
+        disturbance: disturbance.clone(),
+        control: local.endpoint(),
+    };
     let config = config
         .into_builder()
         .http_client(SharedHttpClient::new(client))
@@ -133,9 +161,17 @@ struct Client {
 }
 
 impl HttpClient for Client {
-    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
         let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(Connector { inner, disturbance: self.disturbance.clone(), control: self.control.clone() })
+        SharedHttpConnector::new(Connector {
+            inner,
+            disturbance: self.disturbance.clone(),
+            control: self.control.clone(),
+        })
     }
 }
 
@@ -166,12 +202,19 @@ impl HttpConnector for Connector {
                 }
                 Kind::Throttle | Kind::ServerError => {
                     // In the protocol of the service, which the local AWS knows.
-                    let fault = if kind == Kind::Throttle { "throttle" } else { "error" };
+                    let fault = if kind == Kind::Throttle {
+                        "throttle"
+                    } else {
+                        "error"
+                    };
                     let mut ask = HttpRequest::new(
-                        format!(r#"{{"service":"*","operation":"*","kind":"{fault}","times":1}}"#).into(),
+                        format!(r#"{{"service":"*","operation":"*","kind":"{fault}","times":1}}"#)
+                            .into(),
                     );
-                    ask.set_method("POST").map_err(|error| ConnectorError::user(error.into()))?;
-                    ask.set_uri(format!("{control}/_local/faults")).map_err(|error| ConnectorError::user(error.into()))?;
+                    ask.set_method("POST")
+                        .map_err(|error| ConnectorError::user(error.into()))?;
+                    ask.set_uri(format!("{control}/_local/faults"))
+                        .map_err(|error| ConnectorError::user(error.into()))?;
                     inner.call(ask).await?;
                     inner.call(request).await
                 }
@@ -206,7 +249,9 @@ pub fn shape(description: &str) -> BTreeMap<String, usize> {
     });
     let mut lines = BTreeMap::new();
     for line in description.lines() {
-        *lines.entry(VARIABLE.replace_all(line.trim(), "…").into_owned()).or_insert(0) += 1;
+        *lines
+            .entry(VARIABLE.replace_all(line.trim(), "…").into_owned())
+            .or_insert(0) += 1;
     }
     lines
 }

@@ -35,8 +35,16 @@ impl LocalAws {
     ///
     /// # Errors
     /// [`Error::Deploy`] with CloudFormation's own reasons.
-    pub async fn deploy(&self, template: &Path, functions: &Path, parameters: &[(&str, &str)]) -> Result<Outputs> {
-        progress(format!("deploying {} with CloudFormation", template.display()));
+    pub async fn deploy(
+        &self,
+        template: &Path,
+        functions: &Path,
+        parameters: &[(&str, &str)],
+    ) -> Result<Outputs> {
+        progress(format!(
+            "deploying {} with CloudFormation",
+            template.display()
+        ));
         let template = stage(template, functions, &self.folder().join("deployed"))
             .map_err(|error| Error::Deploy(format!("{}: {error}", template.display())))?;
         let mut arguments = vec!["--template".to_owned(), template.display().to_string()];
@@ -44,9 +52,9 @@ impl LocalAws {
             arguments.extend(["--parameter".into(), format!("{name}={value}")]);
         }
         let answer = self.cloudformation(&arguments).await?;
-        serde_json::from_str(&answer)
-            .map(Outputs)
-            .map_err(|error| Error::Deploy(format!("the outputs cannot be read: {error} in {answer:?}")))
+        serde_json::from_str(&answer).map(Outputs).map_err(|error| {
+            Error::Deploy(format!("the outputs cannot be read: {error} in {answer:?}"))
+        })
     }
 
     /// Deletes what [`Self::deploy`] deployed.
@@ -58,7 +66,8 @@ impl LocalAws {
     }
 
     async fn cloudformation(&self, arguments: &[String]) -> Result<String> {
-        let failed = |error: std::io::Error| Error::Deploy(format!("cannot run deploy.py: {error}"));
+        let failed =
+            |error: std::io::Error| Error::Deploy(format!("cannot run deploy.py: {error}"));
         let log = self.folder().join("deploy.log");
         let mut command = Command::new(&self.prepared().python);
         command
@@ -103,7 +112,10 @@ fn stage(template: &Path, functions: &Path, folder: &Path) -> std::io::Result<Pa
         fs::remove_dir_all(folder)?;
     }
     fs::create_dir_all(folder.join("target"))?;
-    for entry in fs::read_dir(beside)?.flatten().filter(|entry| entry.file_name() != "target") {
+    for entry in fs::read_dir(beside)?
+        .flatten()
+        .filter(|entry| entry.file_name() != "target")
+    {
         symlink(entry.path(), folder.join(entry.file_name()))?;
     }
     symlink(functions, folder.join("target/lambda"))?;

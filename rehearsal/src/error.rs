@@ -32,7 +32,10 @@ pub enum Error {
 impl Error {
     /// Turns any error of a call into ours: `.map_err(Error::call("states:StartExecution"))`.
     pub(crate) fn call<E: std::error::Error>(call: &'static str) -> impl FnOnce(E) -> Self {
-        move |error| Self::Call { call, reason: chain(&error) }
+        move |error| Self::Call {
+            call,
+            reason: chain(&error),
+        }
     }
 }
 

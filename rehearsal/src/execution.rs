@@ -26,6 +26,8 @@ pub struct Happening {
     pub seconds: f64,
     /// The state that it happened in; empty for the execution itself.
     pub state: String,
+    /// The type of that state, `Task` or `Parallel` for instance.
+    pub kind: String,
     /// What happened.
     pub what: What,
 }
@@ -71,7 +73,12 @@ impl LocalAws {
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn start_execution(&self, state_machine_arn: &str, name: &str, input: &Value) -> Result<Execution> {
+    pub async fn start_execution(
+        &self,
+        state_machine_arn: &str,
+        name: &str,
+        input: &Value,
+    ) -> Result<Execution> {
         let client = Client::new(self.sdk_config());
         let started = client
             .start_execution()
@@ -126,7 +133,9 @@ impl Execution {
         while self.next().await?.is_some() {}
         let found = self.describe().await?;
         let cause = found.cause.unwrap_or_default();
-        let wall = found.stop_date.map_or(0.0, |stop| stop.as_secs_f64() - found.start_date.as_secs_f64());
+        let wall = found.stop_date.map_or(0.0, |stop| {
+            stop.as_secs_f64() - found.start_date.as_secs_f64()
+        });
         let output = found.output.unwrap_or_default();
         Ok(End {
             succeeded: found.status == ExecutionStatus::Succeeded,
@@ -139,25 +148,39 @@ impl Execution {
         })
     }
 
-    /// Stops it, as a person does who has seen enough.
-    ///
-    /// # Errors
-    /// [`Error::Call`].
-    pub async fn stop(&self) -> Result<()> {
-        let stopped = self.client.stop_execution().execution_arn(&self.arn).send().await;
-        stopped.map(drop).map_err(Error::call("states:StopExecution"))
-    }
-
-    async fn describe(&self) -> Result<aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput> {
-        let found = self.client.describe_execution().execution_arn(&self.arn).send().await;
+    async fn describe(
+        &self,
+    ) -> Result<aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput> {
+        let found = self
+            .client
+            .describe_execution()
+            .execution_arn(&self.arn)
+            .send()
+            .await;
         found.map_err(Error::call("states:DescribeExecution"))
     }
 
     async fn events(&self) -> Result<Vec<HistoryEvent>> {
-        let pages = self.client.get_execution_history().execution_arn(&self.arn).max_results(1000);
-        let events = pages.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        let pages = self
+            .client
+            .get_execution_history()
+            .execution_arn(&self.arn)
+            .max_results(1000);
+        let events = pages
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<Vec<_>, _>>()
+            .await;
         events.map_err(Error::call("states:GetExecutionHistory"))
     }
+}
+
+/// A state's name and type.
+#[derive(Clone, Debug, Default)]
+struct State {
+    name: String,
+    kind: String,
 }
 
 /// What was read of an execution's history.
@@ -166,7 +189,7 @@ struct History {
     read: usize,
     began: Option<f64>,
     /// The state that each event belongs to: events of a task do not name it, but each names the event before it.
-    states: HashMap<i64, String>,
+    states: HashMap<i64, State>,
     entered: usize,
     entered_tasks: usize,
     scheduled: usize,
@@ -184,7 +207,12 @@ impl History {
             let (state, what) = self.interpret(event);
             self.states.insert(event.id, state.clone());
             if let Some(what) = what {
-                self.happenings.push(Happening { seconds, state, what });
+                self.happenings.push(Happening {
+                    seconds,
+                    state: state.name,
+                    kind: state.kind,
+                    what,
+                });
             }
         }
         self.read = events.len();
@@ -192,20 +220,46 @@ impl History {
         self.happenings[already..].to_vec()
     }
 
-    fn interpret(&mut self, event: &HistoryEvent) -> (String, Option<What>) {
+    fn interpret(&mut self, event: &HistoryEvent) -> (State, Option<What>) {
+        let kind = event.r#type.as_str();
         if let Some(entered) = &event.state_entered_event_details {
             self.entered += 1;
-            self.entered_tasks += usize::from(event.r#type.as_str() == "TaskStateEntered");
-            return (entered.name.clone(), Some(What::Entered));
+            let kind = kind.trim_end_matches("StateEntered").to_owned();
+            self.entered_tasks += usize::from(kind == "Task");
+            return (
+                State {
+                    name: entered.name.clone(),
+                    kind,
+                },
+                Some(What::Entered),
+            );
         }
         if let Some(exited) = &event.state_exited_event_details {
-            let output = serde_json::from_str(exited.output().unwrap_or_default()).unwrap_or(Value::Null);
-            return (exited.name.clone(), Some(What::Exited(output)));
+            let output =
+                serde_json::from_str(exited.output().unwrap_or_default()).unwrap_or(Value::Null);
+            let kind = kind.trim_end_matches("StateExited").to_owned();
+            return (
+                State {
+                    name: exited.name.clone(),
+                    kind,
+                },
+                Some(What::Exited(output)),
+            );
         }
         self.scheduled += usize::from(event.task_scheduled_event_details.is_some());
-        let state = self.states.get(&event.previous_event_id).cloned().unwrap_or_default();
-        let failed = event.task_failed_event_details.as_ref().map(|failed| (failed.error(), failed.cause()));
-        let timed_out = event.task_timed_out_event_details.as_ref().map(|late| (late.error(), late.cause()));
+        let state = self
+            .states
+            .get(&event.previous_event_id)
+            .cloned()
+            .unwrap_or_default();
+        let failed = event
+            .task_failed_event_details
+            .as_ref()
+            .map(|failed| (failed.error(), failed.cause()));
+        let timed_out = event
+            .task_timed_out_event_details
+            .as_ref()
+            .map(|late| (late.error(), late.cause()));
         let what = failed.or(timed_out).map(|(error, cause)| What::Failed {
             error: error.unwrap_or_default().to_owned(),
             message: message(cause.unwrap_or_default()),
@@ -218,60 +272,123 @@ impl History {
 /// more behind it.
 fn message(cause: &str) -> String {
     let mut values = serde_json::Deserializer::from_str(cause).into_iter::<Value>();
-    let Some(Ok(Value::Object(object))) = values.next() else { return cause.to_owned() };
+    let Some(Ok(Value::Object(object))) = values.next() else {
+        return cause.to_owned();
+    };
     let rest = cause.get(values.byte_offset()..).unwrap_or_default();
-    object.get("errorMessage").and_then(Value::as_str).map_or(cause.to_owned(), |sentence| format!("{sentence}{rest}"))
+    object
+        .get("errorMessage")
+        .and_then(Value::as_str)
+        .map_or(cause.to_owned(), |sentence| format!("{sentence}{rest}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use aws_sdk_sfn::types::{
-        HistoryEventType, StateEnteredEventDetails, StateExitedEventDetails, TaskFailedEventDetails,
-        TaskScheduledEventDetails,
+        HistoryEventType, StateEnteredEventDetails, StateExitedEventDetails,
+        TaskFailedEventDetails, TaskScheduledEventDetails,
     };
     use aws_smithy_types::DateTime;
 
-    fn event(id: i64, previous: i64, kind: HistoryEventType) -> aws_sdk_sfn::types::builders::HistoryEventBuilder {
+    fn event(
+        id: i64,
+        previous: i64,
+        kind: HistoryEventType,
+    ) -> aws_sdk_sfn::types::builders::HistoryEventBuilder {
         let at = DateTime::from_secs(1000 + id);
-        HistoryEvent::builder().id(id).previous_event_id(previous).timestamp(at).r#type(kind)
+        HistoryEvent::builder()
+            .id(id)
+            .previous_event_id(previous)
+            .timestamp(at)
+            .r#type(kind)
     }
 
     fn entered(id: i64, previous: i64, name: &str) -> HistoryEvent {
-        let details = StateEnteredEventDetails::builder().name(name).build().unwrap();
-        event(id, previous, HistoryEventType::TaskStateEntered).state_entered_event_details(details).build().unwrap()
+        let details = StateEnteredEventDetails::builder()
+            .name(name)
+            .build()
+            .unwrap();
+        event(id, previous, HistoryEventType::TaskStateEntered)
+            .state_entered_event_details(details)
+            .build()
+            .unwrap()
     }
 
     fn exited(id: i64, previous: i64, name: &str) -> HistoryEvent {
-        let details = StateExitedEventDetails::builder().name(name).output("{\"a\":1}").build().unwrap();
-        event(id, previous, HistoryEventType::TaskStateExited).state_exited_event_details(details).build().unwrap()
+        let details = StateExitedEventDetails::builder()
+            .name(name)
+            .output("{\"a\":1}")
+            .build()
+            .unwrap();
+        event(id, previous, HistoryEventType::TaskStateExited)
+            .state_exited_event_details(details)
+            .build()
+            .unwrap()
     }
 
     fn scheduled(id: i64, previous: i64) -> HistoryEvent {
-        let details = TaskScheduledEventDetails::builder().resource_type("lambda").resource("invoke");
-        let details = details.region("us-east-1").parameters("{}").build().unwrap();
-        event(id, previous, HistoryEventType::TaskScheduled).task_scheduled_event_details(details).build().unwrap()
+        let details = TaskScheduledEventDetails::builder()
+            .resource_type("lambda")
+            .resource("invoke");
+        let details = details
+            .region("us-east-1")
+            .parameters("{}")
+            .build()
+            .unwrap();
+        event(id, previous, HistoryEventType::TaskScheduled)
+            .task_scheduled_event_details(details)
+            .build()
+            .unwrap()
     }
 
     fn failed(id: i64, previous: i64) -> HistoryEvent {
-        let details = TaskFailedEventDetails::builder().resource_type("lambda").resource("invoke").error("NotReady");
-        let details = details.cause(r#"{"errorType":"NotReady","errorMessage":"the database is not ready yet"}"#);
+        let details = TaskFailedEventDetails::builder()
+            .resource_type("lambda")
+            .resource("invoke")
+            .error("NotReady");
+        let details = details
+            .cause(r#"{"errorType":"NotReady","errorMessage":"the database is not ready yet"}"#);
         let details = details.build().unwrap();
-        event(id, previous, HistoryEventType::TaskFailed).task_failed_event_details(details).build().unwrap()
+        event(id, previous, HistoryEventType::TaskFailed)
+            .task_failed_event_details(details)
+            .build()
+            .unwrap()
     }
 
     #[test]
     fn a_failed_attempt_belongs_to_the_state_of_its_own_branch() {
-        let events = [entered(1, 0, "Database"), entered(2, 0, "Roles"), scheduled(3, 1), scheduled(4, 2), failed(5, 3)];
+        let events = [
+            entered(1, 0, "Database"),
+            entered(2, 0, "Roles"),
+            scheduled(3, 1),
+            scheduled(4, 2),
+            failed(5, 3),
+        ];
         let mut history = History::default();
         let happenings = history.read(&events, 200.0);
-        let what = What::Failed { error: "NotReady".into(), message: "the database is not ready yet".into() };
-        assert_eq!(happenings.last(), Some(&Happening { seconds: 800.0, state: "Database".into(), what }));
+        let what = What::Failed {
+            error: "NotReady".into(),
+            message: "the database is not ready yet".into(),
+        };
+        assert_eq!(
+            happenings.last(),
+            Some(&Happening {
+                seconds: 800.0,
+                state: "Database".into(),
+                kind: "Task".into(),
+                what
+            })
+        );
     }
 
     #[test]
     fn what_was_read_is_not_read_again() {
-        let events = [entered(1, 0, "Network"), scheduled(2, 1), exited(3, 2, "Network")];
+        let events = [
+            entered(1, 0, "Network"),
+            scheduled(2, 1),
+            exited(3, 2, "Network"),
+        ];
         let mut history = History::default();
         assert_eq!(history.read(&events[..1], 1.0).len(), 1);
         let news = history.read(&events, 1.0);
@@ -281,7 +398,13 @@ mod tests {
 
     #[test]
     fn a_retry_is_a_transition_like_a_state_that_is_entered() {
-        let events = [entered(1, 0, "Database"), scheduled(2, 1), failed(3, 2), scheduled(4, 3), failed(5, 4)];
+        let events = [
+            entered(1, 0, "Database"),
+            scheduled(2, 1),
+            failed(3, 2),
+            scheduled(4, 3),
+            failed(5, 4),
+        ];
         let mut history = History::default();
         history.read(&events, 1.0);
         assert_eq!(history.transitions, 2);
@@ -290,8 +413,14 @@ mod tests {
     #[test]
     fn a_cause_that_is_not_of_a_function_is_shown_as_it_is() {
         assert_eq!(message("the state timed out"), "the state timed out");
-        assert_eq!(message(r#"{"errorType":"Invalid","errorMessage":"one\ntwo"}"#), "one\ntwo");
-        assert_eq!(message(r#"{"errorMessage":"no image."} Left: []"#), "no image. Left: []");
+        assert_eq!(
+            message(r#"{"errorType":"Invalid","errorMessage":"one\ntwo"}"#),
+            "one\ntwo"
+        );
+        assert_eq!(
+            message(r#"{"errorMessage":"no image."} Left: []"#),
+            "no image. Left: []"
+        );
         assert_eq!(message(r#"{"other":1}"#), r#"{"other":1}"#);
     }
 }

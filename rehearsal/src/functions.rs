@@ -23,7 +23,9 @@ pub async fn build() -> Result<&'static Path> {
 async fn build_now() -> Result<PathBuf> {
     let target = Target::of_this_program();
     progress("building the functions for this machine");
-    let status = Group::run(&mut cargo(&target)).await.map_err(failed("cannot run cargo"))?;
+    let status = Group::run(&mut cargo(&target))
+        .await
+        .map_err(failed("cannot run cargo"))?;
     if !status.success() {
         return Err(Error::Build("see the compiler's messages above".into()));
     }
@@ -38,15 +40,31 @@ async fn build_now() -> Result<PathBuf> {
 fn cargo(target: &Target) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .args(["build", "--workspace", "--bins", "--profile", target.profile(), "--target-dir"])
+        .args([
+            "build",
+            "--workspace",
+            "--bins",
+            "--profile",
+            target.profile(),
+            "--target-dir",
+        ])
         .arg(target.folder())
         .current_dir(project::root());
     // Cargo tells a program that it runs about its package; build scripts that watch these variables (ring's does)
     // would run again, and with them everything that depends on them.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        let about_the_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
-        if about_the_package.iter().any(|prefix| name.starts_with(prefix)) || name == "LD_LIBRARY_PATH" {
+        let about_the_package = [
+            "CARGO_PKG_",
+            "CARGO_MANIFEST_",
+            "CARGO_BIN_",
+            "CARGO_CRATE_",
+        ];
+        if about_the_package
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+            || name == "LD_LIBRARY_PATH"
+        {
             cargo.env_remove(&*name);
         }
     }
@@ -78,7 +96,10 @@ async fn install(program: &Path, folder: &Path) -> Result<()> {
     let unfinished = folder.with_extension(std::process::id().to_string());
     let mut strip = Command::new("strip");
     strip.arg("-o").arg(&unfinished).arg(program);
-    if !Group::run(&mut strip).await.is_ok_and(|status| status.success()) {
+    if !Group::run(&mut strip)
+        .await
+        .is_ok_and(|status| status.success())
+    {
         fs::copy(program, &unfinished).map_err(failed("cannot copy a function"))?;
     }
     fs::rename(&unfinished, &bootstrap).map_err(failed("cannot install a function"))

@@ -16,7 +16,12 @@ impl LocalAws {
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn push_image(&self, repository: &str, tag: &str, architecture: &str) -> Result<String> {
+    pub async fn push_image(
+        &self,
+        repository: &str,
+        tag: &str,
+        architecture: &str,
+    ) -> Result<String> {
         let configuration = json!({
             "architecture": architecture,
             "os": "linux",
@@ -42,7 +47,10 @@ impl LocalAws {
             .send()
             .await
             .map_err(Error::call("ecr:PutImage"))?;
-        let image = pushed.image.and_then(|image| image.image_id).and_then(|id| id.image_digest);
+        let image = pushed
+            .image
+            .and_then(|image| image.image_id)
+            .and_then(|id| id.image_digest);
         Ok(image.unwrap_or_else(|| digest(&manifest.to_string())))
     }
 
@@ -100,14 +108,21 @@ mod tests {
 
     #[test]
     fn a_digest_is_written_as_registries_write_it() {
-        assert_eq!(digest(""), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(
+            digest(""),
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
     }
 
     #[test]
     fn the_tag_for_a_rule_is_chosen_by_that_rule() {
         for rule in ["latest", "prefix:release-", "semver:3", "semver:3.7"] {
             let rule = TagRule::parse(rule);
-            let image = Pushed { digest: "sha256:1".into(), tags: vec![tag_for(&rule)], at: 0 };
+            let image = Pushed {
+                digest: "sha256:1".into(),
+                tags: vec![tag_for(&rule)],
+                at: 0,
+            };
             assert_eq!(rule.choose(&[image]), Some("sha256:1"), "{rule:?}");
         }
     }

@@ -3,26 +3,34 @@
 //! [`prepare`] what the local AWS needs, [`build`] the functions, start a [`LocalAws`], deploy the template, start
 //! executions and look at what they did. The program `rehearse` and the scenario tests are made of these.
 
-mod console;
+pub mod console;
 mod deploy;
+mod disclosure;
 mod error;
 mod execution;
 mod functions;
 mod image;
 mod local_aws;
+mod play;
 mod process;
 mod project;
+pub mod promises;
 pub mod sockets;
 mod venv;
+mod world;
 
 pub use deploy::{Outputs, STACK_NAME};
 pub use error::{Error, Result};
 pub use execution::{End, Execution, Happening, What};
 pub use functions::build;
 pub use image::tag_for;
-pub use local_aws::{ACCOUNT, Call, Event, Fault, FaultKind, LocalAws, Options, REGION, TIME_SCALE};
+pub use local_aws::{
+    ACCOUNT, Call, Event, Fault, FaultKind, LocalAws, Options, REGION, TIME_SCALE,
+};
+pub use play::{Played, Stage};
 pub use project::root;
 pub use venv::{Prepared, prepare};
+pub use world::World;
 
 /// The end of a log, for an error message.
 fn tail(log: &std::path::Path) -> String {

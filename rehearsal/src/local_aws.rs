@@ -19,7 +19,7 @@ use groundcrew::aws::Account;
 use run_folder::RunFolder;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::process::{ChildStdin, Command};
@@ -31,6 +31,8 @@ pub const REGION: &str = "us-east-1";
 /// AWS seconds that pass in a second on the wall, unless told otherwise.
 pub const TIME_SCALE: f64 = 200.0;
 
+/// In the folder of a run.
+const AUTHORITY: &str = "certificate-authority.pem";
 /// Python has to import MiniStack, on a machine that may be busy compiling.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -43,7 +45,9 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { time_scale: TIME_SCALE }
+        Self {
+            time_scale: TIME_SCALE,
+        }
     }
 }
 
@@ -51,7 +55,7 @@ impl Default for Options {
 /// it started; if this program is killed, they end by themselves when their standard input closes.
 #[derive(Debug)]
 pub struct LocalAws {
-    server: Group,
+    _server: Group,
     /// Open as long as this program lives.
     _lifeline: Option<ChildStdin>,
     emulator: Emulator,
@@ -69,7 +73,10 @@ impl LocalAws {
     /// # Errors
     /// [`Error::Start`] with the end of its log.
     pub async fn start(prepared: &Prepared, options: Options) -> Result<Self> {
-        progress(format!("starting the local AWS, where {} seconds pass in one", options.time_scale));
+        progress(format!(
+            "starting the local AWS, where {} seconds pass in one",
+            options.time_scale
+        ));
         let folder = RunFolder::create()?;
         let port = free_port()?;
         let emulator = Emulator::start(Settings {
@@ -80,8 +87,9 @@ impl LocalAws {
             surroundings: Some(format!("http://127.0.0.1:{port}")),
         })
         .map_err(|error| Error::Start(format!("App Runner: {error}")))?;
-        let authority = folder.path().join("certificate-authority.pem");
-        std::fs::write(&authority, emulator.certificate_authority_pem()).map_err(failed("cannot write a file"))?;
+        let authority = folder.path().join(AUTHORITY);
+        std::fs::write(&authority, emulator.certificate_authority_pem())
+            .map_err(failed("cannot write a file"))?;
 
         let log = folder.path().join("local-aws.log");
         let output = File::create(&log).map_err(failed("cannot write a log"))?;
@@ -90,7 +98,10 @@ impl LocalAws {
             .arg(project::root().join("rehearsal/local_aws/main.py"))
             .current_dir(folder.path())
             .env_clear()
-            .envs(std::env::vars_os().filter(|(name, _)| ["PATH", "HOME", "LANG"].iter().any(|kept| name == kept)))
+            .envs(
+                std::env::vars_os()
+                    .filter(|(name, _)| ["PATH", "HOME", "LANG"].iter().any(|kept| name == kept)),
+            )
             .env("GATEWAY_PORT", port.to_string())
             .env("TIME_SCALE", options.time_scale.to_string())
             .env("APPRUNNER_EMULATOR", emulator.endpoint())
@@ -102,12 +113,14 @@ impl LocalAws {
             .stderr(output);
         let mut server = Group::spawn(&mut command).map_err(failed("cannot run Python"))?;
         let lifeline = server.stdin();
-        wait_until_it_answers(&mut server, port, &log).await.inspect_err(|_| folder.keep())?;
+        wait_until_it_answers(&mut server, port, &log)
+            .await
+            .inspect_err(|_| folder.keep())?;
 
         let config = sdk_config(port);
         let aws = aws(&config, emulator.certificate_authority_pem())?;
         Ok(Self {
-            server,
+            _server: server,
             _lifeline: lifeline,
             emulator,
             prepared: prepared.clone(),
@@ -154,9 +167,9 @@ impl LocalAws {
         self.folder.keep();
     }
 
-    /// Whether the local AWS is still there.
-    pub fn is_running(&mut self) -> bool {
-        self.server.ended().is_none()
+    /// The certificate authority of the addresses that services answer on, as a PEM file.
+    pub fn certificate_authority(&self) -> PathBuf {
+        self.folder().join(AUTHORITY)
     }
 
     pub(crate) fn prepared(&self) -> &Prepared {
@@ -166,22 +179,32 @@ impl LocalAws {
 
 /// A port that is free now. Another program could take it before MiniStack does, which then says so and ends.
 fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed("no port is free"))?;
-    Ok(listener.local_addr().map_err(failed("no port is free"))?.port())
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed("no port is free"))?;
+    Ok(listener
+        .local_addr()
+        .map_err(failed("no port is free"))?
+        .port())
 }
 
 async fn wait_until_it_answers(server: &mut Group, port: u16, log: &Path) -> Result<()> {
     let started = Instant::now();
     while started.elapsed() < START_LIMIT {
         if let Some(status) = server.ended() {
-            return Err(Error::Start(format!("MiniStack ended with {status}:\n{}", crate::tail(log))));
+            return Err(Error::Start(format!(
+                "MiniStack ended with {status}:\n{}",
+                crate::tail(log)
+            )));
         }
         if control::ask(port, "GET", "calls", None).await.is_ok() {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Err(Error::Start(format!("MiniStack did not answer within {START_LIMIT:?}:\n{}", crate::tail(log))))
+    Err(Error::Start(format!(
+        "MiniStack did not answer within {START_LIMIT:?}:\n{}",
+        crate::tail(log)
+    )))
 }
 
 /// Nothing of the user's own AWS configuration: no profile, no environment, no endpoint that reaches a real account.
@@ -201,7 +224,9 @@ fn aws(config: &SdkConfig, certificate_authority: &str) -> Result<Aws> {
     let tls = TlsContext::builder()
         .with_trust_store(trusted)
         .build()
-        .map_err(|error| Error::Start(format!("the certificate of the service addresses: {error}")))?;
+        .map_err(|error| {
+            Error::Start(format!("the certificate of the service addresses: {error}"))
+        })?;
     let https = aws_smithy_http_client::Connector::builder()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .tls_context(tls)

@@ -1,11 +1,243 @@
-//! tmp
-#[tokio::main(flavor="current_thread")]
-async fn main() {
-    let prepared = rehearsal::prepare().await.unwrap();
-    let functions = rehearsal::build().await.unwrap();
-    let local = rehearsal::LocalAws::start(&prepared, rehearsal::Options::default()).await.unwrap();
-    eprintln!("{}", local.endpoint());
-    eprintln!("{:?}", rehearsal::sockets::listening());
-    let o = local.deploy(std::path::Path::new("/tmp/t/template.yaml"), functions, &[]).await.unwrap();
-    eprintln!("{o:?} {:?}", local.calls().await);
+//! `cargo rehearse`: groundcrew on this machine, with no AWS account and no Docker.
+
+use clap::{Parser, Subcommand};
+use rehearsal::{Error, LocalAws, Options, Played, Result, Stage, World, console};
+use serde_json::Value;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+const KEPT: u8 = 0;
+const BROKEN: u8 = 1;
+const BAD_INPUT: u8 = 2;
+const NO_LOCAL_AWS: u8 = 3;
+const INTERRUPTED: u8 = 130;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo rehearse                                        everything, with events/provision.json and events/teardown.json
+  cargo rehearse provision --input my-stack.json        build one stack from your own spec, and check it
+  cargo rehearse provision --input my-stack.json --keep … and leave the local AWS up, to look at it with the aws CLI
+  jq '.dry_run = true' my-stack.json | cargo rehearse provision --input -
+                                                        only say what would be created
+  cargo rehearse teardown --input my-teardown.json      a teardown of a stack that is not there
+  cargo rehearse --scale 20                             ten times slower than usual, to watch
+
+Nothing is needed but Rust and Python 3.10 or newer; the first run downloads the local AWS into target/rehearsal and
+builds the functions. No call leaves this machine: everything listens on 127.0.0.1, and your AWS credentials are not read.
+
+The times shown are those of AWS. `--scale` says how many of its seconds pass in one here: at 200, a database that takes
+six minutes there is ready in two seconds.
+
+Exit codes:
+  0    every promise was kept
+  1    a promise was broken
+  2    the command line or the input is wrong
+  3    the local AWS could not be prepared, started or used
+  130  interrupted; nothing is left running";
+
+/// Rehearses groundcrew on this machine: no AWS account, no Docker.
+///
+/// Starts a local AWS, deploys template.yaml on it as CloudFormation would, runs the real state machines with the real
+/// functions, shows each state as it happens, and ends with a table of the promises that were kept.
+#[derive(Parser)]
+#[command(name = "cargo rehearse", bin_name = "cargo rehearse", after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    flow: Option<Flow>,
+    /// AWS seconds that pass in a second on the wall
+    #[arg(long, global = true, value_name = "N", default_value_t = rehearsal::TIME_SCALE, value_parser = scale)]
+    scale: f64,
+    /// Leave the local AWS up at the end, until Ctrl-C
+    #[arg(long, global = true)]
+    keep: bool,
+}
+
+#[derive(Subcommand)]
+enum Flow {
+    /// Build one stack from a spec
+    Provision {
+        /// The spec, a JSON file; - for standard input
+        #[arg(long, value_name = "FILE")]
+        input: PathBuf,
+    },
+    /// Remove one stack
+    Teardown {
+        /// What to remove, a JSON file; - for standard input
+        #[arg(long, value_name = "FILE")]
+        input: PathBuf,
+    },
+    /// Only download what the local AWS needs, and build the functions
+    Prepare,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let code = tokio::select! {
+        biased;
+        code = rehearse(&arguments) => code,
+        () = interrupted() => INTERRUPTED,
+    };
+    code.into()
+}
+
+async fn rehearse(arguments: &Arguments) -> u8 {
+    match play(arguments).await {
+        Ok(code) => code,
+        Err(error) => {
+            console::error(&error);
+            if matches!(error, Error::Input(_)) {
+                BAD_INPUT
+            } else {
+                NO_LOCAL_AWS
+            }
+        }
+    }
+}
+
+/// What is to be played, with all its input, which is read before anything is started.
+enum Play {
+    Everything { spec: Value, removal: Value },
+    Provision { spec: Value },
+    Teardown { removal: Value },
+}
+
+impl Play {
+    async fn on(&self, stage: &Stage) -> Result<Played> {
+        match self {
+            Self::Everything { spec, removal } => stage.everything(spec, removal).await,
+            Self::Provision { spec } => stage.provision(spec).await,
+            Self::Teardown { removal } => {
+                let before = World::look(stage.local()).await?;
+                stage.tear_down(removal, &before).await
+            }
+        }
+    }
+}
+
+async fn play(arguments: &Arguments) -> Result<u8> {
+    let play = match &arguments.flow {
+        None => Play::Everything {
+            spec: read(&rehearsal::root().join("events/provision.json"))?,
+            removal: read(&rehearsal::root().join("events/teardown.json"))?,
+        },
+        Some(Flow::Provision { input }) => Play::Provision { spec: read(input)? },
+        Some(Flow::Teardown { input }) => Play::Teardown {
+            removal: read(input)?,
+        },
+        Some(Flow::Prepare) => {
+            rehearsal::prepare().await?;
+            rehearsal::build().await?;
+            return Ok(KEPT);
+        }
+    };
+    let stage = Stage::set(Options {
+        time_scale: arguments.scale,
+    })
+    .await?;
+    let played = play.on(&stage).await.inspect_err(|_| keep(stage.local()))?;
+    let is_own_input = !matches!(play, Play::Everything { .. });
+    let code = if is_own_input && played.end.error == "Invalid" {
+        BAD_INPUT
+    } else {
+        console::table(&played.checked);
+        if played.checked.iter().all(|promise| promise.verdict.is_ok()) {
+            KEPT
+        } else {
+            BROKEN
+        }
+    };
+    if code == BROKEN {
+        keep(stage.local());
+    }
+    if arguments.keep {
+        explain(&stage)?;
+        interrupted().await;
+    }
+    Ok(code)
+}
+
+fn keep(local: &LocalAws) {
+    local.keep_folder();
+    console::progress(format!("logs are in {}", local.folder().display()));
+}
+
+/// How to reach the local AWS from another terminal.
+fn explain(stage: &Stage) -> Result<()> {
+    console::heading("The local AWS is up until Ctrl-C. In another terminal:");
+    for (name, value) in stage.local().environment() {
+        println!("export {name}={value}");
+    }
+    println!("aws apprunner list-services");
+    println!("aws stepfunctions start-execution --input file://my-stack.json \\");
+    println!(
+        "  --state-machine-arn {}",
+        stage.outputs().get("ProvisionStateMachineArn")?
+    );
+    let authority = stage.local().certificate_authority();
+    println!(
+        "curl --cacert {} https://…  # the address of a service",
+        authority.display()
+    );
+    Ok(())
+}
+
+async fn interrupted() {
+    let signals = signal(SignalKind::interrupt())
+        .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)));
+    let (mut interrupt, mut terminate) = signals.expect("a process may listen to its own signals");
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+fn read(input: &Path) -> Result<Value> {
+    let failed =
+        |error: &dyn std::fmt::Display| Error::Input(format!("{}: {error}", input.display()));
+    let text = if input == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(input)
+    };
+    let text = text.map_err(|error| failed(&error))?;
+    serde_json::from_str(&text).map_err(|error| failed(&format!("this is not JSON: {error}")))
+}
+
+fn scale(text: &str) -> Result<f64, String> {
+    let allowed = 1.0..=1000.0;
+    let scale = text.parse().ok().filter(|scale| allowed.contains(scale));
+    scale.ok_or_else(|| format!("a number from {} to {}", allowed.start(), allowed.end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_scale_is_a_number_within_reason() {
+        assert_eq!(scale("20"), Ok(20.0));
+        for refused in ["0", "-1", "NaN", "inf", "5000", "fast"] {
+            assert!(scale(refused).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn input_that_is_no_json_is_refused_with_its_file_and_place() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let message = read(&file).unwrap_err().to_string();
+        assert!(
+            message.contains("Cargo.toml") && message.contains("line 1"),
+            "{message}"
+        );
+    }
 }

@@ -8,24 +8,53 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 /// How long the system may take to end processes that were killed.
 const FUNERAL: Duration = Duration::from_secs(5);
 
-/// A process group of its own: the child and what it starts. Dropping it kills them all.
+/// A process group of its own: the child and what it starts. Dropping it kills them all; so does the end of this program,
+/// even if it is killed itself.
 #[derive(Debug)]
 pub(crate) struct Group {
     child: Child,
     id: Option<Pid>,
+    _watch: Child,
 }
+
+/// Waits until standard input closes, which it does when this program ends, and then kills the group.
+const WATCH: &str = r#"read _; kill -s KILL -- "-$0""#;
 
 impl Group {
     /// Starts `command`, with nothing to read unless it says otherwise.
     pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Self> {
-        let child = command.process_group(0).spawn()?;
-        let id = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        Ok(Self { child, id })
+        let mut child = command.process_group(0).spawn()?;
+        let id = child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let watch = Command::new("sh")
+            .args(["-c", WATCH, &child.id().unwrap_or_default().to_string()])
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
+        match watch {
+            Ok(watch) => Ok(Self {
+                child,
+                id,
+                _watch: watch,
+            }),
+            Err(error) => {
+                // Nothing is started that nobody watches.
+                child.start_kill()?;
+                Err(error)
+            }
+        }
     }
 
     /// Runs `command` to its end, without input.
     pub(crate) async fn run(command: &mut Command) -> std::io::Result<ExitStatus> {
-        Self::spawn(command.stdin(Stdio::null()))?.child.wait().await
+        Self::spawn(command.stdin(Stdio::null()))?
+            .child
+            .wait()
+            .await
     }
 
     /// The child's standard output, if it was piped and not taken before.

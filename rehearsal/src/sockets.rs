@@ -10,13 +10,20 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// # Errors
 /// [`Error::Start`] where there is no `/proc`.
 pub fn listening() -> Result<Vec<SocketAddr>> {
-    let unknown = |error: std::io::Error| Error::Start(format!("this system does not tell who listens where: {error}"));
+    let unknown = |error: std::io::Error| {
+        Error::Start(format!(
+            "this system does not tell who listens where: {error}"
+        ))
+    };
     let owned = sockets_of(&family(std::process::id()).map_err(unknown)?);
     let mut listening = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         // There is no tcp6 without IPv6.
         let lines = fs::read_to_string(table).unwrap_or_default();
-        let found = lines.lines().filter_map(parse).filter(|(_, inode)| owned.contains(inode));
+        let found = lines
+            .lines()
+            .filter_map(parse)
+            .filter(|(_, inode)| owned.contains(inode));
         listening.extend(found.map(|(address, _)| address));
     }
     listening.sort();
@@ -27,10 +34,19 @@ pub fn listening() -> Result<Vec<SocketAddr>> {
 fn family(ancestor: u32) -> std::io::Result<HashSet<u32>> {
     let mut parents = HashMap::new();
     for entry in fs::read_dir("/proc")?.flatten() {
-        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(id) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         // "id (name) state parent …", and a name may hold parentheses and spaces.
-        let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse::<u32>().ok());
+        let parent = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.split(' ').nth(1)?.parse::<u32>().ok());
         parents.insert(id, parent.unwrap_or_default());
     }
     let descends = |mut id: u32| {
@@ -46,10 +62,22 @@ fn family(ancestor: u32) -> std::io::Result<HashSet<u32>> {
 }
 
 fn sockets_of(processes: &HashSet<u32>) -> HashSet<String> {
-    let files = processes.iter().filter_map(|id| fs::read_dir(format!("/proc/{id}/fd")).ok()).flatten().flatten();
+    let files = processes
+        .iter()
+        .filter_map(|id| fs::read_dir(format!("/proc/{id}/fd")).ok())
+        .flatten()
+        .flatten();
     files
         .filter_map(|file| fs::read_link(file.path()).ok())
-        .filter_map(|target| Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .filter_map(|target| {
+            Some(
+                target
+                    .to_str()?
+                    .strip_prefix("socket:[")?
+                    .strip_suffix(']')?
+                    .to_owned(),
+            )
+        })
         .collect()
 }
 
@@ -62,7 +90,13 @@ fn parse(line: &str) -> Option<(SocketAddr, String)> {
     }
     // Each group of eight digits is a 32-bit word in the machine's own byte order.
     let words: Option<Vec<_>> = (0..address.len() / 8)
-        .map(|n| Some(u32::from_str_radix(address.get(n * 8..n * 8 + 8)?, 16).ok()?.to_ne_bytes()))
+        .map(|n| {
+            Some(
+                u32::from_str_radix(address.get(n * 8..n * 8 + 8)?, 16)
+                    .ok()?
+                    .to_ne_bytes(),
+            )
+        })
         .collect();
     let address = match words?.as_slice() {
         [word] => IpAddr::V4(Ipv4Addr::from(*word)),
@@ -80,13 +114,20 @@ mod tests {
     #[test]
     fn a_socket_that_this_process_listens_on_is_found() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        assert!(listening().unwrap().contains(&listener.local_addr().unwrap()));
+        assert!(
+            listening()
+                .unwrap()
+                .contains(&listener.local_addr().unwrap())
+        );
     }
 
     #[test]
     fn only_sockets_that_listen_are_taken_from_the_table() {
         let line = "0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4711 1 0 100 0 0 10 0";
-        assert_eq!(parse(line), Some((SocketAddr::from(([127, 0, 0, 1], 8080)), "4711".into())));
+        assert_eq!(
+            parse(line),
+            Some((SocketAddr::from(([127, 0, 0, 1], 8080)), "4711".into()))
+        );
         assert_eq!(parse(&line.replace(" 0A ", " 01 ")), None);
     }
 }

@@ -11,8 +11,16 @@ use std::time::Duration;
 use tokio::process::Command;
 
 /// The newest first, so that an old `python3` of the system does not stand in the way.
-const PYTHONS: [&str; 8] =
-    ["python3", "python3.15", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10", "python"];
+const PYTHONS: [&str; 8] = [
+    "python3",
+    "python3.15",
+    "python3.14",
+    "python3.13",
+    "python3.12",
+    "python3.11",
+    "python3.10",
+    "python",
+];
 
 /// Exits with 0 for a Python that can make the virtual environment.
 const SUITABLE: &str = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
@@ -39,28 +47,58 @@ pub async fn prepare() -> Result<Prepared> {
     };
     fs::create_dir_all(&folder).map_err(failed(&format!("cannot create {}", folder.display())))?;
     let requirements = project::root().join("rehearsal/local_aws/requirements.txt");
-    let wanted = fs::read_to_string(&requirements).map_err(failed(&format!("cannot read {}", requirements.display())))?;
-    let _lock = lock(&folder.join("prepare.lock")).await.map_err(failed("cannot take the lock"))?;
+    let wanted = fs::read_to_string(&requirements)
+        .map_err(failed(&format!("cannot read {}", requirements.display())))?;
+    let _lock = lock(&folder.join("prepare.lock"))
+        .await
+        .map_err(failed("cannot take the lock"))?;
 
     let venv = folder.join("venv");
     let python = venv.join("bin/python");
     // Written last, so an interrupted preparation is begun again.
     let stamp = venv.join("prepared-from.txt");
-    let is_prepared = fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) && runs(&python, "").await;
+    let is_prepared =
+        fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) && runs(&python, "").await;
     if !is_prepared {
         let system = find_python().await?;
-        progress(format!("preparing the local AWS in {} (once, about half a minute)", venv.display()));
+        progress(format!(
+            "preparing the local AWS in {} (once, about half a minute)",
+            venv.display()
+        ));
         if venv.exists() {
-            fs::remove_dir_all(&venv).map_err(failed("cannot remove the old virtual environment"))?;
+            fs::remove_dir_all(&venv)
+                .map_err(failed("cannot remove the old virtual environment"))?;
         }
         let log = folder.join("prepare.log");
         let output = File::create(&log).map_err(failed("cannot write a log"))?;
-        run(&system, &["-m", "venv", &venv.to_string_lossy()], &output, &log).await?;
-        let install = ["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r"];
-        run(&python, &[&install[..], &[&*requirements.to_string_lossy()]].concat(), &output, &log).await?;
+        run(
+            &system,
+            &["-m", "venv", &venv.to_string_lossy()],
+            &output,
+            &log,
+        )
+        .await?;
+        let install = [
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--no-input",
+            "-r",
+        ];
+        run(
+            &python,
+            &[&install[..], &[&*requirements.to_string_lossy()]].concat(),
+            &output,
+            &log,
+        )
+        .await?;
         fs::write(&stamp, wanted).map_err(failed("cannot write the stamp"))?;
     }
-    Ok(Prepared { apprunner_model: apprunner_model(&venv)?, python })
+    Ok(Prepared {
+        apprunner_model: apprunner_model(&venv)?,
+        python,
+    })
 }
 
 /// Two rehearsals at once prepare one after the other.
@@ -71,7 +109,9 @@ async fn lock(path: &Path) -> std::io::Result<File> {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(fs::TryLockError::Error(error)) => return Err(error),
-            Err(fs::TryLockError::WouldBlock) if told => tokio::time::sleep(Duration::from_millis(200)).await,
+            Err(fs::TryLockError::WouldBlock) if told => {
+                tokio::time::sleep(Duration::from_millis(200)).await
+            }
             Err(fs::TryLockError::WouldBlock) => {
                 progress("waiting for another rehearsal that is preparing the local AWS");
                 told = true;
@@ -96,14 +136,23 @@ async fn find_python() -> Result<PathBuf> {
 
 async fn runs(python: &Path, code: &str) -> bool {
     let mut command = Command::new(python);
-    command.args(["-c", code]).stdout(Stdio::null()).stderr(Stdio::null());
-    Group::run(&mut command).await.is_ok_and(|status| status.success())
+    command
+        .args(["-c", code])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    Group::run(&mut command)
+        .await
+        .is_ok_and(|status| status.success())
 }
 
 async fn run(python: &Path, arguments: &[&str], output: &File, log: &Path) -> Result<()> {
-    let failed = |error: std::io::Error| Error::Prepare(format!("cannot run {}: {error}", python.display()));
+    let failed =
+        |error: std::io::Error| Error::Prepare(format!("cannot run {}: {error}", python.display()));
     let mut command = Command::new(python);
-    command.args(arguments).stdout(output.try_clone().map_err(failed)?).stderr(output.try_clone().map_err(failed)?);
+    command
+        .args(arguments)
+        .stdout(output.try_clone().map_err(failed)?)
+        .stderr(output.try_clone().map_err(failed)?);
     if Group::run(&mut command).await.map_err(failed)?.success() {
         return Ok(());
     }
@@ -122,5 +171,10 @@ fn apprunner_model(venv: &Path) -> Result<PathBuf> {
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path().join(inside)))
         .find(|path| path.exists())
-        .ok_or_else(|| Error::Prepare(format!("{} does not hold botocore: remove that folder", venv.display())))
+        .ok_or_else(|| {
+            Error::Prepare(format!(
+                "{} does not hold botocore: remove that folder",
+                venv.display()
+            ))
+        })
 }

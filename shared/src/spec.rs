@@ -2,9 +2,13 @@
 //! types in this file.
 
 mod cidr;
+#[cfg(test)]
+mod generated;
 mod mistake;
 mod rules;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 pub use cidr::Cidr;
 pub use mistake::Mistake;
@@ -13,7 +17,7 @@ pub(crate) use rules::name as name_mistake;
 use crate::{Error, Result, Stack};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// A stack: one containerised web application with its database, in one environment.
@@ -22,10 +26,10 @@ use std::collections::BTreeMap;
 #[schemars(title = "groundcrew stack")]
 pub struct Spec {
     /// The application's name; with the environment it names every resource (`shop-staging`). 4 to 32 characters together.
-    #[schemars(regex(pattern = Stack::APP), length(max = 30))]
+    #[schemars(regex(pattern = Stack::APP), extend("patternErrorMessage" = Stack::APP_IN_WORDS), length(max = 30))]
     pub app: String,
     /// The environment's name. `dev`, `test`, `preview`, `ci` and `pr<number>` are short-lived: their database is not protected from deletion by default.
-    #[schemars(regex(pattern = Stack::ENVIRONMENT), length(max = 16))]
+    #[schemars(regex(pattern = Stack::ENVIRONMENT), extend("patternErrorMessage" = Stack::ENVIRONMENT_IN_WORDS), length(max = 16))]
     pub environment: String,
     /// Where the image comes from.
     #[serde(default)]
@@ -76,11 +80,16 @@ pub struct Image {
     /// An existing ECR repository of this account and region; it is read and never changed. Left out: the stack has a repository of its own, named like the stack.
     #[schemars(
         regex(pattern = r"^[a-z0-9]+([._/-][a-z0-9]+)*$"),
+        extend("patternErrorMessage" = "lower-case letters and digits, in parts divided by . _ - or /"),
         length(min = 2, max = 256)
     )]
     pub repository: Option<String>,
     /// Which image: a tag (`latest`), `prefix:release-` for the newest push whose tag begins so, or `semver:1` / `semver:1.4` for the highest release within.
-    #[schemars(regex(pattern = crate::image::TagRule::PATTERN), length(max = 128))]
+    #[schemars(
+        regex(pattern = crate::image::TagRule::PATTERN),
+        extend("patternErrorMessage" = "a tag, or prefix: with the beginning of a tag, or semver: with one or two numbers"),
+        length(max = 128)
+    )]
     pub tag: String,
     /// Whether a tag, once pushed, can be pushed again with another image (own repository only).
     pub immutable_tags: bool,
@@ -122,18 +131,32 @@ pub struct Service {
     /// How many instances run.
     pub scaling: Scaling,
     /// Plain environment variables. `PORT` and names that begin with `AWSAPPRUNNER` belong to App Runner.
-    #[schemars(extend("propertyNames" = {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"pattern": "^(PORT$|AWSAPPRUNNER)"}, "maxLength": 51200}))]
+    #[schemars(extend("propertyNames" = variable_names()))]
     pub variables: BTreeMap<String, String>,
     /// Environment variables whose value App Runner reads at each deployment: `database:password` (a JSON key of the stack's own secret), the ARN of a Secrets Manager secret (with `:json-key::` for one key), or the ARN of an SSM parameter.
-    #[schemars(
-        inner(regex(pattern = SECRET_REFERENCE)),
-        extend("propertyNames" = {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"pattern": "^(PORT$|AWSAPPRUNNER)"}, "maxLength": 51200})
-    )]
+    #[schemars(extend("additionalProperties" = secret_references(), "propertyNames" = variable_names()))]
     pub secrets: BTreeMap<String, String>,
     /// Whether the service answers on the internet; if not, only through a VPC ingress connection.
     pub public: bool,
     /// Whether App Runner sends traces to X-Ray.
     pub xray: bool,
+}
+
+fn variable_names() -> Value {
+    json!({
+        "pattern": "^[A-Za-z_][A-Za-z0-9_]*$",
+        "not": {"pattern": "^(PORT$|AWSAPPRUNNER)"},
+        "patternErrorMessage": "letters, digits and underscores with no digit in front, and not PORT nor AWSAPPRUNNER…, which are App Runner's own",
+        "maxLength": 256,
+    })
+}
+
+fn secret_references() -> Value {
+    json!({
+        "type": "string",
+        "pattern": SECRET_REFERENCE,
+        "patternErrorMessage": "database: with engine, host, username, password, dbname or port, or the ARN of a Secrets Manager secret or of an SSM parameter",
+    })
 }
 
 const SECRET_REFERENCE: &str = r"^(database:(engine|host|username|password|dbname|port)|arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+(:[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]*:[A-Za-z0-9-]*)?|arn:aws[a-z-]*:ssm:[a-z0-9-]+:[0-9]{12}:parameter/[A-Za-z0-9/_.-]+)$";
@@ -159,7 +182,11 @@ impl Default for Service {
 #[serde(deny_unknown_fields, default)]
 pub struct HealthCheck {
     /// The path that answers 200 when the application can serve requests.
-    #[schemars(regex(pattern = r"^/[!-~]*$"), length(max = 51200))]
+    #[schemars(
+        regex(pattern = r"^/[!-~]*$"),
+        extend("patternErrorMessage" = "a path that begins with /, in ASCII and without spaces"),
+        length(max = 51200)
+    )]
     pub path: String,
     /// Seconds between two checks.
     #[schemars(range(min = 1, max = 20))]
@@ -220,7 +247,10 @@ pub struct Database {
     #[schemars(range(min = 14, max = 18))]
     pub major_version: u8,
     /// The instance class; the region must offer it for that version.
-    #[schemars(regex(pattern = r"^db\.[a-z0-9-]+\.[a-z0-9-]+$"))]
+    #[schemars(
+        regex(pattern = r"^db\.[a-z0-9-]+\.[a-z0-9-]+$"),
+        extend("patternErrorMessage" = "an instance class such as db.t4g.micro")
+    )]
     pub instance_class: String,
     /// gp3 storage in GiB; it can grow later and never shrinks.
     #[schemars(range(min = 20, max = 65536))]
@@ -255,14 +285,28 @@ impl Default for Database {
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
     /// The address range of the own VPC, /16 to /24. Left out, without `vpc_id`: `10.0.0.0/16`.
-    #[schemars(regex(pattern = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$"))]
+    #[schemars(
+        regex(pattern = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$"),
+        extend("patternErrorMessage" = "an IPv4 range such as 10.0.0.0/16")
+    )]
     pub cidr: Option<String>,
     /// An existing VPC; it is read and never changed, apart from the two security groups that the stack adds to it.
-    #[schemars(regex(pattern = r"^vpc-[0-9a-f]{8,17}$"))]
+    #[schemars(
+        regex(pattern = r"^vpc-[0-9a-f]{8,17}$"),
+        extend("patternErrorMessage" = "the id of a VPC, vpc- and 8 to 17 hexadecimal digits")
+    )]
     pub vpc_id: Option<String>,
     /// Existing private subnets of that VPC, in two availability zones at least.
-    #[schemars(inner(regex(pattern = r"^subnet-[0-9a-f]{8,17}$")), length(max = 16))]
+    #[schemars(extend("items" = subnet_ids()), length(max = 16))]
     pub subnet_ids: Vec<String>,
+}
+
+fn subnet_ids() -> Value {
+    json!({
+        "type": "string",
+        "pattern": "^subnet-[0-9a-f]{8,17}$",
+        "patternErrorMessage": "the id of a subnet, subnet- and 8 to 17 hexadecimal digits",
+    })
 }
 
 impl Network {
@@ -301,12 +345,17 @@ pub struct Alarms {
     #[schemars(range(min = 1, max = 65536))]
     pub database_free_storage_gib: u32,
     /// An address that the stack's own topic writes to; AWS asks it to confirm.
-    #[schemars(regex(pattern = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"), length(max = 254))]
+    #[schemars(
+        regex(pattern = r"^[!-?A-~]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"),
+        extend("patternErrorMessage" = "an e-mail address"),
+        length(max = 254)
+    )]
     pub email: Option<String>,
     /// An existing SNS topic to tell instead of the stack's own; it is never changed.
-    #[schemars(regex(
-        pattern = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$"
-    ))]
+    #[schemars(
+        regex(pattern = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$"),
+        extend("patternErrorMessage" = "the ARN of an SNS topic")
+    )]
     pub topic_arn: Option<String>,
 }
 

@@ -29,10 +29,15 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// What an app may be called.
-    pub const APP: &str = r"^[a-z]([a-z0-9-]*[a-z0-9])?$";
+    /// What an app may be called: RDS takes no two hyphens in a row.
+    pub const APP: &str = "^[a-z][a-z0-9]*(-[a-z0-9]+)*$";
+    /// The same in words.
+    pub const APP_IN_WORDS: &str =
+        "lower-case letters, digits and single hyphens, beginning with a letter";
     /// What an environment may be called: no hyphen, so that no two stacks share a name.
-    pub const ENVIRONMENT: &str = r"^[a-z][a-z0-9]*$";
+    pub const ENVIRONMENT: &str = "^[a-z][a-z0-9]*$";
+    /// The same in words.
+    pub const ENVIRONMENT_IN_WORDS: &str = "lower-case letters and digits, beginning with a letter";
     /// The longest `{app}-{environment}`: what the name of an App Runner auto scaling configuration may hold.
     pub const LONGEST_NAME: usize = 32;
     /// The shortest `{app}-{environment}`: what App Runner asks of a service name.
@@ -53,9 +58,10 @@ impl Stack {
         format!("groundcrew/{}/{}/database", self.app, self.environment)
     }
 
-    /// The database inside the instance and its owner's schema: PostgreSQL wants no hyphen.
+    /// The database inside the instance. PostgreSQL wants no hyphen, and RDS refuses a word that PostgreSQL reserves
+    /// (`CreateDBInstance`, `DBName`); `order` and `user` are good names for an app, and no such word ends in `_db`.
     pub fn database_name(&self) -> String {
-        self.app.replace('-', "_")
+        format!("{}_db", self.app.replace('-', "_"))
     }
 
     /// The tags of a resource created by `execution`.

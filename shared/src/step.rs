@@ -112,10 +112,10 @@ impl Failure {
 #[schemars(title = "groundcrew removal")]
 pub struct Removal {
     /// The application's name.
-    #[schemars(regex(pattern = Stack::APP), length(max = 30))]
+    #[schemars(regex(pattern = Stack::APP), extend("patternErrorMessage" = Stack::APP_IN_WORDS), length(max = 30))]
     pub app: String,
     /// The environment's name.
-    #[schemars(regex(pattern = Stack::ENVIRONMENT), length(max = 16))]
+    #[schemars(regex(pattern = Stack::ENVIRONMENT), extend("patternErrorMessage" = Stack::ENVIRONMENT_IN_WORDS), length(max = 16))]
     pub environment: String,
     /// Whether RDS takes a last snapshot of the database; it outlives the stack.
     #[serde(default = "yes")]

@@ -35,7 +35,9 @@ impl Call {
     /// Whether the call can have changed something, by AWS's own naming of operations.
     pub fn writes(&self) -> bool {
         let operation = self.action.split(':').next_back().unwrap_or_default();
-        !["Describe", "List", "Get", "BatchGet", "BatchCheck"].iter().any(|verb| operation.starts_with(verb))
+        !["Describe", "List", "Get", "BatchGet", "BatchCheck"]
+            .iter()
+            .any(|verb| operation.starts_with(verb))
     }
 }
 
@@ -90,7 +92,9 @@ impl LocalAws {
     /// # Errors
     /// [`Error::Call`].
     pub async fn put_event(&self, event: &Event) -> Result<()> {
-        ask(self.port, "POST", "events", Some(json!(event))).await.map(drop)
+        ask(self.port, "POST", "events", Some(json!(event)))
+            .await
+            .map(drop)
     }
 
     /// Lets the next calls of an operation fail.
@@ -98,7 +102,9 @@ impl LocalAws {
     /// # Errors
     /// [`Error::Call`].
     pub async fn add_fault(&self, fault: &Fault) -> Result<()> {
-        ask(self.port, "POST", "faults", Some(json!(fault))).await.map(drop)
+        ask(self.port, "POST", "faults", Some(json!(fault)))
+            .await
+            .map(drop)
     }
 
     /// Takes back all faults that did not strike yet.
@@ -130,8 +136,12 @@ impl LocalAws {
 /// One request on a connection of its own.
 pub(super) async fn ask(port: u16, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
     const CALL: &str = "/_local";
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map_err(Error::call(CALL))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Error::call(CALL))?;
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+        .await
+        .map_err(Error::call(CALL))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(Error::call(CALL))?;
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     let request = Request::builder()
         .method(Method::from_bytes(method.as_bytes()).map_err(Error::call(CALL))?)
@@ -166,15 +176,33 @@ mod tests {
 
     fn call(action: &str) -> Call {
         let (principal, action, resource) = ("root".into(), action.into(), "*".into());
-        Call { n: 1, principal, action, resource, allowed: true, status: 200, error: None }
+        Call {
+            n: 1,
+            principal,
+            action,
+            resource,
+            allowed: true,
+            status: 200,
+            error: None,
+        }
     }
 
     #[test]
     fn a_call_writes_unless_its_name_says_that_it_reads() {
-        for reads in ["ec2:DescribeVpcs", "iam:GetRole", "ecr:BatchGetImage", "apprunner:ListServices"] {
+        for reads in [
+            "ec2:DescribeVpcs",
+            "iam:GetRole",
+            "ecr:BatchGetImage",
+            "apprunner:ListServices",
+        ] {
             assert!(!call(reads).writes(), "{reads}");
         }
-        for writes in ["ec2:CreateVpc", "secretsmanager:PutSecretValue", "ecr:BatchDeleteImage", "sns:Subscribe"] {
+        for writes in [
+            "ec2:CreateVpc",
+            "secretsmanager:PutSecretValue",
+            "ecr:BatchDeleteImage",
+            "sns:Subscribe",
+        ] {
             assert!(call(writes).writes(), "{writes}");
         }
     }

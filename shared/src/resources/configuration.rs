@@ -289,6 +289,7 @@ async fn auto_scaling_revisions(aws: &Aws, name: &str) -> Result<Vec<String>> {
             .apprunner
             .list_auto_scaling_configurations()
             .auto_scaling_configuration_name(name)
+            .latest_only(false)
             .set_next_token(next_token)
             .send()
             .await
@@ -312,6 +313,7 @@ async fn observability_revisions(aws: &Aws, name: &str) -> Result<Vec<String>> {
             .apprunner
             .list_observability_configurations()
             .observability_configuration_name(name)
+            .latest_only(false)
             .set_next_token(next_token)
             .send()
             .await

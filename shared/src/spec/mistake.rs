@@ -33,6 +33,9 @@ impl std::fmt::Display for Mistake {
         } else {
             &self.field
         };
+        if self.value.is_null() {
+            return write!(f, "{field}: there is no value; allowed: {}", self.allowed);
+        }
         let value = self.value.to_string();
         // A value may be long, a whole object even: its beginning is enough to recognise it.
         let shown: String = value.chars().take(100).collect();

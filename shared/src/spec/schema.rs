@@ -5,9 +5,9 @@ use super::Mistake;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
-/// The keywords that [`mistakes`] understands; a test holds the generated schema to them.
+/// The keywords that [`mistakes`] understands; a test holds the schemas to them.
 #[cfg(test)]
-pub(super) const KEYWORDS: [&str; 18] = [
+const KEYWORDS: [&str; 18] = [
     "$ref",
     "additionalProperties",
     "anyOf",
@@ -28,6 +28,9 @@ pub(super) const KEYWORDS: [&str; 18] = [
     "type",
 ];
 
+/// What a pattern asks for, in words: for our refusals, and for editors (Visual Studio Code shows it).
+pub(super) const WORDS: &str = "patternErrorMessage";
+
 /// Every mistake of `value`, in the order of the schema's fields.
 pub(super) fn mistakes(schema: &Value, value: &Value) -> Vec<Mistake> {
     let mut found = Vec::new();
@@ -37,12 +40,8 @@ pub(super) fn mistakes(schema: &Value, value: &Value) -> Vec<Mistake> {
 
 fn check(root: &Value, schema: &Value, field: String, value: &Value, found: &mut Vec<Mistake>) {
     let schema = resolve(root, schema);
-    // An optional field: `anyOf` its schema and null; a choice: `oneOf` constants. One fitting alternative is enough.
-    if let Some(alternatives) = schema
-        .get("anyOf")
-        .or(schema.get("oneOf"))
-        .and_then(Value::as_array)
-    {
+    // One fitting alternative is enough.
+    if let Some(alternatives) = alternatives(schema) {
         let tried: Vec<Vec<Mistake>> = alternatives
             .iter()
             .map(|alternative| {
@@ -56,7 +55,6 @@ fn check(root: &Value, schema: &Value, field: String, value: &Value, found: &mut
         }
         return;
     }
-    let before = found.len();
     if !has_type(schema, value) || !has_value(schema, value) {
         found.push(Mistake::new(field, value.clone(), allowed(root, schema)));
         return;
@@ -72,7 +70,14 @@ fn check(root: &Value, schema: &Value, field: String, value: &Value, found: &mut
         }
         _ => {}
     }
-    debug_assert!(found.len() >= before);
+}
+
+/// An optional field: `anyOf` its schema and null. A choice: `oneOf` constants.
+fn alternatives(schema: &Value) -> Option<&Vec<Value>> {
+    schema
+        .get("anyOf")
+        .or(schema.get("oneOf"))
+        .and_then(Value::as_array)
 }
 
 fn object(
@@ -96,7 +101,7 @@ fn object(
             found.push(Mistake::new(
                 path(required),
                 Value::Null,
-                format!("{}; this field is required", allowed(root, inner)),
+                format!("{} (this field is required)", allowed(root, inner)),
             ));
         }
     }
@@ -113,7 +118,7 @@ fn object(
                 found.push(Mistake::new(
                     path(name),
                     member.clone(),
-                    format!("no such field; the fields here are {}", known.join(", ")),
+                    format!("the fields {}", listed(&known, "and")),
                 ));
             }
             Some(inner) => {
@@ -122,7 +127,7 @@ fn object(
                     found.push(Mistake::new(
                         path(name),
                         member.clone(),
-                        format!("a name that is {}", allowed(root, names)),
+                        format!("as its name, {}", allowed(root, names)),
                     ));
                 }
                 check(root, inner, path(name), member, found);
@@ -206,54 +211,130 @@ fn has_value(schema: &Value, value: &Value) -> bool {
 }
 
 /// What a schema allows, in words.
-fn allowed(root: &Value, schema: &Value) -> String {
+pub(super) fn allowed(root: &Value, schema: &Value) -> String {
     let schema = resolve(root, schema);
-    let text = |value: &Value| value.to_string();
-    if let Some(alternatives) = schema
-        .get("anyOf")
-        .or(schema.get("oneOf"))
-        .and_then(Value::as_array)
-    {
+    // Null is how JSON leaves a field out, which needs no words.
+    if let Some(alternatives) = alternatives(schema) {
         let all: Vec<_> = alternatives
             .iter()
+            .filter(|alternative| alternative.get("type").is_none_or(|name| name != "null"))
             .map(|alternative| allowed(root, alternative))
             .collect();
-        return all.join(" or ");
+        return listed(&all, "or");
     }
     if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-        return values.iter().map(text).collect::<Vec<_>>().join(", ");
+        let all: Vec<_> = values.iter().map(Value::to_string).collect();
+        return listed(&all, "or");
     }
     if let Some(only) = schema.get("const") {
-        return text(only);
+        return only.to_string();
     }
-    let mut words = match schema.get("type") {
-        Some(Value::String(name)) => vec![name.clone()],
-        Some(names) => vec![strings(Some(names)).collect::<Vec<_>>().join(" or ")],
-        None => Vec::new(),
-    };
     let limit = |keyword: &str| schema.get(keyword).and_then(Value::as_i64);
-    match (limit("minimum"), limit("maximum")) {
-        (Some(least), Some(most)) => words.push(format!("{least} to {most}")),
-        (Some(least), None) => words.push(format!("{least} or more")),
-        _ => {}
+    match type_name(schema) {
+        "boolean" => "true or false".into(),
+        "integer" => match (limit("minimum"), limit("maximum")) {
+            (Some(least), Some(most)) => format!("a whole number from {least} to {most}"),
+            _ => "a whole number".into(),
+        },
+        "object" => "an object".into(),
+        "array" => match limit("maxItems") {
+            Some(most) => format!("a list of {most} items at most"),
+            None => "a list".into(),
+        },
+        _ => text_allowed(schema),
     }
+}
+
+fn text_allowed(schema: &Value) -> String {
+    let limit = |keyword: &str| schema.get(keyword).and_then(Value::as_i64);
+    let word = |keyword: &str| schema.get(keyword).and_then(Value::as_str);
+    let mut words = match (word(WORDS), word("pattern")) {
+        (Some(words), _) => words.to_owned(),
+        (None, Some(pattern)) => format!("a text that matches {pattern}"),
+        (None, None) => "a text".into(),
+    };
     match (limit("minLength"), limit("maxLength")) {
-        (Some(least), Some(most)) => words.push(format!("of {least} to {most} characters")),
-        (None, Some(most)) => words.push(format!("of {most} characters at most")),
+        (Some(least), Some(most)) => words += &format!(", {least} to {most} characters"),
+        (None, Some(most)) => words += &format!(", {most} characters at most"),
         _ => {}
     }
-    if let Some(most) = limit("maxItems") {
-        words.push(format!("of {most} items at most"));
+    words
+}
+
+/// The type of a schema that is no choice, whether or not it may be null.
+pub(super) fn type_name(schema: &Value) -> &str {
+    match schema.get("type") {
+        Some(Value::String(name)) => name,
+        names => strings(names)
+            .find(|name| *name != "null")
+            .unwrap_or_default(),
     }
-    if let Some(pattern) = schema.get("pattern").and_then(Value::as_str) {
-        words.push(format!("matching {pattern}"));
+}
+
+/// `a, b or c`
+pub(super) fn listed(words: &[impl AsRef<str>], last: &str) -> String {
+    let words: Vec<_> = words.iter().map(AsRef::as_ref).collect();
+    match words.split_last() {
+        Some((end, begin)) if !begin.is_empty() => format!("{} {last} {end}", begin.join(", ")),
+        _ => words.concat(),
     }
-    if let Some(pattern) = schema
-        .get("not")
-        .and_then(|not| not.get("pattern"))
-        .and_then(Value::as_str)
-    {
-        words.push(format!("not matching {pattern}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Spec;
+    use crate::step::Removal;
+
+    /// What tells a reader or an editor something and refuses nothing.
+    const ANNOTATIONS: [&str; 7] = [
+        "$defs",
+        "$schema",
+        "default",
+        "description",
+        "format",
+        WORDS,
+        "title",
+    ];
+
+    /// Every keyword of a schema; the names of properties and definitions, and the values of defaults, are none.
+    fn keywords<'a>(schema: &'a Value, found: &mut Vec<&'a str>) {
+        match schema {
+            Value::Object(members) => {
+                for (keyword, inner) in members {
+                    found.push(keyword);
+                    match (keyword.as_str(), inner) {
+                        ("properties" | "$defs", Value::Object(named)) => {
+                            named.values().for_each(|inner| keywords(inner, found));
+                        }
+                        ("default" | "const" | "enum", _) => {}
+                        _ => keywords(inner, found),
+                    }
+                }
+            }
+            Value::Array(all) => all.iter().for_each(|inner| keywords(inner, found)),
+            _ => {}
+        }
     }
-    words.join(" ")
+
+    #[test]
+    fn the_schemas_use_only_keywords_that_the_checker_understands() {
+        for schema in [Spec::schema(), Removal::schema()] {
+            let mut found = Vec::new();
+            keywords(&schema, &mut found);
+            found.retain(|keyword| !KEYWORDS.contains(keyword) && !ANNOTATIONS.contains(keyword));
+            assert_eq!(found, [""; 0], "{}", schema["title"]);
+        }
+    }
+
+    #[test]
+    fn every_keyword_that_the_checker_understands_is_used() {
+        let (spec, removal) = (Spec::schema(), Removal::schema());
+        let mut found = Vec::new();
+        keywords(&spec, &mut found);
+        keywords(&removal, &mut found);
+        for keyword in KEYWORDS {
+            assert!(found.contains(&keyword), "no schema says {keyword}");
+        }
+    }
 }

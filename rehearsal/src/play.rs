@@ -1,0 +1,396 @@
+//! The flows of a rehearsal, each played to its end and then checked against the promises.
+
+use crate::console::{self, BOLD, DIM, GREEN, RED, YELLOW, clock};
+use crate::promises::{self, Checked, Planned, Provisioned, Refused, Removed, Repeated};
+use crate::{
+    Call, End, Error, Execution, Happening, LocalAws, Options, Outputs, Result, What, World,
+};
+use groundcrew::image::TagRule;
+use groundcrew::{Spec, Stack};
+use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
+
+/// A local AWS with the template deployed on it.
+#[derive(Debug)]
+pub struct Stage {
+    local: LocalAws,
+    outputs: Outputs,
+}
+
+impl Stage {
+    /// Prepares, builds, starts and deploys.
+    ///
+    /// # Errors
+    /// Those of each of these.
+    pub async fn set(options: Options) -> Result<Self> {
+        let prepared = crate::prepare().await?;
+        let functions = crate::build().await?;
+        let local = LocalAws::start(&prepared, options).await?;
+        let outputs = local
+            .deploy(&crate::root().join("template.yaml"), functions, &[])
+            .await?;
+        Ok(Self { local, outputs })
+    }
+
+    /// The local AWS.
+    pub fn local(&self) -> &LocalAws {
+        &self.local
+    }
+
+    /// The outputs of the template.
+    pub fn outputs(&self) -> &Outputs {
+        &self.outputs
+    }
+
+    /// Everything: a bad spec, a dry run, a stack from nothing, the same again, and its teardown.
+    ///
+    /// # Errors
+    /// If the local AWS does not play along.
+    pub async fn everything(&self, spec: &Value, removal: &Value) -> Result<Played> {
+        let mut checked = self.refuse(spec).await?;
+        checked.extend(self.plan(spec).await?.checked);
+        let before = World::look(&self.local).await?;
+        let Played {
+            end,
+            checked: provisioned,
+        } = self.provision(spec).await?;
+        checked.extend(provisioned);
+        if end.succeeded {
+            checked.extend(self.repeat(spec).await?);
+        }
+        checked.extend(self.tear_down(removal, &before).await?.checked);
+        Ok(Played { end, checked })
+    }
+
+    async fn refuse(&self, spec: &Value) -> Result<Vec<Checked>> {
+        console::heading("A spec with mistakes");
+        let mut spec = spec.clone();
+        spec["databse"] = json!({});
+        spec["service"] =
+            json!({"cpu": 1024, "memory": 512, "port": 0, "variables": {"PORT": "80"}});
+        let before = World::look(&self.local).await?;
+        let end = self
+            .run("ProvisionStateMachineArn", "rehearsal-refused", &spec)
+            .await?;
+        let differences = before.differences(&World::look(&self.local).await?);
+        let fields = vec![
+            "databse",
+            "service.memory",
+            "service.port",
+            "service.variables",
+        ];
+        Ok(promises::check(
+            promises::REFUSED,
+            &Refused {
+                fields,
+                end,
+                differences,
+            },
+        ))
+    }
+
+    async fn plan(&self, spec: &Value) -> Result<Played> {
+        console::heading("A dry run");
+        let mut spec = spec.clone();
+        spec["dry_run"] = json!(true);
+        let before = World::look(&self.local).await?;
+        self.local.clear_calls().await?;
+        let end = self
+            .run("ProvisionStateMachineArn", "rehearsal-plan", &spec)
+            .await?;
+        for (name, resource) in end.output["plan"].as_object().into_iter().flatten() {
+            let changes = resource["changes"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str);
+            anstream::println!(
+                "           {BOLD}{name}{BOLD:#}: {}",
+                changes.collect::<Vec<_>>().join(", ")
+            );
+        }
+        let calls = self.calls().await?;
+        let differences = before.differences(&World::look(&self.local).await?);
+        let seen = Planned {
+            end,
+            calls,
+            differences,
+        };
+        Ok(Played {
+            checked: promises::check(promises::PLANNED, &seen),
+            end: seen.end,
+        })
+    }
+
+    /// Provisions a stack, with an image pushed when the execution waits for one; or plans it, if it is a dry run.
+    ///
+    /// # Errors
+    /// If the local AWS does not play along.
+    pub async fn provision(&self, input: &Value) -> Result<Played> {
+        if input["dry_run"] == json!(true) {
+            return self.plan(input).await;
+        }
+        console::heading("Provision");
+        self.local.clear_calls().await?;
+        let end = self
+            .run("ProvisionStateMachineArn", "rehearsal-provision", input)
+            .await?;
+        let Some(spec) = Spec::parse(input).ok().filter(|_| end.succeeded) else {
+            return Ok(Played {
+                checked: vec![promises::provision_succeeds(&end)],
+                end,
+            });
+        };
+        let calls = self.calls().await?;
+        let credentials = self.credentials(&spec.stack()).await?;
+        let password = credentials["password"].as_str().unwrap_or_default();
+        let url = end.output["url"].as_str().unwrap_or_default();
+        let seen = Provisioned {
+            disclosed: self.local.places_that_show(password).await?,
+            searched: self.local.places_that_show(&spec.stack().name()).await?,
+            answer: self
+                .local
+                .aws()
+                .get("https:GET", url)
+                .await
+                .map(|answer| answer.0)
+                .map_err(|error| error.to_string()),
+            listening: crate::sockets::listening().map_err(|error| error.to_string()),
+            world: World::look(&self.local).await?,
+            credentials,
+            calls,
+            spec,
+            end,
+        };
+        Ok(Played {
+            checked: promises::check(promises::PROVISIONED, &seen),
+            end: seen.end,
+        })
+    }
+
+    async fn repeat(&self, spec: &Value) -> Result<Vec<Checked>> {
+        console::heading("Provision again, with the same spec");
+        let before = World::look(&self.local).await?;
+        self.local.clear_calls().await?;
+        let end = self
+            .run("ProvisionStateMachineArn", "rehearsal-again", spec)
+            .await?;
+        let calls = self.calls().await?;
+        let differences = before.differences(&World::look(&self.local).await?);
+        Ok(promises::check(
+            promises::REPEATED,
+            &Repeated {
+                end,
+                calls,
+                differences,
+            },
+        ))
+    }
+
+    /// Tears a stack down, twice. `before` is the account as it was without the stack.
+    ///
+    /// # Errors
+    /// If the local AWS does not play along.
+    pub async fn tear_down(&self, removal: &Value, before: &World) -> Result<Played> {
+        console::heading("Teardown");
+        let had_database = !World::look(&self.local).await?.databases.is_empty();
+        let end = self
+            .run("TeardownStateMachineArn", "rehearsal-teardown", removal)
+            .await?;
+        let differences = before.differences(&World::look(&self.local).await?);
+        console::heading("Teardown of a stack that is gone");
+        let again = self
+            .run(
+                "TeardownStateMachineArn",
+                "rehearsal-teardown-again",
+                removal,
+            )
+            .await?;
+        let final_snapshot = had_database && removal["final_snapshot"] != json!(false);
+        let seen = Removed {
+            end,
+            again,
+            final_snapshot,
+            differences,
+        };
+        Ok(Played {
+            checked: promises::check(promises::REMOVED, &seen),
+            end: seen.end,
+        })
+    }
+
+    /// Runs a state machine to its end and shows what happens.
+    async fn run(&self, output: &str, name: &str, input: &Value) -> Result<End> {
+        let mut execution = self
+            .local
+            .start_execution(self.outputs.get(output)?, name, input)
+            .await?;
+        let mut shown = Shown::default();
+        while let Some(happenings) = execution.next().await? {
+            for happening in happenings {
+                shown.show(&happening);
+                self.play_along(&happening, input).await?;
+            }
+        }
+        let end = Execution::end(execution).await?;
+        let at = clock(end.seconds);
+        if end.succeeded {
+            anstream::println!(
+                "{at:>9}  {GREEN}{BOLD}succeeded{BOLD:#}{GREEN:#}  {} state transitions",
+                end.transitions
+            );
+        } else {
+            anstream::println!("{at:>9}  {RED}{BOLD}{}{BOLD:#}{RED:#}", end.error);
+            for line in end.message.lines() {
+                anstream::println!("           {line}");
+            }
+        }
+        Ok(end)
+    }
+
+    /// Does what a person would: pushes the first image once the execution says that it waits for it.
+    async fn play_along(&self, happening: &Happening, input: &Value) -> Result<()> {
+        let What::Failed { error, .. } = &happening.what else {
+            return Ok(());
+        };
+        let Ok(spec) = Spec::parse(input) else {
+            return Ok(());
+        };
+        if happening.state != "Image" || error != "NotReady" || self.has_an_image(&spec).await? {
+            return Ok(());
+        }
+        let (repository, tag) = (
+            spec.repository(),
+            crate::tag_for(&TagRule::parse(&spec.image.tag)),
+        );
+        let digest = self.local.push_image(&repository, &tag, "amd64").await?;
+        anstream::println!(
+            "{:>9}  {DIM}the rehearsal pushes {repository}:{tag}, {digest}{DIM:#}",
+            ""
+        );
+        Ok(())
+    }
+
+    async fn has_an_image(&self, spec: &Spec) -> Result<bool> {
+        let images = self
+            .local
+            .aws()
+            .ecr
+            .list_images()
+            .repository_name(spec.repository())
+            .send()
+            .await;
+        Ok(!images
+            .map_err(Error::call("ecr:ListImages"))?
+            .image_ids()
+            .is_empty())
+    }
+
+    /// The calls of the functions since the log was cleared.
+    async fn calls(&self) -> Result<Vec<Call>> {
+        let mut calls = self.local.calls().await?;
+        calls.retain(|call| call.principal != "root");
+        Ok(calls)
+    }
+
+    async fn credentials(&self, stack: &Stack) -> Result<Value> {
+        let secret = self
+            .local
+            .aws()
+            .secrets_manager
+            .get_secret_value()
+            .secret_id(stack.secret_name())
+            .send()
+            .await;
+        let secret = secret.map_err(Error::call("secretsmanager:GetSecretValue"))?;
+        Ok(serde_json::from_str(secret.secret_string().unwrap_or_default()).unwrap_or(Value::Null))
+    }
+}
+
+/// A flow that was played.
+#[derive(Debug)]
+pub struct Played {
+    /// How its execution ended.
+    pub end: End,
+    /// Its promises.
+    pub checked: Vec<Checked>,
+}
+
+/// What a person has been shown of an execution.
+#[derive(Debug, Default)]
+struct Shown {
+    entered: HashMap<String, f64>,
+    waits: HashMap<String, String>,
+    failed: HashSet<String>,
+}
+
+impl Shown {
+    fn show(&mut self, happening: &Happening) {
+        if happening.kind != "Task" {
+            return;
+        }
+        let (at, state) = (clock(happening.seconds), &happening.state);
+        match &happening.what {
+            What::Entered => {
+                self.entered.insert(state.clone(), happening.seconds);
+                anstream::println!("{at:>9}  {DIM}{state} …{DIM:#}");
+            }
+            // It was left through a catch.
+            What::Exited(_) if self.failed.remove(state) => {}
+            What::Exited(output) => {
+                let outcome = outcome(state, output).unwrap_or("done");
+                let took = happening.seconds
+                    - self
+                        .entered
+                        .get(state)
+                        .copied()
+                        .unwrap_or(happening.seconds);
+                anstream::println!(
+                    "{at:>9}  {GREEN}✓{GREEN:#} {BOLD}{state}{BOLD:#}  {outcome}, after {}",
+                    clock(took)
+                );
+            }
+            // Each attempt of a wait says the same: once is enough.
+            What::Failed { message, .. } if self.waits.get(state) == Some(message) => {}
+            What::Failed { error, message } if is_retried(error) => {
+                anstream::println!("{at:>9}  {YELLOW}…{YELLOW:#} {state}: {message}");
+                self.waits.insert(state.clone(), message.clone());
+            }
+            What::Failed { error, .. } => {
+                self.failed.insert(state.clone());
+                anstream::println!("{at:>9}  {RED}✗{RED:#} {BOLD}{state}{BOLD:#}  {error}");
+            }
+        }
+    }
+}
+
+/// What the state machines retry; `shared/src/error.rs` says why.
+fn is_retried(error: &str) -> bool {
+    ["NotReady", "Busy", "Throttled", "Unavailable"].contains(&error)
+}
+
+/// The outcome in a state's output: its own result, or what it left under its resource's name.
+fn outcome<'a>(state: &str, output: &'a Value) -> Option<&'a str> {
+    let state = state.to_lowercase();
+    let under_its_name = state
+        .split(' ')
+        .find_map(|word| output[word]["outcome"].as_str());
+    output["outcome"].as_str().or(under_its_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outcome_of_a_state_is_found_wherever_the_state_puts_it() {
+        assert_eq!(
+            outcome("Network", &json!({"outcome": "created"})),
+            Some("created")
+        );
+        let whole = json!({"spec": {}, "service": {"outcome": "changed"}});
+        assert_eq!(outcome("Service once more", &whole), Some("changed"));
+        assert_eq!(outcome("Remove service", &whole), Some("changed"));
+        assert_eq!(outcome("Validate", &whole), None);
+    }
+}
