@@ -242,7 +242,7 @@ pub fn shape(description: &str) -> BTreeMap<String, usize> {
             | \b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b
             | /[0-9]+/
             | (Revision|revision)[^0-9]{1,8}\d+
-            | \b1[67]\d{8}(\.\d+)?\b
+            | \b1[67]\d{8}(\d{3})?(\.\d+)?\b
             "#,
         )
         .expect("a good pattern")

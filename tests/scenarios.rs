@@ -730,8 +730,7 @@ fn p11_every_mistake_is_named_at_once() {
     play(|stage| async move {
         let mut spec = spec("mistaken");
         spec["databse"] = json!({});
-        spec["service"] =
-            json!({"cpu": 300, "health_check": {"interval": 0}, "variables": {"PORT": "80"}});
+        spec["service"] = json!({"cpu": 300, "health_check": {"interval": 0}, "scaling": {"min_size": 3, "max_size": 2}, "variables": {"PORT": "80"}});
         let end = stage.provision_without_image(&spec).await;
         assert_eq!(end.error, "Invalid");
         for field in [
@@ -739,6 +738,7 @@ fn p11_every_mistake_is_named_at_once() {
             "service.cpu",
             "service.health_check.interval",
             "service.variables.PORT",
+            "service.scaling.max_size",
         ] {
             let lines: Vec<_> = end
                 .message

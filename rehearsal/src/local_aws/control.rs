@@ -23,6 +23,9 @@ pub struct Call {
     pub action: String,
     /// The ARN that it was authorised for, `*` if the action has none.
     pub resource: String,
+    /// The other actions that IAM asked for: passing a role, tagging what is created, a service-linked role.
+    #[serde(default)]
+    pub implied: Vec<String>,
     /// Whether IAM allowed it.
     pub allowed: bool,
     /// The HTTP status of the answer.
@@ -181,6 +184,7 @@ mod tests {
             principal,
             action,
             resource,
+            implied: Vec::new(),
             allowed: true,
             status: 200,
             error: None,
