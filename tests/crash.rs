@@ -149,141 +149,140 @@ fn difference(expected: &BTreeMap<String, usize>, found: &BTreeMap<String, usize
 
 /// Each resource in turn, with everything that it builds on in place: at each of its calls, each kind of disturbance.
 #[test]
-fn each_resource_converges_and_leaves_nothing_whichever_of_its_calls_is_disturbed() {
+fn a_resource_converges_and_leaves_nothing_whichever_call_of_its_ensure_is_disturbed() {
     Runtime::new().expect("a runtime").block_on(async {
         let stage = Stage::set("crash").await;
         neighbours(&stage).await;
         let calm = &stage.local.aws().clone();
         let mut total = 0;
         for resource in Resource::ALL {
-            let before = stage.world().await;
-            let counter = Disturbance::none();
-            stage
-                .ensure(
-                    &disturbed(&stage.local, stage.account(), &counter),
-                    resource,
-                )
-                .await
-                .expect("undisturbed");
+            let untouched = stage.world().await;
+            stage.ensure(calm, resource).await.expect("undisturbed");
             let expected = stage.world().await;
             stage.destroy(calm, resource).await.expect("undisturbed");
-            // The secret keeps the address of the database.
-            let before = if resource == Resource::Database { stage.world().await } else { before };
-            let mut cuts = 0;
-            for kind in Kind::ALL {
+            stage.forget_secret_before(resource).await;
+            let before = match resource {
+                // What outlives them: the secret keeps the address of the database, the VPC connector its network
+                // interfaces, the log groups their retention.
+                Resource::Database | Resource::Service | Resource::Alarms => stage.world().await,
+                _ => untouched,
+            };
+            let mut disturbances = 0;
+            'kinds: for kind in Kind::ALL {
                 for call in 0.. {
-                    stage.forget_secret_before(resource).await;
                     let disturbance = Disturbance::at(call, kind);
-                    let ensured = stage
-                        .ensure(
-                            &disturbed(&stage.local, stage.account(), &disturbance),
-                            resource,
-                        )
-                        .await;
+                    let aws = disturbed(&stage.local, stage.account(), &disturbance);
+                    let ensured = stage.ensure(&aws, resource).await;
                     if !disturbance.struck() {
-                        stage.destroy(calm, resource).await.expect("undisturbed");
-                        break;
+                        stage.leave_nothing(resource, &before, "undisturbed").await;
+                        continue 'kinds;
                     }
+                    disturbances += 1;
                     let label = format!(
                         "{resource:?}, {kind:?} at call {call} ({})",
                         disturbance.call()
                     );
-                    if let Err(error) = &ensured {
-                        let expected =
-                            matches!(error, Error::Unavailable { .. } | Error::Throttled { .. });
-                        assert!(
-                            expected,
-                            "{label}: the step fails with a name that is retried, not {error:?}"
-                        );
-                    }
-                    stage
-                        .ensure(calm, resource)
-                        .await
-                        .unwrap_or_else(|error| panic!("{label}: repeated: {error}"));
-                    let found = stage.world().await;
-                    assert!(
-                        found == expected,
-                        "{label}: another world:\n{}",
-                        difference(&expected, &found)
-                    );
-                    for time in ["once", "twice"] {
-                        stage
-                            .destroy(calm, resource)
-                            .await
-                            .unwrap_or_else(|error| panic!("{label}: destroyed {time}: {error}"));
-                    }
-                    stage.forget_secret_before(resource).await;
-                    let left = stage.world().await;
-                    assert!(
-                        left == before,
-                        "{label}: left behind or taken away:\n{}",
-                        difference(&before, &left)
-                    );
-                    cuts += 1;
+                    assert_is_retried(&ensured, &label);
+                    let repeated = stage.ensure(calm, resource).await;
+                    repeated.unwrap_or_else(|error| panic!("{label}: repeated: {error}"));
+                    assert_same(&expected, &stage.world().await, &label);
+                    stage.leave_nothing(resource, &before, &label).await;
                 }
             }
-            println!("{}: {cuts} disturbances", resource.name());
-            total += cuts;
+            println!(
+                "{}: {disturbances} disturbances of its ensure",
+                resource.name()
+            );
+            total += disturbances;
             stage
                 .ensure(calm, resource)
                 .await
                 .expect("the next resource builds on it");
         }
-        println!("{total} disturbances of an ensure in all");
+        println!("{total} disturbances of an ensure");
+    });
+}
+
+/// The same for the removal of each resource, with everything that it supports removed.
+#[test]
+fn a_resource_is_removed_and_can_be_built_again_whichever_call_of_its_destroy_is_disturbed() {
+    Runtime::new().expect("a runtime").block_on(async {
+        let stage = Stage::set("crash").await;
+        neighbours(&stage).await;
+        let calm = &stage.local.aws().clone();
+        stage.ensure_all(calm).await.expect("undisturbed");
         let mut total = 0;
         for resource in Resource::ALL.into_iter().rev() {
-            let before = stage.world().await;
-            let mut cuts = 0;
-            for kind in Kind::ALL {
+            // Once removed and built again: the log groups of a new service have no retention yet.
+            stage.destroy(calm, resource).await.expect("undisturbed");
+            stage.ensure(calm, resource).await.expect("undisturbed");
+            let expected = stage.world().await;
+            let mut disturbances = 0;
+            'kinds: for kind in Kind::ALL {
                 for call in 0.. {
                     let disturbance = Disturbance::at(call, kind);
-                    let destroyed = stage
-                        .destroy(
-                            &disturbed(&stage.local, stage.account(), &disturbance),
-                            resource,
-                        )
-                        .await;
+                    let aws = disturbed(&stage.local, stage.account(), &disturbance);
+                    let destroyed = stage.destroy(&aws, resource).await;
                     let label = format!(
                         "{resource:?}, {kind:?} at call {call} ({})",
                         disturbance.call()
                     );
-                    if let Err(error) = &destroyed {
-                        let expected =
-                            matches!(error, Error::Unavailable { .. } | Error::Throttled { .. });
-                        assert!(
-                            expected,
-                            "{label}: the step fails with a name that is retried, not {error:?}"
-                        );
-                    }
-                    for time in ["once", "twice"] {
-                        stage
-                            .destroy(calm, resource)
-                            .await
-                            .unwrap_or_else(|error| panic!("{label}: destroyed {time}: {error}"));
-                    }
+                    assert_is_retried(&destroyed, &label);
+                    stage.destroy_twice(resource, &label).await;
                     let again = stage.ensure(calm, resource).await;
-                    again.unwrap_or_else(|error| panic!("{label}: created again: {error}"));
+                    again.unwrap_or_else(|error| panic!("{label}: built again: {error}"));
                     if !disturbance.struck() {
-                        break;
+                        continue 'kinds;
                     }
-                    let found = stage.world().await;
-                    assert!(
-                        found == before,
-                        "{label}: another world:\n{}",
-                        difference(&before, &found)
-                    );
-                    cuts += 1;
+                    disturbances += 1;
+                    assert_same(&expected, &stage.world().await, &label);
                 }
             }
-            println!("{}: {cuts} disturbances", resource.name());
-            total += cuts;
+            println!(
+                "{}: {disturbances} disturbances of its destroy",
+                resource.name()
+            );
+            total += disturbances;
             stage.destroy(calm, resource).await.expect("undisturbed");
         }
-        println!("{total} disturbances of a destroy in all");
+        println!("{total} disturbances of a destroy");
     });
 }
 
+/// A step that was disturbed fails with a name on which the state machine tries again.
+fn assert_is_retried(ended: &Result<(), Error>, label: &str) {
+    if let Err(error) = ended {
+        assert!(error.is_retried(), "{label}: no retry of {error:?}");
+    }
+}
+
+fn assert_same(expected: &BTreeMap<String, usize>, found: &BTreeMap<String, usize>, label: &str) {
+    assert!(
+        found == expected,
+        "{label}: another world:\n{}",
+        difference(expected, found)
+    );
+}
+
 impl Stage {
+    async fn destroy_twice(&self, resource: Resource, label: &str) {
+        for time in ["once", "twice"] {
+            let destroyed = self.destroy(self.local.aws(), resource).await;
+            destroyed.unwrap_or_else(|error| panic!("{label}: destroyed {time}: {error}"));
+        }
+    }
+
+    async fn leave_nothing(
+        &self,
+        resource: Resource,
+        before: &BTreeMap<String, usize>,
+        label: &str,
+    ) {
+        self.destroy_twice(resource, label).await;
+        self.forget_secret_before(resource).await;
+        assert_same(before, &self.world().await, &format!("{label}, destroyed"));
+    }
+
     async fn forget_secret_before(&self, resource: Resource) {
         if resource == Resource::Credentials {
             self.forget_secret().await;
@@ -291,8 +290,8 @@ impl Stage {
     }
 }
 
-/// The whole of `provision` and of `teardown`, cut before every call, and after every call that writes (after one that
-/// reads, the world is the same as before the next call).
+/// The whole of `provision` and of `teardown`, cut before and after every call that writes. (A call that reads leaves the
+/// world as it was, so a cut there meets the same world as the cut after the last write.)
 #[test]
 fn a_whole_stack_converges_and_leaves_nothing_wherever_its_connection_is_cut() {
     Runtime::new().expect("a runtime").block_on(async {
@@ -300,63 +299,39 @@ fn a_whole_stack_converges_and_leaves_nothing_wherever_its_connection_is_cut() {
         neighbours(&stage).await;
         let calm = &stage.local.aws().clone();
         let nothing = stage.world().await;
-        let counter = Disturbance::none();
-        stage
-            .ensure_all(&disturbed(&stage.local, stage.account(), &counter))
-            .await
-            .expect("undisturbed");
+        stage.ensure_all(calm).await.expect("undisturbed");
         let expected = stage.world().await;
         stage.destroy_all(calm).await.expect("undisturbed");
         stage.forget_secret().await;
         let (mut provisions, mut teardowns) = (0, 0);
         for kind in [Kind::CutBefore, Kind::CutAfter] {
-            let mut last = false;
-            for call in 0.. {
-                if last {
-                    break;
-                }
-                let up = Disturbance::on_writes_if_after(call, kind);
-                let ended = stage
-                    .ensure_all(&disturbed(&stage.local, stage.account(), &up))
-                    .await;
-                let label = format!("provision, {kind:?} at call {call} ({})", up.call());
-                if up.struck() {
+            for write in 0.. {
+                let cut = Disturbance::at_write(write, kind);
+                let aws = disturbed(&stage.local, stage.account(), &cut);
+                let cut_up = stage.ensure_all(&aws).await.is_err();
+                let label = format!("provision, {kind:?} at write {write} ({})", cut.call());
+                assert_eq!(cut_up, cut.struck(), "{label}: no cut is swallowed");
+                if cut_up {
                     provisions += 1;
-                    assert!(ended.is_err(), "{label}: the cut is not swallowed");
-                    stage
-                        .ensure_all(calm)
-                        .await
-                        .unwrap_or_else(|error| panic!("{label}: repeated: {error}"));
-                    let found = stage.world().await;
-                    assert!(
-                        found == expected,
-                        "{label}: another world:\n{}",
-                        difference(&expected, &found)
-                    );
+                    let repeated = stage.ensure_all(calm).await;
+                    repeated.unwrap_or_else(|error| panic!("{label}: repeated: {error}"));
+                    assert_same(&expected, &stage.world().await, &label);
                 }
-                let down = Disturbance::on_writes_if_after(call, kind);
-                let ended = stage
-                    .destroy_all(&disturbed(&stage.local, stage.account(), &down))
-                    .await;
-                let label = format!("teardown, {kind:?} at call {call} ({})", down.call());
-                if down.struck() {
-                    teardowns += 1;
-                    assert!(ended.is_err(), "{label}: the cut is not swallowed");
-                }
+                let cut = Disturbance::at_write(write, kind);
+                let aws = disturbed(&stage.local, stage.account(), &cut);
+                let cut_down = stage.destroy_all(&aws).await.is_err();
+                let label = format!("teardown, {kind:?} at write {write} ({})", cut.call());
+                assert_eq!(cut_down, cut.struck(), "{label}: no cut is swallowed");
+                teardowns += usize::from(cut_down);
                 for time in ["once", "twice"] {
-                    stage
-                        .destroy_all(calm)
-                        .await
-                        .unwrap_or_else(|error| panic!("{label}: repeated {time}: {error}"));
+                    let repeated = stage.destroy_all(calm).await;
+                    repeated.unwrap_or_else(|error| panic!("{label}: repeated {time}: {error}"));
                 }
                 stage.forget_secret().await;
-                let left = stage.world().await;
-                assert!(
-                    left == nothing,
-                    "{label}: left behind or taken away:\n{}",
-                    difference(&nothing, &left)
-                );
-                last = !up.struck() && !down.struck() && up.is_over(call) && down.is_over(call);
+                assert_same(&nothing, &stage.world().await, &label);
+                if !cut_up && !cut_down {
+                    break;
+                }
             }
         }
         println!("{provisions} cuts of a provision, {teardowns} cuts of a teardown");

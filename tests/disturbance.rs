@@ -19,7 +19,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 /// What happens to the call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// The connection is cut before AWS hears of the call.
     CutBefore,
     /// The call takes effect, and the connection is cut before its answer.
@@ -33,7 +33,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::CutBefore,
         Self::CutAfter,
         Self::Throttle,
@@ -44,12 +44,12 @@ impl Kind {
 
 /// One disturbance of one call; counts the calls.
 #[derive(Clone, Debug)]
-pub struct Disturbance(Arc<State>);
+pub(crate) struct Disturbance(Arc<State>);
 
 #[derive(Debug)]
 struct State {
     at: usize,
-    kind: Option<Kind>,
+    kind: Kind,
     writes_only: bool,
     calls: AtomicUsize,
     struck: AtomicBool,
@@ -57,62 +57,49 @@ struct State {
 }
 
 impl Disturbance {
-    /// No disturbance.
-    pub fn none() -> Self {
-        Self::new(usize::MAX, None, false)
-    }
-
     /// A disturbance of the `at`-th call, from 0.
-    pub fn at(at: usize, kind: Kind) -> Self {
-        Self::new(at, Some(kind), false)
+    pub(crate) fn at(at: usize, kind: Kind) -> Self {
+        Self::new(at, kind, false)
     }
 
-    /// The same; a cut after the call strikes only if the call writes.
-    pub fn on_writes_if_after(at: usize, kind: Kind) -> Self {
-        Self::new(at, Some(kind), kind == Kind::CutAfter)
+    /// A disturbance of the `at`-th call that writes, from 0.
+    pub(crate) fn at_write(at: usize, kind: Kind) -> Self {
+        Self::new(at, kind, true)
     }
 
-    fn new(at: usize, kind: Option<Kind>, writes_only: bool) -> Self {
-        let (calls, struck, call) = (
-            AtomicUsize::new(0),
-            AtomicBool::new(false),
-            Mutex::default(),
-        );
+    fn new(at: usize, kind: Kind, writes_only: bool) -> Self {
         Self(Arc::new(State {
             at,
             kind,
             writes_only,
-            calls,
-            struck,
-            call,
+            calls: AtomicUsize::new(0),
+            struck: AtomicBool::new(false),
+            call: Mutex::default(),
         }))
     }
 
     /// Whether it has struck: there was such a call.
-    pub fn struck(&self) -> bool {
+    pub(crate) fn struck(&self) -> bool {
         self.0.struck.load(Ordering::SeqCst)
     }
 
-    /// Whether there were no more than `call` calls.
-    pub fn is_over(&self, call: usize) -> bool {
-        self.0.calls.load(Ordering::SeqCst) <= call
-    }
-
     /// The call that it struck.
-    pub fn call(&self) -> String {
+    pub(crate) fn call(&self) -> String {
         self.0.call.lock().expect("nobody panics here").clone()
     }
 
     /// What to do with this call.
     fn strikes(&self, call: &str) -> Option<Kind> {
+        if self.0.writes_only && !writes(call) {
+            return None;
+        }
         let number = self.0.calls.fetch_add(1, Ordering::SeqCst);
-        let kind = self
-            .0
-            .kind
-            .filter(|_| number == self.0.at && (!self.0.writes_only || writes(call)))?;
+        if number != self.0.at {
+            return None;
+        }
         self.0.struck.store(true, Ordering::SeqCst);
         *self.0.call.lock().expect("nobody panics here") = call.to_owned();
-        Some(kind)
+        Some(self.0.kind)
     }
 }
 
@@ -137,7 +124,7 @@ fn operation(request: &HttpRequest) -> String {
 }
 
 /// Clients of the local AWS whose connection is disturbed.
-pub fn disturbed(local: &LocalAws, account: Account, disturbance: &Disturbance) -> Aws {
+pub(crate) fn disturbed(local: &LocalAws, account: Account, disturbance: &Disturbance) -> Aws {
     let config: SdkConfig = local.sdk_config().clone();
     let inner = config.http_client().expect("the local AWS has a client");
     let client = Client {
@@ -224,7 +211,7 @@ impl HttpConnector for Connector {
 }
 
 /// The lines of a description with their counts, without what is different each time.
-pub fn shape(description: &str) -> BTreeMap<String, usize> {
+pub(crate) fn shape(description: &str) -> BTreeMap<String, usize> {
     static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(
             r#"(?x)
@@ -239,9 +226,10 @@ pub fn shape(description: &str) -> BTreeMap<String, usize> {
             | \b(seconds|subsecond_nanos|creation_time):\s*[-0-9Some()]+
             | localhost:\d+
             | "10\.\d+\.\d+\.\d+"
+            | "us-east-1[a-f]"
             | \b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b
             | /[0-9]+/
-            | (Revision|revision)[^0-9]{1,8}\d+
+            | (Revision|revision)[^0-9]{1,12}\d+
             | \b1[67]\d{8}(\d{3})?(\.\d+)?\b
             "#,
         )

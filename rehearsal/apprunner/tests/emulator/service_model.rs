@@ -1,20 +1,21 @@
 //! Where AWS's published service model is.
 
-use std::path::{Path, PathBuf};
-
-const MODEL: &str = "site-packages/botocore/data/apprunner/2020-05-15/service-2.json.gz";
+use std::path::PathBuf;
+use std::sync::LazyLock;
 
 /// botocore's model, in the environment that a rehearsal prepares for itself.
 pub(crate) fn service_model() -> PathBuf {
-    let lib = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/rehearsal/venv/lib");
-    let pythons = std::fs::read_dir(&lib).into_iter().flatten().flatten();
-    pythons
-        .map(|python| python.path().join(MODEL))
-        .find(|model| model.is_file())
-        .unwrap_or_else(|| {
-            panic!(
-                "no botocore under {}: run `cargo rehearse --prepare` first",
-                lib.display()
-            )
-        })
+    static MODEL: LazyLock<PathBuf> = LazyLock::new(|| {
+        // On a thread of its own: the test that comes first may have a runtime already.
+        let prepared = std::thread::spawn(|| {
+            tokio::runtime::Runtime::new()
+                .expect("a runtime can be made")
+                .block_on(rehearsal::prepare())
+        });
+        let prepared = prepared.join().expect("nothing panics");
+        prepared
+            .expect("what the local AWS needs is there")
+            .apprunner_model
+    });
+    MODEL.clone()
 }
