@@ -135,7 +135,7 @@ impl Aws {
             rds: aws_sdk_rds::Client::new(config),
             secrets_manager: aws_sdk_secretsmanager::Client::new(config),
             sns: aws_sdk_sns::Client::new(config),
-            https: https,
+            https,
             account,
         }
     }

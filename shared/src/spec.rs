@@ -87,7 +87,7 @@ pub struct Image {
     /// Which image: a tag (`latest`), `prefix:release-` for the newest push whose tag begins so, or `semver:1` / `semver:1.4` for the highest release within.
     #[schemars(
         regex(pattern = crate::image::TagRule::PATTERN),
-        extend("patternErrorMessage" = "a tag, or prefix: with the beginning of a tag, or semver: with one or two numbers"),
+        extend("patternErrorMessage" = "a tag (latest), the beginning of one (prefix:release-) or a range of versions (semver:1, semver:1.4)"),
         length(max = 128)
     )]
     pub tag: String,
@@ -131,7 +131,7 @@ pub struct Service {
     /// How many instances run.
     pub scaling: Scaling,
     /// Plain environment variables. `PORT` and names that begin with `AWSAPPRUNNER` belong to App Runner.
-    #[schemars(extend("propertyNames" = variable_names()))]
+    #[schemars(extend("additionalProperties" = {"type": "string", "maxLength": 51200}, "propertyNames" = variable_names()))]
     pub variables: BTreeMap<String, String>,
     /// Environment variables whose value App Runner reads at each deployment: `database:password` (a JSON key of the stack's own secret), the ARN of a Secrets Manager secret (with `:json-key::` for one key), or the ARN of an SSM parameter.
     #[schemars(extend("additionalProperties" = secret_references(), "propertyNames" = variable_names()))]
@@ -146,8 +146,8 @@ fn variable_names() -> Value {
     json!({
         "pattern": "^[A-Za-z_][A-Za-z0-9_]*$",
         "not": {"pattern": "^(PORT$|AWSAPPRUNNER)"},
-        "patternErrorMessage": "letters, digits and underscores with no digit in front, and not PORT nor AWSAPPRUNNER…, which are App Runner's own",
-        "maxLength": 256,
+        "patternErrorMessage": "a name of letters, digits and underscores, no digit first; PORT and AWSAPPRUNNER… are App Runner's own",
+        "maxLength": 2048,
     })
 }
 
@@ -155,7 +155,9 @@ fn secret_references() -> Value {
     json!({
         "type": "string",
         "pattern": SECRET_REFERENCE,
-        "patternErrorMessage": "database: with engine, host, username, password, dbname or port, or the ARN of a Secrets Manager secret or of an SSM parameter",
+        "patternErrorMessage": "database:password (or engine, host, username, dbname, port), the ARN of a Secrets Manager secret or the ARN of an SSM parameter",
+        "writeOnly": true,
+        "maxLength": 2048,
     })
 }
 
@@ -184,8 +186,7 @@ pub struct HealthCheck {
     /// The path that answers 200 when the application can serve requests.
     #[schemars(
         regex(pattern = r"^/[!-~]*$"),
-        extend("patternErrorMessage" = "a path that begins with /, in ASCII and without spaces"),
-        length(max = 51200)
+        extend("patternErrorMessage" = "a path that begins with /, in ASCII and without spaces")
     )]
     pub path: String,
     /// Seconds between two checks.
@@ -414,23 +415,73 @@ impl Spec {
     }
 }
 
-/// Reads an input of ours: first every mistake that its schema finds, then every rule between its fields.
+/// Reads an input of ours: every mistake that its schema finds, and every rule between its fields that is broken.
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(
     schema: &Value,
     input: &Value,
     rules: impl FnOnce(&T) -> Vec<Mistake>,
 ) -> Result<T> {
-    let mistakes = schema::mistakes(schema, input);
-    if !mistakes.is_empty() {
-        return Err(Error::Invalid(mistakes));
-    }
+    let mut mistakes = schema::mistakes(schema, input);
+    let mistaken: Vec<_> = mistakes
+        .iter()
+        .map(|mistake| mistake.field.clone())
+        .collect();
     // What the schema accepts, serde accepts too: a property test holds the two together.
-    let parsed = T::deserialize(input)
-        .map_err(|error| Error::invalid("", input.clone(), error.to_string()))?;
-    let mistakes = rules(&parsed);
-    if mistakes.is_empty() {
-        Ok(parsed)
-    } else {
-        Err(Error::Invalid(mistakes))
+    match T::deserialize(sound(input, "", &mistaken)) {
+        Ok(parsed) => {
+            // A rule names the fields that it rests on; where one of those is mistaken it has nothing to say yet.
+            let rests_on = |rule: &Mistake, field: &String| {
+                rule.field == *field || rule.allowed.contains(field)
+            };
+            let broken = rules(&parsed).into_iter();
+            mistakes
+                .extend(broken.filter(|rule| !mistaken.iter().any(|field| rests_on(rule, field))));
+            if mistakes.is_empty() {
+                return Ok(parsed);
+            }
+        }
+        Err(error) if mistakes.is_empty() => {
+            mistakes.push(Mistake::new("", input.clone(), error.to_string()))
+        }
+        Err(_) => {}
+    }
+    Err(Error::Invalid(mistakes))
+}
+
+/// The input without what is mistaken in it, so that the rules can look at the rest. Required fields get a stand-in.
+fn sound(value: &Value, field: &str, mistaken: &[String]) -> Value {
+    let kept = |field: &String| !mistaken.contains(field);
+    match value {
+        Value::Object(members) => {
+            let path = |name: &str| {
+                if field.is_empty() {
+                    name.to_owned()
+                } else {
+                    format!("{field}.{name}")
+                }
+            };
+            let members = members.iter().filter(|(name, _)| kept(&path(name)));
+            let mut sound: serde_json::Map<_, _> = members
+                .map(|(name, member)| (name.clone(), sound(member, &path(name), mistaken)))
+                .collect();
+            for required in ["app", "environment"]
+                .into_iter()
+                .filter(|_| field.is_empty())
+            {
+                sound.entry(required).or_insert("stack".into());
+            }
+            sound.into()
+        }
+        Value::Array(items) => {
+            let items = items
+                .iter()
+                .enumerate()
+                .map(|(n, item)| (format!("{field}[{n}]"), item));
+            items
+                .filter(|(field, _)| kept(field))
+                .map(|(_, item)| item.clone())
+                .collect()
+        }
+        other => other.clone(),
     }
 }

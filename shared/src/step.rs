@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 /// The input of one step. `execution` is the name of the Step Functions execution: the tags of created resources hold it.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "action", rename_all = "kebab-case")]
+#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
     /// Refuses a bad spec, with every mistake at once; answers the spec with all its defaults.
     CheckSpec {

@@ -1,1 +1,10 @@
-//! x
+//! What the parts of the project say about each other: the state machines, the functions, the template and the events.
+//! Nothing is started for it.
+
+#![expect(clippy::unwrap_used, reason = "so a test fails")]
+
+mod documents;
+mod events;
+mod machines;
+mod state_machines;
+mod template;

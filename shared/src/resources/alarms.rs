@@ -9,6 +9,7 @@ use aws_sdk_cloudwatch::types::{
     ComparisonOperator, Dimension, Metric, MetricAlarm, MetricDataQuery, MetricStat, Statistic, Tag,
 };
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Seconds of one data point.
 const PERIOD: i32 = 300;
@@ -204,13 +205,18 @@ impl Alarm {
 
     fn differs(&self, found: &MetricAlarm, topic_arn: &str) -> bool {
         let same_metric = match self.queries() {
-            Some(queries) => found.metrics() == queries,
+            Some(wanted) => {
+                let asked = |queries: &[MetricDataQuery]| {
+                    queries.iter().map(Asked::from).collect::<BTreeSet<_>>()
+                };
+                asked(found.metrics()) == asked(&wanted)
+            }
             None => {
                 found.namespace() == Some(self.namespace)
                     && found.metric_name() == Some(self.metric)
                     && found.statistic() == Some(&self.statistic)
                     && found.period() == Some(PERIOD)
-                    && found.dimensions() == self.dimensions()
+                    && named(found.dimensions()) == named(&self.dimensions())
             }
         };
         !same_metric
@@ -251,6 +257,37 @@ impl Alarm {
             .await
             .map_err(Error::aws("cloudwatch:PutMetricAlarm"))?;
         Ok(())
+    }
+}
+
+/// Dimensions without their order, which CloudWatch does not keep.
+fn named(dimensions: &[Dimension]) -> BTreeMap<String, String> {
+    let pairs = dimensions.iter();
+    pairs
+        .filter_map(|dimension| Some((dimension.name.clone()?, dimension.value.clone()?)))
+        .collect()
+}
+
+/// What a query of ours asks for, whatever else CloudWatch says of it.
+#[derive(Eq, Ord, PartialEq, PartialOrd)]
+struct Asked {
+    id: Option<String>,
+    expression: Option<String>,
+    metric: Option<String>,
+    dimensions: BTreeMap<String, String>,
+}
+
+impl From<&MetricDataQuery> for Asked {
+    fn from(query: &MetricDataQuery) -> Self {
+        let metric = query.metric_stat().and_then(MetricStat::metric);
+        Self {
+            id: query.id.clone(),
+            expression: query.expression.clone(),
+            metric: metric.and_then(|metric| metric.metric_name.clone()),
+            dimensions: metric
+                .map(|metric| named(metric.dimensions()))
+                .unwrap_or_default(),
+        }
     }
 }
 

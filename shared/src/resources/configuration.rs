@@ -2,11 +2,12 @@
 //! X-Ray, its observability configuration.
 
 use super::network;
-use crate::stack::{TAG_CHANGED_BY, Tags};
+use crate::stack::{TAG_CHANGED_BY, TAG_CREATED_BY, Tags};
 use crate::step::{Removal, Run};
 use crate::{Aws, Error, Result, Spec, Stack};
 use aws_sdk_apprunner::types::{
-    AutoScalingConfiguration, Tag, TraceConfiguration, TracingVendor, VpcConnector,
+    AutoScalingConfiguration, AutoScalingConfigurationSummary, Tag, TraceConfiguration,
+    TracingVendor, VpcConnector,
 };
 use std::collections::BTreeSet;
 
@@ -31,13 +32,10 @@ pub(super) async fn arns(aws: &Aws, spec: &Spec) -> Result<Option<Arns>> {
         .and_then(|connector| connector.vpc_connector_arn);
     let scaling = auto_scaling_revisions(aws, &name)
         .await?
-        .into_iter()
-        .next_back();
+        .pop()
+        .map(|(arn, _)| arn);
     let observability = if spec.service.xray {
-        observability_revisions(aws, &name)
-            .await?
-            .into_iter()
-            .next_back()
+        observability_revisions(aws, &name).await?.pop()
     } else {
         None
     };
@@ -102,11 +100,7 @@ async fn vpc_connector(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
 async fn auto_scaling(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     let stack = &spec.stack();
     let (name, scaling) = (stack.name(), &spec.service.scaling);
-    if let Some(arn) = auto_scaling_revisions(aws, &name)
-        .await?
-        .into_iter()
-        .next_back()
-    {
+    if let Some((arn, _)) = auto_scaling_revisions(aws, &name).await?.pop() {
         own(aws, stack, run, Some(&arn), "auto scaling configuration").await?;
         let current = describe_auto_scaling(aws, &arn).await?;
         let same = current.min_size() == Some(scaling.min_size.into())
@@ -125,25 +119,30 @@ async fn auto_scaling(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
         .min_size(scaling.min_size.into())
         .max_size(scaling.max_size.into())
         .max_concurrency(scaling.max_concurrency.into())
-        .set_tags(Some(revision_tags(aws, spec, run).await?))
+        .set_tags(Some(revision_tags(aws, stack, run).await?))
         .send()
         .await
         .map_err(Error::aws("apprunner:CreateAutoScalingConfiguration"))?;
     Ok(())
 }
 
-/// A new revision of an existing stack is a change of the stack, and no reason for an undo to take the stack down.
-async fn revision_tags(aws: &Aws, spec: &Spec, run: &Run) -> Result<Vec<Tag>> {
-    let stack = spec.stack();
-    let mut tags = tag_list(&stack, run);
-    if auto_scaling_revisions(aws, &stack.name())
+/// The tags of a new revision. It belongs to whoever created the VPC connector: a new revision of a living stack is a
+/// change, and an undo must not take it from a service that uses it.
+async fn revision_tags(aws: &Aws, stack: &Stack, run: &Run) -> Result<Vec<Tag>> {
+    let connector = find_connector(aws, &stack.name()).await?;
+    let Some(arn) = connector.and_then(|connector| connector.vpc_connector_arn) else {
+        return Err(Error::NotReady(format!("VPC connector {stack}")));
+    };
+    let mut tags = stack.tags(&run.execution);
+    if let Some(creator) = self::tags(aws, &arn)
         .await?
-        .first()
-        .is_some()
+        .remove(TAG_CREATED_BY)
+        .filter(|creator| *creator != run.execution)
     {
-        tags.push(tag(TAG_CHANGED_BY, &run.execution));
+        tags.insert(TAG_CREATED_BY.into(), creator);
+        tags.insert(TAG_CHANGED_BY.into(), run.execution.clone());
     }
-    Ok(tags)
+    Ok(tags.iter().map(|(key, value)| tag(key, value)).collect())
 }
 
 async fn observability(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
@@ -152,11 +151,7 @@ async fn observability(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     if !spec.service.xray {
         return Ok(());
     }
-    if let Some(arn) = observability_revisions(aws, &name)
-        .await?
-        .into_iter()
-        .next_back()
-    {
+    if let Some(arn) = observability_revisions(aws, &name).await?.pop() {
         own(aws, stack, run, Some(&arn), "observability configuration").await?;
         run.tell("observability_configuration_arn", arn);
         return Ok(());
@@ -170,7 +165,7 @@ async fn observability(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
             .create_observability_configuration()
             .observability_configuration_name(&name)
             .trace_configuration(tracing)
-            .set_tags(Some(tag_list(stack, run)))
+            .set_tags(Some(revision_tags(aws, stack, run).await?))
             .send()
             .await
             .map_err(Error::aws("apprunner:CreateObservabilityConfiguration"))?;
@@ -189,7 +184,7 @@ pub(crate) async fn prune(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     } else {
         observability_revisions(aws, &name).await?
     };
-    for arn in scaling {
+    for (arn, _) in scaling.into_iter().filter(|(_, used)| !used) {
         if stack.owns(&tags(aws, &arn).await?) && run.remove(arn.clone()) {
             delete_auto_scaling(aws, &arn).await?;
         }
@@ -207,17 +202,17 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
     if let Some(arn) = find_connector(aws, &name)
         .await?
         .and_then(|connector| connector.vpc_connector_arn)
+        && removal.covers(&tags(aws, &arn).await?)
+        && run.remove(arn.clone())
     {
-        if removal.covers(&tags(aws, &arn).await?) && run.remove(arn.clone()) {
-            aws.apprunner
-                .delete_vpc_connector()
-                .vpc_connector_arn(&arn)
-                .send()
-                .await
-                .map_err(Error::aws("apprunner:DeleteVpcConnector"))?;
-        }
+        aws.apprunner
+            .delete_vpc_connector()
+            .vpc_connector_arn(&arn)
+            .send()
+            .await
+            .map_err(Error::aws("apprunner:DeleteVpcConnector"))?;
     }
-    for arn in auto_scaling_revisions(aws, &name).await? {
+    for (arn, _) in auto_scaling_revisions(aws, &name).await? {
         if removal.covers(&tags(aws, &arn).await?) && run.remove(arn.clone()) {
             delete_auto_scaling(aws, &arn).await?;
         }
@@ -281,8 +276,8 @@ async fn find_connector(aws: &Aws, name: &str) -> Result<Option<VpcConnector>> {
     }
 }
 
-/// The ARNs of the configuration's revisions, the oldest first.
-async fn auto_scaling_revisions(aws: &Aws, name: &str) -> Result<Vec<String>> {
+/// The configuration's revisions, the oldest first: the ARN of each, and whether a service uses it.
+async fn auto_scaling_revisions(aws: &Aws, name: &str) -> Result<Vec<(String, bool)>> {
     let (mut found, mut next_token) = (Vec::new(), None);
     loop {
         let page = aws
@@ -298,9 +293,17 @@ async fn auto_scaling_revisions(aws: &Aws, name: &str) -> Result<Vec<String>> {
         next_token = page.next_token;
         if next_token.is_none() {
             found.sort_by_key(|summary| summary.auto_scaling_configuration_revision());
+            let used = |summary: &AutoScalingConfigurationSummary| {
+                summary.has_associated_service() == Some(true)
+            };
             return Ok(found
                 .into_iter()
-                .filter_map(|summary| summary.auto_scaling_configuration_arn)
+                .filter_map(|summary| {
+                    Some((
+                        summary.auto_scaling_configuration_arn.clone()?,
+                        used(&summary),
+                    ))
+                })
                 .collect());
         }
     }

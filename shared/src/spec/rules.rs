@@ -1,5 +1,6 @@
 //! The rules between fields, which a JSON schema cannot hold. All of them can be told without asking AWS.
 
+use super::schema::listed;
 use super::{Cidr, Mistake, Spec};
 use crate::Stack;
 
@@ -23,7 +24,7 @@ pub(super) fn mistakes(spec: &Spec) -> Vec<Mistake> {
         found.push(Mistake::new(
             "database.backup_days",
             0,
-            "1 to 35, because a read replica needs automated backups",
+            "1 to 35, because database.read_replica needs automated backups",
         ));
     }
     if spec.alarms.email.is_some() && spec.alarms.topic_arn.is_some() {
@@ -39,6 +40,13 @@ pub(super) fn mistakes(spec: &Spec) -> Vec<Mistake> {
 /// What is wrong with a stack's name.
 pub(crate) fn name(stack: &Stack) -> Option<Mistake> {
     let name = stack.name();
+    if name.starts_with("sg-") {
+        return Some(Mistake::new(
+            "app",
+            stack.app.clone(),
+            "another beginning, because EC2 takes no security group whose name begins with sg-",
+        ));
+    }
     let allowed = Stack::SHORTEST_NAME..=Stack::LONGEST_NAME;
     (!allowed.contains(&name.len())).then(|| {
         Mistake::new(
@@ -63,7 +71,7 @@ fn service(spec: &Spec) -> Vec<Mistake> {
             found.push(Mistake::new(
                 "service.memory",
                 service.memory,
-                format!("{} with service.cpu {cpu}", memories.join(", ")),
+                format!("{} with service.cpu {cpu}", listed(&memories, "or")),
             ));
         }
     }
@@ -72,7 +80,7 @@ fn service(spec: &Spec) -> Vec<Mistake> {
             "service.scaling.max_size",
             service.scaling.max_size,
             format!(
-                "service.scaling.min_size, {}, or more",
+                "service.scaling.min_size, which is {}, or more",
                 service.scaling.min_size
             ),
         ));

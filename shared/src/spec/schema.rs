@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 const KEYWORDS: [&str; 18] = [
     "$ref",
     "additionalProperties",
-    "anyOf",
     "const",
     "enum",
     "items",
@@ -26,6 +25,7 @@ const KEYWORDS: [&str; 18] = [
     "propertyNames",
     "required",
     "type",
+    "writeOnly",
 ];
 
 /// What a pattern asks for, in words: for our refusals, and for editors (Visual Studio Code shows it).
@@ -56,7 +56,14 @@ fn check(root: &Value, schema: &Value, field: String, value: &Value, found: &mut
         return;
     }
     if !has_type(schema, value) || !has_value(schema, value) {
-        found.push(Mistake::new(field, value.clone(), allowed(root, schema)));
+        // Somebody may have put the secret itself where its name belongs.
+        let is_secret = schema.get("writeOnly") == Some(&Value::Bool(true));
+        let shown = if is_secret {
+            "(not shown)".into()
+        } else {
+            value.clone()
+        };
+        found.push(Mistake::new(field, shown, allowed(root, schema)));
         return;
     }
     match value {
@@ -72,12 +79,9 @@ fn check(root: &Value, schema: &Value, field: String, value: &Value, found: &mut
     }
 }
 
-/// An optional field: `anyOf` its schema and null. A choice: `oneOf` constants.
+/// A choice is `oneOf` constants.
 fn alternatives(schema: &Value) -> Option<&Vec<Value>> {
-    schema
-        .get("anyOf")
-        .or(schema.get("oneOf"))
-        .and_then(Value::as_array)
+    schema.get("oneOf").and_then(Value::as_array)
 }
 
 fn object(
@@ -101,7 +105,7 @@ fn object(
             found.push(Mistake::new(
                 path(required),
                 Value::Null,
-                format!("{} (this field is required)", allowed(root, inner)),
+                format!("{}; it is required", allowed(root, inner)),
             ));
         }
     }
@@ -118,7 +122,7 @@ fn object(
                 found.push(Mistake::new(
                     path(name),
                     member.clone(),
-                    format!("the fields {}", listed(&known, "and")),
+                    format!("only the fields {}", listed(&known, "and")),
                 ));
             }
             Some(inner) => {
@@ -127,7 +131,7 @@ fn object(
                     found.push(Mistake::new(
                         path(name),
                         member.clone(),
-                        format!("as its name, {}", allowed(root, names)),
+                        allowed(root, names),
                     ));
                 }
                 check(root, inner, path(name), member, found);
@@ -137,7 +141,7 @@ fn object(
     }
 }
 
-fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+pub(super) fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     match schema.get("$ref").and_then(Value::as_str) {
         Some(reference) => root
             .pointer(reference.trim_start_matches('#'))
@@ -213,11 +217,9 @@ fn has_value(schema: &Value, value: &Value) -> bool {
 /// What a schema allows, in words.
 pub(super) fn allowed(root: &Value, schema: &Value) -> String {
     let schema = resolve(root, schema);
-    // Null is how JSON leaves a field out, which needs no words.
     if let Some(alternatives) = alternatives(schema) {
         let all: Vec<_> = alternatives
             .iter()
-            .filter(|alternative| alternative.get("type").is_none_or(|name| name != "null"))
             .map(|alternative| allowed(root, alternative))
             .collect();
         return listed(&all, "or");
@@ -254,14 +256,14 @@ fn text_allowed(schema: &Value) -> String {
         (None, None) => "a text".into(),
     };
     match (limit("minLength"), limit("maxLength")) {
-        (Some(least), Some(most)) => words += &format!(", {least} to {most} characters"),
-        (None, Some(most)) => words += &format!(", {most} characters at most"),
+        (Some(least), Some(most)) => words += &format!(" ({least} to {most} characters)"),
+        (None, Some(most)) => words += &format!(" ({most} characters at most)"),
         _ => {}
     }
     words
 }
 
-/// The type of a schema that is no choice, whether or not it may be null.
+/// The type of a schema that is no choice. Null, which is how JSON leaves a field out, needs no words.
 pub(super) fn type_name(schema: &Value) -> &str {
     match schema.get("type") {
         Some(Value::String(name)) => name,

@@ -1,0 +1,499 @@
+use super::documents::{self, files, text};
+use super::machines;
+use regex_lite::Regex;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Actions that AWS lets nobody restrict to a resource, by its Service Authorization Reference.
+const NO_RESOURCE: [(&str, &str); 17] = [
+    (
+        "apprunner:ListAutoScalingConfigurations",
+        "a list of the account",
+    ),
+    (
+        "apprunner:ListObservabilityConfigurations",
+        "a list of the account",
+    ),
+    ("apprunner:ListServices", "a list of the account"),
+    ("apprunner:ListVpcConnectors", "a list of the account"),
+    ("ec2:DescribeAvailabilityZones", "EC2 describes the account"),
+    ("ec2:DescribeRouteTables", "EC2 describes the account"),
+    ("ec2:DescribeSecurityGroups", "EC2 describes the account"),
+    ("ec2:DescribeSubnets", "EC2 describes the account"),
+    ("ec2:DescribeVpcs", "EC2 describes the account"),
+    ("ecr:GetAuthorizationToken", "a token of the account"),
+    ("rds:DescribeOrderableDBInstanceOptions", "what AWS sells"),
+    ("secretsmanager:GetRandomPassword", "chance"),
+    ("xray:GetSamplingRules", "the account's tracing"),
+    (
+        "xray:GetSamplingStatisticSummaries",
+        "the account's tracing",
+    ),
+    ("xray:GetSamplingTargets", "the account's tracing"),
+    ("xray:PutTelemetryRecords", "the account's tracing"),
+    ("xray:PutTraceSegments", "the account's tracing"),
+];
+
+/// What the function that deletes may change all the same.
+const CHANGED_BY_DELETION: [(&str, &str); 3] = [
+    (
+        "logs:TagResource",
+        "a group that outlives its service is marked as removed",
+    ),
+    (
+        "rds:ModifyDBInstance",
+        "deletion protection is turned off first",
+    ),
+    (
+        "secretsmanager:TagResource",
+        "a secret that waits for its deletion is nobody's",
+    ),
+];
+
+struct Template(Value);
+
+/// One statement of a policy.
+struct Statement<'a> {
+    /// The resource of the template that has it.
+    of: &'a str,
+    actions: Vec<&'a str>,
+    resources: Vec<&'a Value>,
+    condition: &'a Value,
+}
+
+impl Template {
+    fn read() -> Self {
+        Self(documents::yaml("template.yaml"))
+    }
+
+    fn section(&self, name: &str) -> &Map<String, Value> {
+        self.0[name].as_object().expect("a section of the template")
+    }
+
+    fn resources<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        let resources = self.section("Resources").iter();
+        let of_kind = resources.filter(move |(_, resource)| resource["Type"] == kind);
+        of_kind.map(|(name, resource)| (name.as_str(), &resource["Properties"]))
+    }
+
+    fn functions(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.resources("AWS::Serverless::Function")
+    }
+
+    /// A property of a function; where it has none, that of all functions.
+    fn of_function<'a>(&'a self, function: &'a Value, property: &str) -> &'a Value {
+        match &function[property] {
+            Value::Null => &self.0["Globals"]["Function"][property],
+            own => own,
+        }
+    }
+
+    fn statements(&self) -> Vec<Statement<'_>> {
+        let mut statements = Vec::new();
+        for (name, resource) in self.section("Resources") {
+            let properties = &resource["Properties"];
+            let policies = list(&properties["Policies"]);
+            for policy in policies.into_iter().chain([&properties["PolicyDocument"]]) {
+                for statement in list(&policy["Statement"]) {
+                    assert_eq!(statement["Effect"], "Allow", "{name}");
+                    statements.push(Statement {
+                        of: name,
+                        actions: strings(&statement["Action"]),
+                        resources: list(&statement["Resource"]),
+                        condition: &statement["Condition"],
+                    });
+                }
+            }
+        }
+        statements
+    }
+
+    fn actions(&self, of: &str) -> BTreeSet<&str> {
+        let statements = self.statements().into_iter();
+        let own = statements.filter(|statement| statement.of == of);
+        own.flat_map(|statement| statement.actions).collect()
+    }
+}
+
+/// One or many, as CloudFormation and IAM take them.
+fn list(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Null => Vec::new(),
+        Value::Array(items) => items.iter().collect(),
+        one => vec![one],
+    }
+}
+
+fn strings(value: &Value) -> Vec<&str> {
+    let items = list(value).into_iter();
+    items.map(|item| item.as_str().expect("a text")).collect()
+}
+
+#[test]
+fn every_substitution_is_used_and_every_one_used_is_there() {
+    let template = Template::read();
+    let used = Regex::new(r"\$\{([A-Za-z]+)\}").unwrap();
+    for machine in machines::all() {
+        let uri = format!("statemachine/{}.asl.yaml", machine.name);
+        let (_, properties) = template
+            .resources("AWS::Serverless::StateMachine")
+            .find(|(_, properties)| properties["DefinitionUri"] == uri)
+            .unwrap_or_else(|| panic!("{uri} is not deployed"));
+        let given: BTreeSet<_> = properties["DefinitionSubstitutions"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let used: BTreeSet<_> = used
+            .captures_iter(&machine.text)
+            .map(|found| found.get(1).unwrap().as_str())
+            .collect();
+        assert_eq!(given, used, "{uri}");
+    }
+}
+
+#[test]
+fn every_state_machine_of_the_folder_is_looked_at() {
+    let known = machines::all().map(|machine| format!("{}.asl.yaml", machine.name));
+    assert_eq!(files("statemachine"), known);
+}
+
+#[test]
+fn every_function_logs_to_a_group_that_forgets() {
+    let template = Template::read();
+    for (name, function) in template.functions() {
+        let group = function["LoggingConfig"]["LogGroup"]["Ref"].as_str();
+        let group = group.unwrap_or_else(|| panic!("{name} has no log group"));
+        let (_, group) = template
+            .resources("AWS::Logs::LogGroup")
+            .find(|(name, _)| *name == group)
+            .unwrap_or_else(|| panic!("{name} logs to {group}, which does not exist"));
+        assert_eq!(
+            group["RetentionInDays"]["Ref"], "LogRetentionDays",
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn every_log_group_forgets() {
+    for (name, group) in Template::read().resources("AWS::Logs::LogGroup") {
+        assert!(!group["RetentionInDays"].is_null(), "{name}");
+    }
+}
+
+#[test]
+fn every_function_is_traced_and_loses_nothing() {
+    let template = Template::read();
+    for (name, function) in template.functions() {
+        assert_eq!(
+            template.of_function(function, "Tracing"),
+            "Active",
+            "{name}"
+        );
+        let letters = &template.of_function(function, "DeadLetterQueue")["TargetArn"];
+        assert_eq!(letters["Fn::GetAtt"], "DeadLetters.Arn", "{name}");
+        let logs = &template.0["Globals"]["Function"]["LoggingConfig"];
+        assert_eq!(logs["LogFormat"], "JSON", "{name}");
+    }
+}
+
+#[test]
+fn every_state_machine_is_traced_and_logs_its_failures() {
+    for (name, machine) in Template::read().resources("AWS::Serverless::StateMachine") {
+        assert_eq!(machine["Tracing"]["Enabled"], true, "{name}");
+        assert_eq!(machine["Logging"]["Level"], "ERROR", "{name}");
+        assert!(
+            !list(&machine["Logging"]["Destinations"]).is_empty(),
+            "{name}"
+        );
+    }
+}
+
+/// A function has time to answer before its state gives up on it.
+#[test]
+fn a_state_waits_longer_than_its_function_may_take() {
+    let template = Template::read();
+    for (name, function) in template.functions() {
+        let function_takes = template.of_function(function, "Timeout").as_u64();
+        for machine in machines::all() {
+            for state in machine.steps() {
+                if state.function() == Some(name) {
+                    let state_waits = state.value["TimeoutSeconds"].as_u64();
+                    assert!(
+                        state_waits > function_takes,
+                        "{}: {}",
+                        machine.name,
+                        state.name
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_alarm_tells_somebody() {
+    let template = Template::read();
+    for (name, alarm) in template.resources("AWS::CloudWatch::Alarm") {
+        assert_eq!(
+            strings_of_refs(&alarm["AlarmActions"]),
+            ["Notifications"],
+            "{name}"
+        );
+        assert_eq!(alarm["TreatMissingData"], "notBreaching", "{name}");
+    }
+}
+
+#[test]
+fn every_state_machine_has_an_alarm_on_failure_and_on_running_out_of_time() {
+    let template = Template::read();
+    for (name, _) in template.resources("AWS::Serverless::StateMachine") {
+        for metric in ["ExecutionsFailed", "ExecutionsTimedOut"] {
+            let watches = |alarm: &Value| {
+                alarm["MetricName"] == metric && alarm["Dimensions"][0]["Value"]["Ref"] == name
+            };
+            let mut alarms = template.resources("AWS::CloudWatch::Alarm");
+            assert!(alarms.any(|(_, alarm)| watches(alarm)), "{name}: {metric}");
+        }
+    }
+}
+
+fn strings_of_refs(value: &Value) -> Vec<&str> {
+    let refs = list(value).into_iter();
+    refs.map(|item| item["Ref"].as_str().expect("a reference"))
+        .collect()
+}
+
+#[test]
+fn every_action_is_spelt_out() {
+    for statement in Template::read().statements() {
+        for action in &statement.actions {
+            let is_one = !action.contains('*') && action.contains(':');
+            assert!(is_one, "{} allows {action}", statement.of);
+        }
+    }
+}
+
+#[test]
+fn only_what_knows_no_resources_is_allowed_on_all_of_them() {
+    let template = Template::read();
+    for statement in template.statements() {
+        if statement.resources.iter().any(|resource| *resource == "*") {
+            for action in &statement.actions {
+                let is_known = NO_RESOURCE.iter().any(|(known, _)| known == action);
+                assert!(is_known, "{} allows {action} on everything", statement.of);
+            }
+        } else {
+            assert!(!statement.resources.is_empty(), "{}", statement.of);
+        }
+    }
+}
+
+#[test]
+fn the_lists_of_exceptions_hold_no_more_than_is_used() {
+    let template = Template::read();
+    let statements = template.statements();
+    for (action, reason) in NO_RESOURCE {
+        let is_used = statements.iter().any(|statement| {
+            statement.resources.iter().any(|resource| *resource == "*")
+                && statement.actions.contains(&action)
+        });
+        assert!(is_used, "{action} ({reason})");
+    }
+    for (action, reason) in CHANGED_BY_DELETION {
+        assert!(
+            template.actions("DeleteFunction").contains(action),
+            "{action} ({reason})"
+        );
+    }
+}
+
+#[test]
+fn the_function_that_creates_cannot_delete() {
+    let template = Template::read();
+    for action in template.actions("CreateFunction") {
+        let (_, operation) = action.split_once(':').unwrap();
+        for verb in [
+            "Delete",
+            "Remove",
+            "Terminate",
+            "BatchDelete",
+            "Purge",
+            "Untag",
+            "Detach",
+            "Disassociate",
+        ] {
+            assert!(!operation.starts_with(verb), "{action}");
+        }
+    }
+}
+
+#[test]
+fn the_function_that_deletes_cannot_create() {
+    let template = Template::read();
+    for action in template.actions("DeleteFunction") {
+        let (_, operation) = action.split_once(':').unwrap();
+        let is_harmless = ["Delete", "Describe", "Get", "List"]
+            .iter()
+            .any(|verb| operation.starts_with(verb));
+        let is_known = CHANGED_BY_DELETION
+            .iter()
+            .any(|(known, _)| *known == action);
+        assert!(is_harmless || is_known, "{action}");
+    }
+}
+
+/// What the reading half of both functions needs is no reason to read a secret.
+#[test]
+fn the_function_that_deletes_reads_no_secret() {
+    let template = Template::read();
+    let actions = template.actions("DeleteFunction");
+    assert!(!actions.contains("secretsmanager:GetSecretValue"));
+}
+
+#[test]
+fn roles_are_passed_to_app_runner_only() {
+    let template = Template::read();
+    let passing: Vec<_> = template
+        .statements()
+        .into_iter()
+        .filter(|statement| statement.actions.contains(&"iam:PassRole"))
+        .collect();
+    assert_eq!(passing.len(), 1);
+    let statement = &passing[0];
+    assert_eq!(statement.of, "CreateFunction");
+    assert_eq!(statement.actions, ["iam:PassRole"]);
+    let roles: Vec<_> = statement
+        .resources
+        .iter()
+        .map(|resource| &resource["Fn::Sub"])
+        .collect();
+    assert_eq!(
+        roles,
+        ["arn:${AWS::Partition}:iam::${AWS::AccountId}:role/groundcrew/*"]
+    );
+    let condition = statement.condition.as_object().unwrap();
+    assert_eq!(condition.keys().collect::<Vec<_>>(), ["StringEquals"]);
+    let services = strings(&condition["StringEquals"]["iam:PassedToService"]);
+    let both = [
+        "build.apprunner.amazonaws.com",
+        "tasks.apprunner.amazonaws.com",
+    ];
+    assert_eq!(BTreeSet::from_iter(services), BTreeSet::from(both));
+}
+
+#[test]
+fn no_role_is_made_or_given_rights_without_the_boundary() {
+    for statement in Template::read().statements() {
+        for action in ["iam:CreateRole", "iam:PutRolePolicy"] {
+            if statement.actions.contains(&action) {
+                let boundary = &statement.condition["StringEquals"]["iam:PermissionsBoundary"];
+                assert_eq!(boundary["Ref"], "ServiceRoleBoundary", "{action}");
+            }
+        }
+    }
+}
+
+/// What writes is held to what is ours: by the name in its ARN, or by our tag.
+#[test]
+fn what_changes_or_deletes_is_held_to_what_is_ours() {
+    let by_name = [
+        "role/groundcrew/",
+        "secret:groundcrew/",
+        "role/aws-service-role/",
+        "/aws/apprunner/",
+        "-alarms",
+    ];
+    // Neither can carry a tag of ours: a dashboard has none, and these belong to AWS or to another's VPC.
+    let untagged = ["dashboard/", "og:default:", "pg:default.", ":vpc/"];
+    for statement in Template::read().statements() {
+        if !["CreateFunction", "DeleteFunction"].contains(&statement.of) {
+            continue;
+        }
+        let reads = |action: &str| {
+            let (_, operation) = action.split_once(':').unwrap();
+            ["Describe", "Get", "List", "BatchGet"]
+                .iter()
+                .any(|verb| operation.starts_with(verb))
+        };
+        let is_tagged = ["groundcrew:managed", "ec2:CreateAction"]
+            .iter()
+            .any(|key| statement.condition.to_string().contains(key));
+        if is_tagged || statement.actions.iter().all(|action| reads(action)) {
+            continue;
+        }
+        for resource in &statement.resources {
+            let arn = resource.to_string();
+            let is_ours = by_name
+                .iter()
+                .chain(&untagged)
+                .any(|part| arn.contains(part));
+            assert!(
+                is_ours,
+                "{} may {:?} on {arn}",
+                statement.of, statement.actions
+            );
+        }
+    }
+}
+
+#[test]
+fn the_functions_get_exactly_the_environment_that_they_read() {
+    let read = Regex::new(r#"read\("([A-Z_]+)"\)"#).unwrap();
+    let code = text("shared/src/aws.rs");
+    let mut read: BTreeSet<_> = read
+        .captures_iter(&code)
+        .map(|found| found.get(1).unwrap().as_str())
+        .collect();
+    assert!(read.remove("AWS_REGION"), "Lambda itself sets it");
+    let template = Template::read();
+    for (name, function) in template.functions() {
+        let given = &template.of_function(function, "Environment")["Variables"];
+        let given: BTreeSet<_> = given
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(given, read, "{name}");
+    }
+}
+
+#[test]
+fn every_parameter_is_described_and_limited() {
+    for (name, parameter) in Template::read().section("Parameters") {
+        assert!(parameter["Description"].is_string(), "{name}");
+        let is_limited =
+            !parameter["AllowedPattern"].is_null() || !parameter["AllowedValues"].is_null();
+        assert!(is_limited, "{name}");
+        // CloudFormation shows the pattern otherwise.
+        let explained =
+            parameter["AllowedPattern"].is_null() || parameter["ConstraintDescription"].is_string();
+        assert!(explained, "{name}");
+    }
+}
+
+/// A person starts with these.
+#[test]
+fn the_outputs_hold_the_command_that_starts_each_state_machine() {
+    let template = Template::read();
+    let outputs = template.section("Outputs");
+    let commands: BTreeMap<_, _> = outputs
+        .iter()
+        .filter_map(|(name, output)| Some((name, output["Value"]["Fn::Sub"].as_str()?)))
+        .collect();
+    for (machine, _) in template.resources("AWS::Serverless::StateMachine") {
+        let start = format!(
+            "aws stepfunctions start-execution --state-machine-arn ${{{machine}}} --input file://"
+        );
+        assert!(
+            commands.values().any(|command| command.starts_with(&start)),
+            "{machine}"
+        );
+    }
+    for (name, output) in outputs {
+        assert!(output["Description"].is_string(), "{name}");
+    }
+}
