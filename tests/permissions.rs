@@ -60,7 +60,7 @@ async fn play_every_branch(stage: &Stage) {
     let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
     aws.iam
         .update_assume_role_policy()
-        .role_name("rich-prod-access")
+        .role_name("rich-prod-access-us-east-1")
         .policy_document(trust.to_string())
         .send()
         .await
@@ -88,11 +88,9 @@ async fn play_every_branch(stage: &Stage) {
     spec["service"]["xray"] = json!(false);
     spec["database"]["storage_gib"] = json!(40);
     spec["log_retention_days"] = json!(7);
-    assert_succeeded(
-        &stage
-            .provision(&json!({"dry_run": true, "app": "rich", "environment": "prod"}))
-            .await,
-    );
+    let mut plan = spec.clone();
+    plan["dry_run"] = json!(true);
+    assert_succeeded(&stage.provision(&plan).await);
     stage
         .local
         .push_image("rich-prod", "late-1", "amd64")
@@ -100,7 +98,7 @@ async fn play_every_branch(stage: &Stage) {
         .expect("an image");
     assert_succeeded(&stage.provision_without_image(&spec).await);
 
-    // Tracing once more, so that there is an observability configuration to remove, and a stack in somebody's VPC.
+    // Tracing once more, so that there is an observability configuration to remove.
     spec["service"]["xray"] = json!(true);
     assert_succeeded(&stage.provision_without_image(&spec).await);
     // An execution that ends right after the creation of the service has not tagged App Runner's log groups.
@@ -119,7 +117,8 @@ async fn play_every_branch(stage: &Stage) {
             .await
             .expect("changed by hand");
     }
-    assert_succeeded(&stage.teardown(&spec).await);
+    let removal = json!({"app": "rich", "environment": "prod", "ignore_deletion_protection": true});
+    assert_succeeded(&stage.remove(&removal).await);
 
     // The secret is restored; and a failure is undone.
     stage

@@ -627,7 +627,11 @@ fn names(spec: &Spec) -> Vec<(&'static str, String, &'static str)> {
         ),
         ("secret", stack.secret_name(), "[A-Za-z0-9/_+=.@-]{1,505}"),
         ("topic", stack.part("alarms"), "[A-Za-z0-9_-]{1,256}"),
-        ("dashboard", name, "[A-Za-z0-9_-]{1,255}"),
+        (
+            "dashboard",
+            stack.part("ap-southeast-1"),
+            "[A-Za-z0-9_-]{1,255}",
+        ),
         (
             "alarm",
             stack.part("database-free-storage"),
@@ -636,7 +640,8 @@ fn names(spec: &Spec) -> Vec<(&'static str, String, &'static str)> {
         ("tag", spec.image.tag.clone(), TAG_VALUE),
     ];
     for part in ["access", "instance"] {
-        names.push(("IAM role", stack.part(part), "[A-Za-z0-9+=,.@_-]{1,64}"));
+        let name = format!("{}-ap-southeast-1", stack.part(part));
+        names.push(("IAM role", name, "[A-Za-z0-9+=,.@_-]{1,64}"));
     }
     for part in ["connector", "database"] {
         names.push((

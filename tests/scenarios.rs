@@ -106,7 +106,7 @@ fn p1_to_p8_a_stack_is_built_from_nothing_and_answers_before_anybody_is_told_so(
             secret["host"].as_str(),
             database.endpoint().expect("P4").address()
         );
-        assert_eq!(secret["dbname"], "fresh");
+        assert_eq!(secret["dbname"], "fresh_db");
         let password = secret["password"].as_str().expect("P3");
         assert_eq!(password.len(), 32);
         let places = stage
@@ -118,7 +118,8 @@ fn p1_to_p8_a_stack_is_built_from_nothing_and_answers_before_anybody_is_told_so(
 
         // P5: the instance role reads the secret that the spec names, and no other.
         let policy: Value =
-            serde_json::from_str(&world.policies["fresh-dev-instance/groundcrew"]).expect("P5");
+            serde_json::from_str(&world.policies["fresh-dev-instance-us-east-1/groundcrew"])
+                .expect("P5");
         let readable = &policy["Statement"][0];
         assert_eq!(readable["Action"], "secretsmanager:GetSecretValue");
         assert!(
@@ -203,6 +204,7 @@ fn p1_to_p8_a_stack_is_built_from_nothing_and_answers_before_anybody_is_told_so(
             stage.local.aws().get("https:GET", url).await.expect("P8").0,
             200
         );
+        assert_succeeded(&stage.teardown(&spec).await);
     });
 }
 
@@ -220,6 +222,7 @@ fn p9_the_same_spec_again_changes_nothing_and_calls_nothing_that_writes() {
         assert!(written.is_empty(), "{written:?}");
         let differences = before.differences(&stage.world().await);
         assert!(differences.is_empty(), "{differences:?}");
+        assert_succeeded(&stage.teardown(&spec).await);
     });
 }
 
@@ -294,6 +297,7 @@ fn p9_a_changed_spec_changes_only_what_differs() {
                 .iter()
                 .any(|revision| revision.arn.contains("/changed-dev/"))
         );
+        assert_succeeded(&stage.teardown(&spec).await);
     });
 }
 
@@ -374,6 +378,7 @@ fn p9_what_someone_changed_by_hand_is_put_right() {
             service.description["SourceConfiguration"]["AutoDeploymentsEnabled"],
             false
         );
+        assert_succeeded(&stage.teardown(&spec).await);
     });
 }
 
@@ -396,6 +401,7 @@ fn p2_an_execution_waits_for_the_first_image_and_says_so() {
             matches!(&happening.what, What::Failed { error, message } if error == "NotReady" && message.contains("an image tagged latest in the repository late-dev"))
         });
         assert!(waits, "{:?}", end.happenings);
+        assert_succeeded(&stage.teardown(&spec).await);
     });
 }
 
@@ -407,7 +413,7 @@ fn p2_an_image_that_never_comes_ends_the_execution_and_nothing_is_left() {
         let end = stage.provision_without_image(&spec).await;
         assert_eq!(end.error, "Failed", "{}", end.message);
         assert!(
-            end.message.contains("did not come within 1 minutes"),
+            end.message.contains("did not come within 1 min"),
             "{}",
             end.message
         );
@@ -464,7 +470,7 @@ fn p10_with_on_failure_keep_everything_stays_and_is_named_and_a_later_execution_
         for left in [
             "database kept-dev",
             "service kept-dev",
-            "role kept-dev-access",
+            "role kept-dev-access-us-east-1",
             "repository kept-dev",
         ] {
             assert!(
@@ -489,6 +495,7 @@ fn p10_with_on_failure_keep_everything_stays_and_is_named_and_a_later_execution_
             entered(&end)
         );
         assert_eq!(end.output["health"]["status"], 200);
+        assert_succeeded(&stage.teardown(&spec).await);
     });
 }
 
@@ -510,6 +517,7 @@ fn p9_a_service_whose_creation_failed_is_rebuilt_by_an_update() {
             "{:?}",
             entered(&end)
         );
+        assert_succeeded(&stage.teardown(&spec).await);
     });
 }
 
@@ -534,6 +542,31 @@ fn p10_a_failed_change_to_a_living_stack_leaves_everything_that_was_there() {
             end.message
         );
         assert_eq!(stage.traces("living-dev").await, before);
+        assert_succeeded(&stage.teardown(&spec).await);
+    });
+}
+
+#[test]
+fn p10_an_execution_that_fails_under_the_name_of_an_earlier_one_undoes_nothing_of_that() {
+    play(|stage| async move {
+        let spec = spec("twice");
+        assert_succeeded(&stage.provision(&spec).await);
+        let before = stage.traces("twice-dev").await;
+        // Names of executions are free again after 90 days: the undo of this one knows only a name that was used before.
+        let tags = stage
+            .world()
+            .await
+            .vpcs
+            .iter()
+            .map(|vpc| tests::tags(vpc.tags()))
+            .find(|tags| tags.get("Name").is_some_and(|name| name == "twice-dev"));
+        let creator = tags.expect("the VPC is there")["groundcrew:created-by"].clone();
+        let name = creator.split(' ').next().expect("a name");
+        assert_ne!(name, creator, "the start time makes the difference");
+        let removal = json!({"app": "twice", "environment": "dev", "created_by": name});
+        assert_succeeded(&stage.remove(&removal).await);
+        assert_eq!(stage.traces("twice-dev").await, before);
+        assert_succeeded(&stage.teardown(&spec).await);
     });
 }
 
@@ -747,7 +780,7 @@ fn p11_every_mistake_is_named_at_once() {
                 .collect();
             assert_eq!(lines.len(), 1, "{field}: {}", end.message);
         }
-        let shown = Mistake::new("service.cpu", 300, "256, 512, 1024, 2048, 4096").to_string();
+        let shown = Mistake::new("service.cpu", 300, "256, 512, 1024, 2048 or 4096").to_string();
         assert!(end.message.contains(&shown), "{}", end.message);
     });
 }
@@ -886,6 +919,7 @@ fn p12_two_stacks_side_by_side_do_not_touch_each_other() {
             touched(&stage.provision_without_image(&other).await),
             Vec::<String>::new()
         );
+        assert_succeeded(&stage.teardown(&other).await);
     });
 }
 
@@ -937,6 +971,7 @@ fn p13_a_dry_run_says_what_would_happen_and_calls_nothing_that_writes() {
         assert_eq!(end.output["plan"]["network"]["outcome"], "unchanged");
         let written = writes(stage).await;
         assert!(written.is_empty(), "{written:?}");
+        assert_succeeded(&stage.teardown(&spec).await);
     });
 }
 

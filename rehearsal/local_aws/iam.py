@@ -5,8 +5,8 @@ What an action touches follows the Service Authorization Reference
 (https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html).
 
 Not restored: service-specific condition keys other than ec2:CreateAction, iam:PassedToService, iam:PermissionsBoundary,
-iam:PolicyARN and iam:AWSServiceName; iam:PassRole to services other than App Runner; what the final snapshot of a
-database needs besides rds:DeleteDBInstance.
+iam:PolicyARN and iam:AWSServiceName; iam:PassRole to services other than App Runner; what a state machine needs to
+write its logs.
 """
 
 import json
@@ -182,6 +182,13 @@ def _rds(call: Call) -> Iterator[Check]:
         yield check("db", given.get("DBInstanceIdentifier", "*"))
         if "SourceDBInstanceIdentifier" in given:
             yield check("db", given["SourceDBInstanceIdentifier"])
+        if call.operation == "DeleteDBInstance" and (snapshot := given.get("FinalDBSnapshotIdentifier")):
+            # A final snapshot is authorised like any other, and so are the tags that it copies
+            # (https://github.com/aws-solutions/instance-scheduler-on-aws/issues/572).
+            taken = call.arn("rds", f"snapshot:{snapshot}")
+            yield Check("rds:CreateDBSnapshot", taken, tags)
+            yield Check("rds:CreateDBSnapshot", check("db", given["DBInstanceIdentifier"]).resource, tags)
+            yield Check("rds:AddTagsToResource", taken, tags)
         if call.operation == "CreateDBInstance":
             # "The policy must also allow the default option group, parameter group and subnet group"
             # (https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/security_iam_id-based-policy-examples.html).

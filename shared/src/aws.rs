@@ -2,6 +2,7 @@
 
 use crate::{Error, Result, error};
 use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -110,6 +111,12 @@ impl Aws {
                     .build_https(),
             )
             .retry_config(RetryConfig::disabled())
+            // Below the time that the function has for all its calls: one that is stuck ends with a name that is retried.
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .operation_timeout(Duration::from_secs(20))
+                    .build(),
+            )
             .load()
             .await;
         let mut https = Connector::builder().connector_settings(

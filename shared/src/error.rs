@@ -136,7 +136,8 @@ impl Error {
 
     fn refused(call: &'static str, code: String, reason: String, status: Option<u16>) -> Self {
         match code.as_str() {
-            "Throttling"
+            "Throttled"
+            | "Throttling"
             | "ThrottlingException"
             | "ThrottledException"
             | "RequestLimitExceeded"
@@ -157,15 +158,34 @@ impl Error {
             | "ConcurrentModificationException" => Self::Busy { call, reason },
             // Network interfaces that a VPC connector leaves behind hold its group and subnets for a while.
             "DependencyViolation" => Self::NotReady(format!("what {call} waits for ({reason})")),
+            // EC2 forgets for seconds what it has just made, and a look may miss what a call with a lost answer has made:
+            // the next look finds it, or finds out that it is not ours.
+            code if code.ends_with(".NotFound") && call.starts_with("ec2:") => {
+                Self::NotReady(format!("what {call} needs ({reason})"))
+            }
+            "EntityAlreadyExists"
+            | "DBInstanceAlreadyExists"
+            | "DBSubnetGroupAlreadyExists"
+            | "InvalidGroup.Duplicate"
+            | "RepositoryAlreadyExistsException"
+            | "ResourceExistsException" => {
+                Self::NotReady(format!("what {call} has made already ({reason})"))
+            }
+            // It was deleted since it was listed: the next look does not find it.
+            "ResourceNotFoundException" if call.starts_with("apprunner:") => {
+                Self::NotReady(format!("what {call} asks about ({reason})"))
+            }
             // A role made a second ago cannot be assumed everywhere yet; App Runner has no error code of its own for
             // it (terraform-provider-aws retries on this very text).
             "InvalidRequestException" if reason.contains("Error in assuming") => {
                 Self::NotReady(format!("a role that App Runner has to assume ({reason})"))
             }
-            // A connector is in use for a while after its last service is gone (apprunner-roadmap#161).
-            "InvalidRequestException" if reason.contains("is being used by") => {
+            // A connector or a configuration is in use for a while after its last service is gone
+            // (apprunner-roadmap#161, terraform-provider-aws#38534).
+            "InvalidRequestException" if reason.contains("used by") => {
                 Self::NotReady(format!("what {call} waits for ({reason})"))
             }
+            _ if status == Some(429) => Self::Throttled { call },
             _ if status.is_some_and(|status| status >= 500) => Self::Unavailable { call, reason },
             _ => Self::Aws { call, code, reason },
         }

@@ -124,6 +124,8 @@ pub async fn platforms(aws: &Aws, repository: &str, digest: &str) -> Result<Vec<
         .ecr
         .batch_get_image()
         .repository_name(repository)
+        // Without these ECR may hand out an index as the image for one platform.
+        .set_accepted_media_types(Some(MANIFESTS.map(str::to_owned).to_vec()))
         .image_ids(
             aws_sdk_ecr::types::ImageIdentifier::builder()
                 .image_digest(digest)
@@ -189,7 +191,7 @@ pub async fn wait(aws: &Aws, spec: &Spec, attempt: u32) -> Result<String> {
         );
         if attempt * WAIT_SECONDS >= u32::from(spec.image.wait_minutes) * 60 {
             return Err(Error::Failed(format!(
-                "{push} did not come within {} minutes: push it, or raise image.wait_minutes, and start again",
+                "{push} did not come within {} min: push it, or raise image.wait_minutes, and start again",
                 spec.image.wait_minutes
             )));
         }
@@ -207,6 +209,14 @@ pub async fn wait(aws: &Aws, spec: &Spec, attempt: u32) -> Result<String> {
 
 /// How many seconds lie between two looks for the first image; `statemachine/provision.asl.yaml` says the same.
 pub const WAIT_SECONDS: u32 = 15;
+
+/// The manifests that we can read, as the registries of Docker and OCI name them.
+const MANIFESTS: [&str; 4] = [
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+];
 
 /// What App Runner runs: it has no Graviton (apprunner-roadmap#98).
 pub const PLATFORM: &str = "linux/amd64";

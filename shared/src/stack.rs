@@ -89,8 +89,29 @@ impl Stack {
     }
 }
 
+/// An execution's name as the value of a tag: Step Functions allows characters in it that RDS refuses there.
+pub(crate) fn tag_value(execution: &str) -> String {
+    let allowed =
+        |character: char| character.is_ascii_alphanumeric() || "+-=._:/@ ".contains(character);
+    let kept = execution
+        .chars()
+        .map(|character| if allowed(character) { character } else { '-' });
+    kept.collect()
+}
+
 impl std::fmt::Display for Stack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}-{}", self.app, self.environment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_any_execution_becomes_a_value_that_every_service_takes_in_a_tag() {
+        assert_eq!(tag_value("nightly-2026_11-21"), "nightly-2026_11-21");
+        assert_eq!(tag_value("it's (again) für dev!"), "it-s -again- f-r dev-");
     }
 }

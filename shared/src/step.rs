@@ -2,7 +2,7 @@
 
 use crate::resources::check_health;
 use crate::spec::Mistake;
-use crate::stack::{TAG_CHANGED_BY, TAG_CREATED_BY, Tags};
+use crate::stack::{TAG_CHANGED_BY, TAG_CREATED_BY, Tags, tag_value};
 use crate::{Aws, Resource, Result, Spec, Stack, check, image};
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The input of one step. `execution` is the name of the Step Functions execution: the tags of created resources hold it.
+/// The input of one step. `execution` is the name of the Step Functions execution with its start time (a name alone can be
+/// used again): the tags of created resources hold it.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
@@ -123,9 +124,9 @@ pub struct Removal {
     /// Whether a database that is protected from deletion is deleted all the same. If not, such a stack is refused.
     #[serde(default)]
     pub ignore_deletion_protection: bool,
-    /// Only what this execution of `provision` created. Its undo uses it.
+    /// Only what this execution of `provision` created: its name, a space, its start time. Its undo uses it.
     #[serde(default)]
-    #[schemars(length(max = 80))]
+    #[schemars(length(max = 128))]
     pub created_by: Option<String>,
 }
 
@@ -165,7 +166,7 @@ impl Removal {
             && self
                 .created_by
                 .as_ref()
-                .is_none_or(|execution| tags.get(TAG_CREATED_BY) == Some(execution))
+                .is_none_or(|execution| tags.get(TAG_CREATED_BY) == Some(&tag_value(execution)))
     }
 }
 
@@ -198,15 +199,15 @@ pub struct Run {
 
 impl Run {
     /// A pass of `execution` that acts.
-    pub fn acting(execution: impl Into<String>) -> Self {
+    pub fn acting(execution: &str) -> Self {
         Self {
-            execution: execution.into(),
+            execution: tag_value(execution),
             ..Self::default()
         }
     }
 
     /// A pass that only decides.
-    pub fn deciding(execution: impl Into<String>) -> Self {
+    pub fn deciding(execution: &str) -> Self {
         Self {
             dry_run: true,
             ..Self::acting(execution)
@@ -286,6 +287,20 @@ impl Run {
 }
 
 impl Step {
+    /// Reads the input of the function.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] for anything that no state machine of ours sends.
+    pub fn parse(input: Value) -> Result<Self> {
+        serde_json::from_value(input).map_err(|error| {
+            crate::Error::invalid(
+                "",
+                error.to_string(),
+                "the input of a state of provision or teardown",
+            )
+        })
+    }
+
     /// Does the step.
     ///
     /// # Errors
@@ -312,7 +327,7 @@ impl Step {
                 execution,
                 entered,
             } => {
-                let mut run = Run::acting(execution);
+                let mut run = Run::acting(&execution);
                 resource.ensure(aws, &spec, &mut run).await?;
                 Ok(run.report(Some(entered)))
             }

@@ -18,13 +18,14 @@ const STATES: [&str; 9] = [
 
 /// The errors of the service Lambda rather than of a function (the same guide, "Handle transient Lambda service
 /// exceptions").
-const LAMBDA: [&str; 6] = [
+const LAMBDA: [&str; 7] = [
     "Lambda.AWSLambdaException",
     "Lambda.ClientExecutionTimeoutException",
     "Lambda.SdkClientException",
     "Lambda.ServiceException",
     "Lambda.TooManyRequestsException",
     "Lambda.Unknown",
+    "Sandbox.Timedout",
 ];
 
 #[test]

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Actions that AWS lets nobody restrict to a resource, by its Service Authorization Reference.
-const NO_RESOURCE: [(&str, &str); 17] = [
+const NO_RESOURCE: [(&str, &str); 25] = [
     (
         "apprunner:ListAutoScalingConfigurations",
         "a list of the account",
@@ -22,6 +22,35 @@ const NO_RESOURCE: [(&str, &str); 17] = [
     ("ec2:DescribeSubnets", "EC2 describes the account"),
     ("ec2:DescribeVpcs", "EC2 describes the account"),
     ("ecr:GetAuthorizationToken", "a token of the account"),
+    (
+        "logs:CreateLogDelivery",
+        "log delivery of the state machines",
+    ),
+    (
+        "logs:DeleteLogDelivery",
+        "log delivery of the state machines",
+    ),
+    (
+        "logs:DescribeLogGroups",
+        "log delivery of the state machines",
+    ),
+    (
+        "logs:DescribeResourcePolicies",
+        "log delivery of the state machines",
+    ),
+    ("logs:GetLogDelivery", "log delivery of the state machines"),
+    (
+        "logs:ListLogDeliveries",
+        "log delivery of the state machines",
+    ),
+    (
+        "logs:PutResourcePolicy",
+        "log delivery of the state machines",
+    ),
+    (
+        "logs:UpdateLogDelivery",
+        "log delivery of the state machines",
+    ),
     ("rds:DescribeOrderableDBInstanceOptions", "what AWS sells"),
     ("secretsmanager:GetRandomPassword", "chance"),
     ("xray:GetSamplingRules", "the account's tracing"),
@@ -35,10 +64,18 @@ const NO_RESOURCE: [(&str, &str); 17] = [
 ];
 
 /// What the function that deletes may change all the same.
-const CHANGED_BY_DELETION: [(&str, &str); 3] = [
+const CHANGED_BY_DELETION: [(&str, &str); 5] = [
     (
         "logs:TagResource",
         "a group that outlives its service is marked as removed",
+    ),
+    (
+        "rds:AddTagsToResource",
+        "the final snapshot takes the tags of its instance",
+    ),
+    (
+        "rds:CreateDBSnapshot",
+        "the final snapshot of a database that goes",
     ),
     (
         "rds:ModifyDBInstance",
@@ -377,11 +414,12 @@ fn roles_are_passed_to_app_runner_only() {
     let condition = statement.condition.as_object().unwrap();
     assert_eq!(condition.keys().collect::<Vec<_>>(), ["StringEquals"]);
     let services = strings(&condition["StringEquals"]["iam:PassedToService"]);
-    let both = [
+    let all = [
+        "apprunner.amazonaws.com",
         "build.apprunner.amazonaws.com",
         "tasks.apprunner.amazonaws.com",
     ];
-    assert_eq!(BTreeSet::from_iter(services), BTreeSet::from(both));
+    assert_eq!(BTreeSet::from_iter(services), BTreeSet::from(all));
 }
 
 #[test]
@@ -405,6 +443,7 @@ fn what_changes_or_deletes_is_held_to_what_is_ours() {
         "role/aws-service-role/",
         "/aws/apprunner/",
         "-alarms",
+        "snapshot:*-final-",
     ];
     // Neither can carry a tag of ours: a dashboard has none, and these belong to AWS or to another's VPC.
     let untagged = ["dashboard/", "og:default:", "pg:default.", ":vpc/"];

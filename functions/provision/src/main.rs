@@ -3,13 +3,14 @@
 
 use groundcrew::{Aws, Result, Step};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
+use serde_json::Value;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
     let aws = &Aws::load().await;
-    run(service_fn(|event: LambdaEvent<Step>| async move {
-        event.payload.handle(aws).await
+    run(service_fn(|event: LambdaEvent<Value>| async move {
+        Step::parse(event.payload)?.handle(aws).await
     }))
     .await
 }

@@ -1,7 +1,7 @@
 //! What is looked at in a stack that exists, a function for each promise.
 
 use super::{Provisioned, Verdict, all_true, kept_if};
-use crate::What;
+use crate::{REGION, What};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -185,7 +185,7 @@ pub(super) fn roles(seen: &Provisioned) -> Verdict {
         ("access", "build.apprunner.amazonaws.com"),
         ("instance", "tasks.apprunner.amazonaws.com"),
     ] {
-        let name = seen.spec.stack().part(part);
+        let name = format!("{}-{REGION}", seen.spec.stack().part(part));
         let role = seen
             .world
             .roles
@@ -199,7 +199,7 @@ pub(super) fn roles(seen: &Provisioned) -> Verdict {
             format!("{name} trusts {trust}")
         })?;
     }
-    let instance = format!("{}/", seen.spec.stack().part("instance"));
+    let instance = format!("{}-{REGION}/", seen.spec.stack().part("instance"));
     let mut readable = BTreeSet::new();
     for (_, policy) in seen
         .world
@@ -302,7 +302,7 @@ pub(super) fn alarms(seen: &Provisioned) -> Verdict {
     let dashboard = seen
         .world
         .dashboards
-        .contains_key(&seen.spec.stack().name());
+        .contains_key(&seen.spec.stack().part(REGION));
     kept_if(dashboard, || "there is no dashboard".into())?;
     let days = i32::from(seen.spec.log_retention_days);
     let groups: Vec<_> = seen

@@ -409,7 +409,7 @@ async fn topic_tags(aws: &Aws, topic_arn: &str) -> Result<Option<Tags>> {
 
 /// CloudWatch cannot tag a dashboard, so its first widget says whose it is.
 async fn dashboard(aws: &Aws, stack: &Stack, run: &mut Run, service: &Service) -> Result<()> {
-    let name = stack.name();
+    let name = dashboard_name(aws, stack);
     let found = find_dashboard(aws, &name).await?;
     if let Some(body) = &found {
         let tags = dashboard_tags(body);
@@ -440,6 +440,11 @@ async fn dashboard(aws: &Aws, stack: &Stack, run: &mut Run, service: &Service) -
             .map_err(Error::aws("cloudwatch:PutDashboard"))?;
     }
     Ok(())
+}
+
+/// Dashboards have one name space for all regions, and a stack may stand in several.
+fn dashboard_name(aws: &Aws, stack: &Stack) -> String {
+    stack.part(&aws.account.region)
 }
 
 fn dashboard_body(aws: &Aws, tags: &Tags, service: &Service) -> Value {
@@ -579,7 +584,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
                 .map_err(Error::aws("cloudwatch:DeleteAlarms"))?;
         }
     }
-    let name = stack.name();
+    let name = dashboard_name(aws, stack);
     let found = find_dashboard(aws, &name).await?;
     if found.is_some_and(|body| removal.covers(&dashboard_tags(&body)))
         && run.remove(format!("dashboard {name}"))

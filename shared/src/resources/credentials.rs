@@ -55,15 +55,22 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         return Err(Error::Conflict(format!("secret {name}")));
     }
     run.settle(&tags);
-    if is_nobodys(&tags) && run.create(format!("secret {name}, restored")) {
-        if secret.deleted_date().is_some() {
-            aws.secrets_manager
-                .restore_secret()
-                .secret_id(&name)
-                .send()
-                .await
-                .map_err(Error::aws("secretsmanager:RestoreSecret"))?;
-        }
+    let nobodys = is_nobodys(&tags);
+    let restore = match (nobodys, secret.deleted_date().is_some()) {
+        (true, _) => run.create(format!("secret {name}, restored")),
+        // Somebody deleted it by hand: it stays whose it was.
+        (false, true) => run.change(format!("secret {name}, restored")),
+        (false, false) => false,
+    };
+    if restore && secret.deleted_date().is_some() {
+        aws.secrets_manager
+            .restore_secret()
+            .secret_id(&name)
+            .send()
+            .await
+            .map_err(Error::aws("secretsmanager:RestoreSecret"))?;
+    }
+    if restore && nobodys {
         // Secrets Manager tags no secret that waits for its deletion, so this comes after; a crash in between leaves a
         // secret that is nobody's, and the next call takes it.
         created_by(aws, &name, &run.execution).await?;

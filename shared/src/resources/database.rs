@@ -5,7 +5,7 @@ use super::network;
 use crate::stack::{TAG_CHANGED_BY, Tags};
 use crate::step::{Removal, Run};
 use crate::{Aws, Error, Result, Spec, Stack};
-use aws_sdk_rds::types::{DbInstance, DbSubnetGroup, Tag};
+use aws_sdk_rds::types::{DbInstance, DbSubnetGroup, PendingModifiedValues, Tag};
 
 pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     let stack = &spec.stack();
@@ -38,6 +38,9 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         for change in drift {
             let _ = run.change(change);
         }
+        if spec.database.read_replica && find(aws, &replica_name(stack)).await?.is_none() {
+            let _ = run.create(format!("read replica {}", replica_name(stack)));
+        }
         return Ok(());
     }
     available(&instance)?;
@@ -48,9 +51,18 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
             "database {name}, which is being modified,"
         )));
     }
+    // Right after a modification the instance is still `available`, with what is to come beside it.
+    let to_come = instance.pending_modified_values();
+    let is_ours = tags.get(TAG_CHANGED_BY) == Some(&run.execution);
+    if is_ours && to_come.is_some_and(|values| *values != PendingModifiedValues::builder().build())
+    {
+        return Err(Error::NotReady(format!(
+            "database {name}, whose modification is pending,"
+        )));
+    }
     tell_the_secret(aws, spec, run, &instance).await?;
     if spec.database.read_replica {
-        replica(aws, stack, run, &name).await?;
+        replica(aws, stack, run, &instance).await?;
     }
     run.tell(
         "db_instance_arn",
@@ -134,6 +146,24 @@ pub(crate) fn drift(spec: &Spec, instance: &DbInstance) -> Result<Vec<String>> {
             "database.storage_gib",
             database.storage_gib,
             format!("{allocated}, which is allocated, or more: RDS storage does not shrink"),
+        ));
+    }
+    // RDS rounds a smaller growth up to a tenth (ModifyDBInstance, AllocatedStorage), and the spec would never be met.
+    let least = allocated + (allocated + 9) / 10;
+    if (allocated + 1..least).contains(&storage(spec)) {
+        return Err(Error::invalid(
+            "database.storage_gib",
+            database.storage_gib,
+            format!(
+                "{allocated}, which is allocated, or {least} and more: RDS storage grows by a tenth at least"
+            ),
+        ));
+    }
+    if !database.read_replica && !instance.read_replica_db_instance_identifiers().is_empty() {
+        return Err(Error::invalid(
+            "database.read_replica",
+            false,
+            "true while the database has a read replica: delete the replica first, if it is to go",
         ));
     }
     compare(
@@ -281,7 +311,7 @@ fn replica_name(stack: &Stack) -> String {
     stack.part("replica")
 }
 
-async fn replica(aws: &Aws, stack: &Stack, run: &mut Run, source: &str) -> Result<()> {
+async fn replica(aws: &Aws, stack: &Stack, run: &mut Run, source: &DbInstance) -> Result<()> {
     let name = replica_name(stack);
     if let Some(replica) = find(aws, &name).await? {
         if !stack.owns(&tags(replica.tag_list())) {
@@ -289,11 +319,17 @@ async fn replica(aws: &Aws, stack: &Stack, run: &mut Run, source: &str) -> Resul
         }
         return available(&replica);
     }
+    let groups = source.vpc_security_groups().iter();
+    let security_groups = groups
+        .filter_map(|group| group.vpc_security_group_id.clone())
+        .collect();
     if run.create(format!("read replica {name}")) {
         aws.rds
             .create_db_instance_read_replica()
             .db_instance_identifier(&name)
-            .source_db_instance_identifier(source)
+            .source_db_instance_identifier(source.db_instance_identifier().unwrap_or_default())
+            // Left out, it would get the default group of the VPC, which accepts nothing from the connector.
+            .set_vpc_security_group_ids(Some(security_groups))
             .publicly_accessible(false)
             .copy_tags_to_snapshot(true)
             .set_tags(Some(tag_list(stack, run)))

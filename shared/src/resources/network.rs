@@ -103,8 +103,10 @@ async fn own_vpc(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<(Option<String
         }
     };
     let mut subnets = own_subnets(aws, stack, &vpc_id).await?;
+    // A zone that opens later gets no subnet: the VPC connector could not take it in.
+    let grows = run.has_created() || subnets.len() < 2;
     let zones = availability_zones(aws).await?;
-    for (n, zone) in (0..).zip(zones.iter().take(SUBNETS)) {
+    for (n, zone) in (0..).zip(zones.iter().take(SUBNETS)).filter(|_| grows) {
         let cidr = range.quarter(n).to_string();
         if subnets
             .iter()
@@ -255,11 +257,9 @@ async fn only_from_the_connector(
 ) -> Result<()> {
     let connector_id = connector.group_id().unwrap_or_default();
     let database_id = database.group_id().unwrap_or_default();
-    let (wanted, others): (Vec<_>, Vec<_>) = database
-        .ip_permissions()
-        .iter()
-        .cloned()
-        .partition(|rule| is_from(rule, connector_id));
+    // EC2 merges the sources of one protocol and port into one permission.
+    let rules = database.ip_permissions().iter().flat_map(by_source);
+    let (wanted, others): (Vec<_>, Vec<_>) = rules.partition(|rule| is_from(rule, connector_id));
     if wanted.is_empty()
         && run.change(format!(
             "{database_id}: accept {POSTGRESQL} from {connector_id}"
@@ -305,6 +305,27 @@ async fn mark_changed(aws: &Aws, run: &Run, group: &SecurityGroup) -> Result<()>
         .await
         .map_err(Error::aws("ec2:CreateTags"))?;
     Ok(())
+}
+
+/// A permission, split so that each has one source.
+fn by_source(permission: &IpPermission) -> Vec<IpPermission> {
+    let of = || {
+        IpPermission::builder()
+            .set_ip_protocol(permission.ip_protocol.clone())
+            .set_from_port(permission.from_port)
+            .set_to_port(permission.to_port)
+    };
+    let groups = permission.user_id_group_pairs().iter();
+    let ranges = permission.ip_ranges().iter();
+    let ipv6_ranges = permission.ipv6_ranges().iter();
+    let prefix_lists = permission.prefix_list_ids().iter();
+    groups
+        .map(|group| of().user_id_group_pairs(group.clone()))
+        .chain(ranges.map(|range| of().ip_ranges(range.clone())))
+        .chain(ipv6_ranges.map(|range| of().ipv6_ranges(range.clone())))
+        .chain(prefix_lists.map(|list| of().prefix_list_ids(list.clone())))
+        .map(|builder| builder.build())
+        .collect()
 }
 
 fn is_from(rule: &IpPermission, group_id: &str) -> bool {
@@ -582,4 +603,28 @@ fn tagged(kind: ResourceType, stack: &Stack, run: &Run, name: &str) -> TagSpecif
                 .collect(),
         ))
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_ec2::types::IpRange;
+
+    #[test]
+    fn a_source_that_somebody_added_is_told_from_the_connectors_group_although_ec2_merges_them() {
+        let merged = IpPermission::builder()
+            .ip_protocol("tcp")
+            .from_port(POSTGRESQL)
+            .to_port(POSTGRESQL)
+            .user_id_group_pairs(UserIdGroupPair::builder().group_id("sg-connector").build())
+            .ip_ranges(IpRange::builder().cidr_ip("0.0.0.0/0").build())
+            .build();
+        let rules = by_source(&merged);
+        let (wanted, others): (Vec<_>, Vec<_>) = rules
+            .into_iter()
+            .partition(|rule| is_from(rule, "sg-connector"));
+        assert_eq!(wanted.len(), 1);
+        assert_eq!(others.len(), 1);
+        assert_eq!(others[0].ip_ranges()[0].cidr_ip(), Some("0.0.0.0/0"));
+    }
 }

@@ -51,7 +51,7 @@ async fn role(
     trust: &Value,
     policy: &Value,
 ) -> Result<()> {
-    let name = stack.part(kind);
+    let name = role_name(aws, stack, kind);
     let found = find(aws, &name).await?;
     if let Some(role) = &found {
         if !stack.owns(&tags(role)) {
@@ -125,12 +125,17 @@ async fn role(
 
 /// The roles' ARNs; `None` until both exist.
 pub(super) async fn arns(aws: &Aws, stack: &Stack) -> Result<Option<Arns>> {
-    let access = find(aws, &stack.part("access")).await?;
-    let instance = find(aws, &stack.part("instance")).await?;
+    let access = find(aws, &role_name(aws, stack, "access")).await?;
+    let instance = find(aws, &role_name(aws, stack, "instance")).await?;
     Ok(access.zip(instance).map(|(access, instance)| Arns {
         access: access.arn,
         instance: instance.arn,
     }))
+}
+
+/// IAM has one name space for all regions, and a stack may stand in several.
+fn role_name(aws: &Aws, stack: &Stack, kind: &str) -> String {
+    format!("{}-{}", stack.part(kind), aws.account.region)
 }
 
 fn trust(principal: &str) -> Value {
@@ -189,7 +194,7 @@ fn instance_policy(spec: &Spec, own_secret_arn: &str) -> Value {
 
 pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
     for (kind, _) in ROLES {
-        let name = removal.stack().part(kind);
+        let name = role_name(aws, &removal.stack(), kind);
         let Some(role) = find(aws, &name).await? else {
             continue;
         };

@@ -327,6 +327,12 @@ async fn update(
         // This execution has asked for it before, and still it is not there. RUNNING proves nothing: App Runner rolls
         // a failed update back to RUNNING (apprunner-roadmap#209), so the operation tells.
         let operation = latest_operation(aws, service, &OperationType::UpdateService).await?;
+        if operation == Some(OperationStatus::Succeeded) {
+            return Err(Error::Failed(format!(
+                "App Runner accepted the update of service {name} and still differs from the spec in {}",
+                wanted.drift(service).join(", ")
+            )));
+        }
         if let Some(
             status @ (OperationStatus::Failed
             | OperationStatus::RollbackFailed
