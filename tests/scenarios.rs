@@ -946,6 +946,12 @@ fn p13_a_dry_run_says_what_would_happen_and_calls_nothing_that_writes() {
         assert_succeeded(&end);
         let plan = end.output["plan"].as_object().expect("a plan");
         assert_eq!(plan.len(), 8);
+        let network = plan["network"]["changes"].as_array().expect("changes");
+        assert_eq!(
+            network.len(),
+            5,
+            "a VPC, subnets, a route table, two groups: {network:?}"
+        );
         assert!(
             plan.values().all(|report| report["outcome"] == "created"),
             "{plan:?}"

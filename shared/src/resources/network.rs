@@ -98,7 +98,8 @@ async fn own_vpc(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<(Option<String
             .and_then(|vpc| vpc.vpc_id)
             .unwrap_or_default(),
         None => {
-            let _ = run.create(format!("{SUBNETS} private subnets")) && run.create("route table");
+            let _ = run.create(format!("{SUBNETS} private subnets"));
+            let _ = run.create("route table");
             return Ok((None, Vec::new()));
         }
     };
