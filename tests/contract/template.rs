@@ -442,7 +442,6 @@ fn what_changes_or_deletes_is_held_to_what_is_ours() {
         "secret:groundcrew/",
         "role/aws-service-role/",
         "/aws/apprunner/",
-        "-alarms",
         "snapshot:*-final-",
     ];
     // Neither can carry a tag of ours: a dashboard has none, and these belong to AWS or to another's VPC.
