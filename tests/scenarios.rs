@@ -91,6 +91,23 @@ fn p1_to_p8_a_stack_is_built_from_nothing_and_answers_before_anybody_is_told_so(
                 .any(|found| found.db_instance_identifier() == Some("fresh-dev-replica"))
         );
 
+        let replica = world
+            .databases
+            .iter()
+            .find(|found| found.db_instance_identifier() == Some("fresh-dev-replica"))
+            .expect("P4");
+        let groups: Vec<_> = replica
+            .vpc_security_groups()
+            .iter()
+            .filter_map(|group| group.vpc_security_group_id())
+            .collect();
+        let database_group = group("fresh-dev-database").group_id().expect("P1");
+        assert_eq!(
+            groups,
+            [database_group],
+            "the replica is in the database's group"
+        );
+
         // P3: the secret holds what the database needs, and nothing else shows its password.
         let secret = stage
             .local

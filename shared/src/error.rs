@@ -230,3 +230,45 @@ impl From<Error> for Diagnostic {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(call: &'static str, code: &str, reason: &str) -> &'static str {
+        Error::refused(call, code.into(), reason.into(), Some(400)).name()
+    }
+
+    #[test]
+    fn what_aws_will_know_or_forget_in_a_moment_is_asked_again() {
+        assert_eq!(
+            name("ec2:CreateSubnet", "InvalidVpcID.NotFound", ""),
+            "NotReady"
+        );
+        assert_eq!(
+            name("iam:CreateRole", "EntityAlreadyExists", ""),
+            "NotReady"
+        );
+        assert_eq!(
+            name(
+                "apprunner:ListTagsForResource",
+                "ResourceNotFoundException",
+                ""
+            ),
+            "NotReady"
+        );
+        let used = "It's used by one or more services.";
+        assert_eq!(
+            name(
+                "apprunner:DeleteAutoScalingConfiguration",
+                "InvalidRequestException",
+                used
+            ),
+            "NotReady"
+        );
+        assert_eq!(
+            name("apprunner:CreateService", "InvalidRequestException", "no"),
+            "Aws"
+        );
+    }
+}

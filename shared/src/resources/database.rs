@@ -539,3 +539,40 @@ fn tag_list(stack: &Stack, run: &Run) -> Vec<Tag> {
 fn tag(key: &str, value: &str) -> Tag {
     Tag::builder().key(key).value(value).build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// What drift says of an instance with 20 GiB when the spec asks for another size.
+    fn asked_for(storage_gib: u32) -> Result<Vec<String>> {
+        let spec =
+            json!({"app": "shop", "environment": "dev", "database": {"storage_gib": storage_gib}});
+        let instance = DbInstance::builder()
+            .engine_version("17.9")
+            .allocated_storage(20)
+            .db_instance_class("db.t4g.micro")
+            .backup_retention_period(7)
+            .build();
+        drift(&Spec::parse(&spec)?, &instance)
+    }
+
+    #[test]
+    fn storage_grows_by_a_tenth_at_least() {
+        assert!(asked_for(20).unwrap().is_empty());
+        assert_eq!(asked_for(21).unwrap_err().name(), "Invalid");
+        assert_eq!(asked_for(22).unwrap(), ["storage 20 → 22"]);
+    }
+
+    #[test]
+    fn a_read_replica_is_not_dropped_in_silence() {
+        let spec = Spec::parse(&json!({"app": "shop", "environment": "dev"})).unwrap();
+        let instance = DbInstance::builder()
+            .engine_version("17.9")
+            .allocated_storage(20)
+            .read_replica_db_instance_identifiers("shop-dev-replica")
+            .build();
+        assert_eq!(drift(&spec, &instance).unwrap_err().name(), "Invalid");
+    }
+}
