@@ -169,6 +169,10 @@ def _create_replica(p: Parameters) -> Response:
     replica["DBInstanceClass"] = _given(p, "DBInstanceClass") or replica["DBInstanceClass"]
     replica["DeletionProtection"] = _given(p, "DeletionProtection") == "true"
     replica["BackupRetentionPeriod"] = 0
+    # Its groups are its own, not those of its source: "Default: the default EC2 VPC security group" (botocore,
+    # CreateDBInstanceReadReplica, VpcSecurityGroupIds). The default group is left out here.
+    groups = rds._parse_member_list(p, "VpcSecurityGroupIds")
+    replica["VpcSecurityGroups"] = [{"VpcSecurityGroupId": group, "Status": "active"} for group in groups]
     _start_creation(replica, source["Endpoint"]["Port"])
     return _instance_response("CreateDBInstanceReadReplica", replica)
 
