@@ -118,7 +118,7 @@ impl Stage {
         let deleted = self
             .local
             .aws()
-            .secrets_manager
+            .secrets_manager()
             .delete_secret()
             .secret_id(name);
         // There is none in the beginning.
@@ -365,7 +365,7 @@ async fn neighbours(stage: &Stage) {
         }
     }
     let alarm = aws
-        .cloudwatch
+        .cloudwatch()
         .put_metric_alarm()
         .alarm_name(format!("{name}-by-hand"));
     alarm
@@ -380,13 +380,13 @@ async fn neighbours(stage: &Stage) {
         .await
         .expect("a foreign alarm");
     let group = format!("/aws/apprunner/{name}/by-hand/application");
-    aws.logs
+    aws.logs()
         .create_log_group()
         .log_group_name(group)
         .send()
         .await
         .expect("a foreign log group");
-    aws.sns
+    aws.sns()
         .create_topic()
         .name(format!("{name}-by-hand"))
         .send()

@@ -50,7 +50,7 @@ async fn play_every_branch(stage: &Stage) {
     let scanning = aws_sdk_ecr::types::ImageScanningConfiguration::builder()
         .scan_on_push(false)
         .build();
-    aws.ecr
+    aws.ecr()
         .put_image_scanning_configuration()
         .repository_name("rich-prod")
         .image_scanning_configuration(scanning)
@@ -58,7 +58,7 @@ async fn play_every_branch(stage: &Stage) {
         .await
         .expect("changed by hand");
     let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
-    aws.iam
+    aws.iam()
         .update_assume_role_policy()
         .role_name("rich-prod-access-us-east-1")
         .policy_document(trust.to_string())
@@ -71,7 +71,7 @@ async fn play_every_branch(stage: &Stage) {
         .iter()
         .find(|group| group.group_name() == Some("rich-prod-database"))
         .expect("it exists");
-    aws.ec2
+    aws.ec2()
         .authorize_security_group_ingress()
         .group_id(group.group_id().expect("an id"))
         .ip_protocol("tcp")
@@ -109,7 +109,7 @@ async fn play_every_branch(stage: &Stage) {
         .filter(|name| name.contains("/rich-prod/"))
     {
         let arn = aws.account.log_group_arn(name);
-        aws.logs
+        aws.logs()
             .untag_resource()
             .resource_arn(arn)
             .tag_keys("groundcrew:created-by")

@@ -112,7 +112,7 @@ fn p1_to_p8_a_stack_is_built_from_nothing_and_answers_before_anybody_is_told_so(
         let secret = stage
             .local
             .aws()
-            .secrets_manager
+            .secrets_manager()
             .get_secret_value()
             .secret_id("groundcrew/fresh/dev/database")
             .send()
@@ -330,7 +330,7 @@ fn p9_what_someone_changed_by_hand_is_put_right() {
             .find(|group| group.group_name() == Some("drift-dev-database"))
             .expect("it exists");
         let aws = stage.local.aws();
-        aws.ec2
+        aws.ec2()
             .authorize_security_group_ingress()
             .group_id(group.group_id().expect("an id"))
             .ip_protocol("tcp")
@@ -340,7 +340,7 @@ fn p9_what_someone_changed_by_hand_is_put_right() {
             .send()
             .await
             .expect("somebody opens the database to the world");
-        aws.cloudwatch
+        aws.cloudwatch()
             .delete_alarms()
             .alarm_names("drift-dev-cpu")
             .send()
@@ -355,7 +355,7 @@ fn p9_what_someone_changed_by_hand_is_put_right() {
         let source = aws_sdk_apprunner::types::SourceConfiguration::builder()
             .auto_deployments_enabled(true)
             .build();
-        aws.apprunner
+        aws.apprunner()
             .update_service()
             .service_arn(&service.arn)
             .source_configuration(source)
@@ -612,7 +612,7 @@ struct ExistingVpc {
 
 impl ExistingVpc {
     async fn new(stage: &Stage) -> Self {
-        let ec2 = &stage.local.aws().ec2;
+        let ec2 = &stage.local.aws().ec2();
         let vpc = ec2
             .create_vpc()
             .cidr_block("172.20.0.0/16")
@@ -713,7 +713,7 @@ fn p11_what_only_aws_can_tell_is_refused_before_anything_is_created() {
         stage
             .local
             .aws()
-            .ecr
+            .ecr()
             .create_repository()
             .repository_name("arm")
             .send()
@@ -1002,13 +1002,13 @@ fn p13_a_dry_run_says_what_would_happen_and_calls_nothing_that_writes() {
 fn what_carries_our_name_without_our_tags_is_a_conflict_and_is_never_touched() {
     play(|stage| async move {
         let aws = stage.local.aws();
-        aws.ecr
+        aws.ecr()
             .create_repository()
             .repository_name("foreign-dev")
             .send()
             .await
             .expect("a repository");
-        aws.sns
+        aws.sns()
             .create_topic()
             .name("foreign-dev-alarms")
             .send()

@@ -101,7 +101,7 @@ impl LocalAws {
     }
 
     async fn log_events(&self) -> Result<Vec<(String, String)>> {
-        let logs = &self.aws().logs;
+        let logs = &self.aws().logs();
         let groups = logs.describe_log_groups().into_paginator().items().send();
         let groups = groups
             .collect::<Result<Vec<_>, _>>()

@@ -38,7 +38,7 @@ impl LocalAws {
         self.upload(repository, &configuration).await?;
         let pushed = self
             .aws()
-            .ecr
+            .ecr()
             .put_image()
             .repository_name(repository)
             .image_tag(tag)
@@ -55,7 +55,7 @@ impl LocalAws {
     }
 
     async fn upload(&self, repository: &str, layer: &str) -> Result<()> {
-        let ecr = &self.aws().ecr;
+        let ecr = &self.aws().ecr();
         let upload = ecr
             .initiate_layer_upload()
             .repository_name(repository)

@@ -236,6 +236,7 @@ fn aws(config: &SdkConfig, certificate_authority: &str) -> Result<Aws> {
         region: REGION.into(),
         id: ACCOUNT.into(),
         permissions_boundary: String::new(),
+        deploy_state_machine: String::new(),
     };
     Ok(Aws::new(config, SharedHttpConnector::new(https), account))
 }

@@ -275,7 +275,7 @@ impl Stage {
         let images = self
             .local
             .aws()
-            .ecr
+            .ecr()
             .list_images()
             .repository_name(spec.repository())
             .send()
@@ -297,7 +297,7 @@ impl Stage {
         let secret = self
             .local
             .aws()
-            .secrets_manager
+            .secrets_manager()
             .get_secret_value()
             .secret_id(stack.secret_name())
             .send()

@@ -63,7 +63,7 @@ impl World {
     /// [`Error::Call`].
     pub async fn look(local: &LocalAws) -> Result<Self> {
         let aws = local.aws();
-        let ec2 = &aws.ec2;
+        let ec2 = &aws.ec2();
         let vpcs = all(
             ec2.describe_vpcs()
                 .into_paginator()
@@ -110,7 +110,7 @@ impl World {
             "ec2:DescribeNetworkInterfaces",
         )?;
         let repositories = all(
-            aws.ecr
+            aws.ecr()
                 .describe_repositories()
                 .into_paginator()
                 .items()
@@ -120,7 +120,7 @@ impl World {
             "ecr:DescribeRepositories",
         )?;
         let mut secrets = Vec::new();
-        let mut pages = aws.secrets_manager.list_secrets().into_paginator().send();
+        let mut pages = aws.secrets_manager().list_secrets().into_paginator().send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(Error::call("secretsmanager:ListSecrets"))?;
             secrets.extend(page.secret_list.unwrap_or_default());
@@ -129,7 +129,7 @@ impl World {
             // Reading a secret is no change.
             secret.last_accessed_date = None;
         }
-        let rds = &aws.rds;
+        let rds = &aws.rds();
         let databases = all(
             rds.describe_db_instances()
                 .into_paginator()
@@ -159,7 +159,7 @@ impl World {
             "rds:DescribeDBSnapshots",
         )?;
         let roles: Vec<Role> = all(
-            aws.iam
+            aws.iam()
                 .list_roles()
                 .into_paginator()
                 .items()
@@ -173,7 +173,7 @@ impl World {
             .filter(|role| !role.path.starts_with("/aws-service-role/"))
             .collect();
         let log_groups = all(
-            aws.logs
+            aws.logs()
                 .describe_log_groups()
                 .log_group_name_prefix("/aws/apprunner/")
                 .into_paginator()
@@ -184,7 +184,11 @@ impl World {
             "logs:DescribeLogGroups",
         )?;
         let mut vpc_connectors = Vec::new();
-        let mut pages = aws.apprunner.list_vpc_connectors().into_paginator().send();
+        let mut pages = aws
+            .apprunner()
+            .list_vpc_connectors()
+            .into_paginator()
+            .send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(Error::call("apprunner:ListVpcConnectors"))?;
             vpc_connectors.extend(page.vpc_connectors);
@@ -369,7 +373,7 @@ async fn lifecycle_policies(
     for name in repositories.iter().filter_map(Repository::repository_name) {
         match local
             .aws()
-            .ecr
+            .ecr()
             .get_lifecycle_policy()
             .repository_name(name)
             .send()
@@ -396,7 +400,7 @@ fn is<E, R>(error: &aws_sdk_ecr::error::SdkError<E, R>, kind: impl Fn(&E) -> boo
 }
 
 async fn policies(local: &LocalAws, roles: &[Role]) -> Result<BTreeMap<String, String>> {
-    let iam = &local.aws().iam;
+    let iam = &local.aws().iam();
     let mut found = BTreeMap::new();
     for role in roles.iter().map(Role::role_name) {
         let names = all(
@@ -446,7 +450,7 @@ async fn alarms(local: &LocalAws) -> Result<Vec<MetricAlarm>> {
     let mut alarms = Vec::new();
     let mut pages = local
         .aws()
-        .cloudwatch
+        .cloudwatch()
         .describe_alarms()
         .into_paginator()
         .send();
@@ -468,7 +472,7 @@ async fn alarms(local: &LocalAws) -> Result<Vec<MetricAlarm>> {
 }
 
 async fn dashboards(local: &LocalAws) -> Result<BTreeMap<String, String>> {
-    let cloudwatch = &local.aws().cloudwatch;
+    let cloudwatch = &local.aws().cloudwatch();
     let listed = all(
         cloudwatch
             .list_dashboards()
@@ -496,7 +500,7 @@ async fn dashboards(local: &LocalAws) -> Result<BTreeMap<String, String>> {
 }
 
 async fn topics(local: &LocalAws) -> Result<BTreeMap<String, String>> {
-    let sns = &local.aws().sns;
+    let sns = &local.aws().sns();
     let listed = all(
         sns.list_topics()
             .into_paginator()

@@ -3,7 +3,7 @@
 use crate::{Error, Result, error};
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::{
@@ -11,38 +11,39 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::byte_stream::ByteStream;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// ring: its first handshake does not gather entropy for 40 ms as that of aws-lc does. The roots are those of the
 /// operating system, which Lambda keeps up to date, so a new root of Amazon's needs no deployment.
 const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
 
-/// The clients that resources call. They never retry: a step that fails is repeated by the state machine, and looks at
+/// The clients that functions call, each built when it is first asked for: the linker leaves out of a function the
+/// services that it never asks for. They never retry: a step that fails is repeated by the state machine, and looks at
 /// the world again before it acts, which a blind repetition of one call (a second VPC!) does not.
 #[derive(Clone, Debug)]
 pub struct Aws {
-    /// App Runner.
-    pub apprunner: aws_sdk_apprunner::Client,
-    /// CloudWatch metrics, alarms and dashboards.
-    pub cloudwatch: aws_sdk_cloudwatch::Client,
-    /// EC2: VPCs, subnets, security groups.
-    pub ec2: aws_sdk_ec2::Client,
-    /// ECR.
-    pub ecr: aws_sdk_ecr::Client,
-    /// IAM.
-    pub iam: aws_sdk_iam::Client,
-    /// CloudWatch Logs.
-    pub logs: aws_sdk_cloudwatchlogs::Client,
-    /// RDS.
-    pub rds: aws_sdk_rds::Client,
-    /// Secrets Manager.
-    pub secrets_manager: aws_sdk_secretsmanager::Client,
-    /// SNS.
-    pub sns: aws_sdk_sns::Client,
     /// Plain HTTPS, for image layers and health checks.
     pub https: SharedHttpConnector,
     /// Where this runs.
     pub account: Account,
+    config: SdkConfig,
+    clients: Arc<Clients>,
+}
+
+#[derive(Debug, Default)]
+struct Clients {
+    apprunner: OnceLock<aws_sdk_apprunner::Client>,
+    cloudwatch: OnceLock<aws_sdk_cloudwatch::Client>,
+    ec2: OnceLock<aws_sdk_ec2::Client>,
+    ecr: OnceLock<aws_sdk_ecr::Client>,
+    iam: OnceLock<aws_sdk_iam::Client>,
+    logs: OnceLock<aws_sdk_cloudwatchlogs::Client>,
+    rds: OnceLock<aws_sdk_rds::Client>,
+    secrets_manager: OnceLock<aws_sdk_secretsmanager::Client>,
+    sfn: OnceLock<aws_sdk_sfn::Client>,
+    sns: OnceLock<aws_sdk_sns::Client>,
+    tagging: OnceLock<aws_sdk_resourcegroupstagging::Client>,
 }
 
 /// The account, region and partition that a function runs in, and the boundary of the roles that it may create.
@@ -56,6 +57,8 @@ pub struct Account {
     pub id: String,
     /// The ARN of the permissions boundary that IAM asks of every role created.
     pub permissions_boundary: String,
+    /// The ARN of the state machine `deploy`.
+    pub deploy_state_machine: String,
 }
 
 impl Account {
@@ -73,6 +76,7 @@ impl Account {
             region: read("AWS_REGION"),
             id: read("ACCOUNT_ID"),
             permissions_boundary: read("PERMISSIONS_BOUNDARY"),
+            deploy_state_machine: read("DEPLOY_STATE_MACHINE"),
         }
     }
 
@@ -133,18 +137,86 @@ impl Aws {
     /// The clients of a configuration; `https` is for plain HTTPS.
     pub fn new(config: &SdkConfig, https: SharedHttpConnector, account: Account) -> Self {
         Self {
-            apprunner: aws_sdk_apprunner::Client::new(config),
-            cloudwatch: aws_sdk_cloudwatch::Client::new(config),
-            ec2: aws_sdk_ec2::Client::new(config),
-            ecr: aws_sdk_ecr::Client::new(config),
-            iam: aws_sdk_iam::Client::new(config),
-            logs: aws_sdk_cloudwatchlogs::Client::new(config),
-            rds: aws_sdk_rds::Client::new(config),
-            secrets_manager: aws_sdk_secretsmanager::Client::new(config),
-            sns: aws_sdk_sns::Client::new(config),
             https,
             account,
+            config: config.clone(),
+            clients: Arc::default(),
         }
+    }
+
+    /// App Runner.
+    pub fn apprunner(&self) -> &aws_sdk_apprunner::Client {
+        let build = || aws_sdk_apprunner::Client::new(&self.config);
+        self.clients.apprunner.get_or_init(build)
+    }
+
+    /// CloudWatch metrics, alarms and dashboards.
+    pub fn cloudwatch(&self) -> &aws_sdk_cloudwatch::Client {
+        let build = || aws_sdk_cloudwatch::Client::new(&self.config);
+        self.clients.cloudwatch.get_or_init(build)
+    }
+
+    /// EC2: VPCs, subnets, security groups.
+    pub fn ec2(&self) -> &aws_sdk_ec2::Client {
+        let build = || aws_sdk_ec2::Client::new(&self.config);
+        self.clients.ec2.get_or_init(build)
+    }
+
+    /// ECR of this region.
+    pub fn ecr(&self) -> &aws_sdk_ecr::Client {
+        let build = || aws_sdk_ecr::Client::new(&self.config);
+        self.clients.ecr.get_or_init(build)
+    }
+
+    /// IAM.
+    pub fn iam(&self) -> &aws_sdk_iam::Client {
+        let build = || aws_sdk_iam::Client::new(&self.config);
+        self.clients.iam.get_or_init(build)
+    }
+
+    /// CloudWatch Logs.
+    pub fn logs(&self) -> &aws_sdk_cloudwatchlogs::Client {
+        let build = || aws_sdk_cloudwatchlogs::Client::new(&self.config);
+        self.clients.logs.get_or_init(build)
+    }
+
+    /// RDS.
+    pub fn rds(&self) -> &aws_sdk_rds::Client {
+        let build = || aws_sdk_rds::Client::new(&self.config);
+        self.clients.rds.get_or_init(build)
+    }
+
+    /// Secrets Manager.
+    pub fn secrets_manager(&self) -> &aws_sdk_secretsmanager::Client {
+        let build = || aws_sdk_secretsmanager::Client::new(&self.config);
+        self.clients.secrets_manager.get_or_init(build)
+    }
+
+    /// Step Functions.
+    pub fn sfn(&self) -> &aws_sdk_sfn::Client {
+        let build = || aws_sdk_sfn::Client::new(&self.config);
+        self.clients.sfn.get_or_init(build)
+    }
+
+    /// SNS.
+    pub fn sns(&self) -> &aws_sdk_sns::Client {
+        let build = || aws_sdk_sns::Client::new(&self.config);
+        self.clients.sns.get_or_init(build)
+    }
+
+    /// Resource Groups Tagging: finds resources of any service by their tags.
+    pub fn tagging(&self) -> &aws_sdk_resourcegroupstagging::Client {
+        let build = || aws_sdk_resourcegroupstagging::Client::new(&self.config);
+        self.clients.tagging.get_or_init(build)
+    }
+
+    /// ECR of another region: a service may run an image from there.
+    pub fn ecr_in(&self, region: &str) -> aws_sdk_ecr::Client {
+        if region == self.account.region {
+            return self.ecr().clone();
+        }
+        let config = aws_sdk_ecr::config::Builder::from(&self.config);
+        aws_sdk_ecr::Client::from_conf(config.region(Region::new(region.to_owned())).build())
     }
 
     /// GETs a URL: the status and the body.

@@ -33,7 +33,7 @@ pub(crate) async fn spec(aws: &Aws, spec: &Spec) -> Result<()> {
 /// AWS closed App Runner to new customers on 2026-04-30. What it answers to the others is not documented, so any refusal of
 /// the most harmless call that is not about our own policy counts.
 async fn account(aws: &Aws) -> Result<Option<Mistake>> {
-    let Err(refusal) = aws.apprunner.list_services().max_results(1).send().await else {
+    let Err(refusal) = aws.apprunner().list_services().max_results(1).send().await else {
         return Ok(None);
     };
     match Error::aws("apprunner:ListServices")(refusal) {
@@ -93,7 +93,7 @@ async fn engine(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
     let major = format!("{}.", database.major_version);
     let mut offered = false;
     let mut pages = aws
-        .rds
+        .rds()
         .describe_orderable_db_instance_options()
         .engine("postgres")
         .db_instance_class(&database.instance_class)

@@ -92,7 +92,7 @@ fn release(tag: &str) -> Option<(u64, u64, u64)> {
 pub async fn newest(aws: &Aws, repository: &str, rule: &TagRule) -> Result<Option<String>> {
     let mut images = Vec::new();
     let mut pages = aws
-        .ecr
+        .ecr()
         .describe_images()
         .repository_name(repository)
         .into_paginator()
@@ -121,7 +121,7 @@ pub async fn newest(aws: &Aws, repository: &str, rule: &TagRule) -> Result<Optio
 /// [`Error::Failed`] if the repository holds something that is not a container image, otherwise those of ECR.
 pub async fn platforms(aws: &Aws, repository: &str, digest: &str) -> Result<Vec<String>> {
     let found = aws
-        .ecr
+        .ecr()
         .batch_get_image()
         .repository_name(repository)
         // Without these ECR may hand out an index as the image for one platform.
@@ -147,7 +147,7 @@ pub async fn platforms(aws: &Aws, repository: &str, digest: &str) -> Result<Vec<
     let manifest: Manifest = serde_json::from_str(text).map_err(|_| not_an_image())?;
     if let Some(config) = manifest.config {
         let layer = aws
-            .ecr
+            .ecr()
             .get_download_url_for_layer()
             .repository_name(repository)
             .layer_digest(&config.digest)

@@ -78,7 +78,7 @@ pub enum FaultKind {
 /// An EventBridge event.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
-    /// Where it comes from, `aws.ecr`.
+    /// Where it comes from, `aws.ecr()`.
     pub source: String,
     /// Its kind, `ECR Image Action`.
     #[serde(rename = "detail-type")]

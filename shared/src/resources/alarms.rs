@@ -230,7 +230,7 @@ impl Alarm {
 
     async fn put(&self, aws: &Aws, topic_arn: &str, tags: Option<Vec<Tag>>) -> Result<()> {
         let request = aws
-            .cloudwatch
+            .cloudwatch()
             .put_metric_alarm()
             .alarm_name(&self.name)
             .alarm_description(&self.description)
@@ -344,7 +344,7 @@ async fn topic(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<String> {
                     .build()
                     .map_err(Error::built)
             };
-            aws.sns
+            aws.sns()
                 .create_topic()
                 .name(&name)
                 .set_tags(Some(tags.iter().map(tag).collect::<Result<_>>()?))
@@ -356,7 +356,7 @@ async fn topic(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<String> {
     }
     if let Some(email) = &spec.alarms.email {
         let subscriptions = aws
-            .sns
+            .sns()
             .list_subscriptions_by_topic()
             .topic_arn(&topic_arn)
             .send()
@@ -367,7 +367,7 @@ async fn topic(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<String> {
             .iter()
             .any(|subscription| subscription.endpoint() == Some(email));
         if !subscribed && run.change(format!("topic {name}: write to {email}")) {
-            aws.sns
+            aws.sns()
                 .subscribe()
                 .topic_arn(&topic_arn)
                 .protocol("email")
@@ -382,7 +382,7 @@ async fn topic(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<String> {
 
 async fn topic_tags(aws: &Aws, topic_arn: &str) -> Result<Option<Tags>> {
     match aws
-        .sns
+        .sns()
         .list_tags_for_resource()
         .resource_arn(topic_arn)
         .send()
@@ -431,7 +431,7 @@ async fn dashboard(aws: &Aws, stack: &Stack, run: &mut Run, service: &Service) -
         Some(body) => body != &wanted && run.change(format!("dashboard {name}")),
     };
     if write {
-        aws.cloudwatch
+        aws.cloudwatch()
             .put_dashboard()
             .dashboard_name(&name)
             .dashboard_body(wanted.to_string())
@@ -517,7 +517,7 @@ fn dashboard_tags(body: &Value) -> Tags {
 
 async fn find_dashboard(aws: &Aws, name: &str) -> Result<Option<Value>> {
     match aws
-        .cloudwatch
+        .cloudwatch()
         .get_dashboard()
         .dashboard_name(name)
         .send()
@@ -545,7 +545,7 @@ async fn find_dashboard(aws: &Aws, name: &str) -> Result<Option<Value>> {
 async fn log_retention(aws: &Aws, spec: &Spec, run: &mut Run, service: &Service) -> Result<()> {
     let days = i32::from(spec.log_retention_days);
     let groups = aws
-        .logs
+        .logs()
         .describe_log_groups()
         .log_group_name_prefix(format!(
             "/aws/apprunner/{}/{}/",
@@ -559,7 +559,7 @@ async fn log_retention(aws: &Aws, spec: &Spec, run: &mut Run, service: &Service)
         if group.retention_in_days != Some(days)
             && run.change(format!("log group {name}: keep {days} days"))
         {
-            aws.logs
+            aws.logs()
                 .put_retention_policy()
                 .log_group_name(name)
                 .retention_in_days(days)
@@ -576,7 +576,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
     for alarm in find(aws, stack).await? {
         let name = alarm.alarm_name.unwrap_or_default();
         if removal.covers(&tags(aws, &name).await?) && run.remove(format!("alarm {name}")) {
-            aws.cloudwatch
+            aws.cloudwatch()
                 .delete_alarms()
                 .alarm_names(name)
                 .send()
@@ -589,7 +589,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
     if found.is_some_and(|body| removal.covers(&dashboard_tags(&body)))
         && run.remove(format!("dashboard {name}"))
     {
-        aws.cloudwatch
+        aws.cloudwatch()
             .delete_dashboards()
             .dashboard_names(name)
             .send()
@@ -599,7 +599,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
     let topic_arn = aws.account.topic_arn(&stack.part("alarms"));
     let tags = topic_tags(aws, &topic_arn).await?;
     if tags.is_some_and(|tags| removal.covers(&tags)) && run.remove(format!("topic {topic_arn}")) {
-        aws.sns
+        aws.sns()
             .delete_topic()
             .topic_arn(topic_arn)
             .send()
@@ -613,7 +613,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
 async fn find(aws: &Aws, stack: &Stack) -> Result<Vec<MetricAlarm>> {
     let mut found = Vec::new();
     let mut pages = aws
-        .cloudwatch
+        .cloudwatch()
         .describe_alarms()
         .alarm_name_prefix(stack.part(""))
         .into_paginator()
@@ -630,7 +630,7 @@ async fn find(aws: &Aws, stack: &Stack) -> Result<Vec<MetricAlarm>> {
 
 async fn tags(aws: &Aws, alarm: &str) -> Result<Tags> {
     let found = aws
-        .cloudwatch
+        .cloudwatch()
         .list_tags_for_resource()
         .resource_arn(aws.account.alarm_arn(alarm))
         .send()

@@ -60,7 +60,7 @@ async fn vpc_connector(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
             return Ok(());
         }
         let network = network.ok_or_else(|| Error::NotReady(format!("the network of {stack}")))?;
-        aws.apprunner
+        aws.apprunner()
             .create_vpc_connector()
             .vpc_connector_name(&name)
             .set_subnets(Some(network.subnet_ids))
@@ -113,7 +113,7 @@ async fn auto_scaling(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     } else if !run.create(format!("auto scaling configuration {name}")) {
         return Ok(());
     }
-    aws.apprunner
+    aws.apprunner()
         .create_auto_scaling_configuration()
         .auto_scaling_configuration_name(&name)
         .min_size(scaling.min_size.into())
@@ -161,7 +161,7 @@ async fn observability(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
             .vendor(TracingVendor::Awsxray)
             .build()
             .map_err(Error::built)?;
-        aws.apprunner
+        aws.apprunner()
             .create_observability_configuration()
             .observability_configuration_name(&name)
             .trace_configuration(tracing)
@@ -205,7 +205,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
         && removal.covers(&tags(aws, &arn).await?)
         && run.remove(arn.clone())
     {
-        aws.apprunner
+        aws.apprunner()
             .delete_vpc_connector()
             .vpc_connector_arn(&arn)
             .send()
@@ -226,7 +226,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
 }
 
 async fn delete_auto_scaling(aws: &Aws, arn: &str) -> Result<()> {
-    aws.apprunner
+    aws.apprunner()
         .delete_auto_scaling_configuration()
         .auto_scaling_configuration_arn(arn)
         .send()
@@ -236,7 +236,7 @@ async fn delete_auto_scaling(aws: &Aws, arn: &str) -> Result<()> {
 }
 
 async fn delete_observability(aws: &Aws, arn: &str) -> Result<()> {
-    aws.apprunner
+    aws.apprunner()
         .delete_observability_configuration()
         .observability_configuration_arn(arn)
         .send()
@@ -259,7 +259,7 @@ async fn find_connector(aws: &Aws, name: &str) -> Result<Option<VpcConnector>> {
     let mut next_token = None;
     loop {
         let page = aws
-            .apprunner
+            .apprunner()
             .list_vpc_connectors()
             .set_next_token(next_token)
             .send()
@@ -281,7 +281,7 @@ async fn auto_scaling_revisions(aws: &Aws, name: &str) -> Result<Vec<(String, bo
     let (mut found, mut next_token) = (Vec::new(), None);
     loop {
         let page = aws
-            .apprunner
+            .apprunner()
             .list_auto_scaling_configurations()
             .auto_scaling_configuration_name(name)
             .latest_only(false)
@@ -313,7 +313,7 @@ async fn observability_revisions(aws: &Aws, name: &str) -> Result<Vec<String>> {
     let (mut found, mut next_token) = (Vec::new(), None);
     loop {
         let page = aws
-            .apprunner
+            .apprunner()
             .list_observability_configurations()
             .observability_configuration_name(name)
             .latest_only(false)
@@ -335,7 +335,7 @@ async fn observability_revisions(aws: &Aws, name: &str) -> Result<Vec<String>> {
 
 async fn describe_auto_scaling(aws: &Aws, arn: &str) -> Result<AutoScalingConfiguration> {
     let found = aws
-        .apprunner
+        .apprunner()
         .describe_auto_scaling_configuration()
         .auto_scaling_configuration_arn(arn)
         .send()
@@ -349,7 +349,7 @@ async fn describe_auto_scaling(aws: &Aws, arn: &str) -> Result<AutoScalingConfig
 /// The tags of any App Runner resource.
 pub(super) async fn tags(aws: &Aws, arn: &str) -> Result<Tags> {
     let found = aws
-        .apprunner
+        .apprunner()
         .list_tags_for_resource()
         .resource_arn(arn)
         .send()

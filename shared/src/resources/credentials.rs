@@ -63,7 +63,7 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         (false, false) => false,
     };
     if restore && secret.deleted_date().is_some() {
-        aws.secrets_manager
+        aws.secrets_manager()
             .restore_secret()
             .secret_id(&name)
             .send()
@@ -81,7 +81,7 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
 
 async fn create(aws: &Aws, stack: &Stack, run: &Run, name: &str) -> Result<String> {
     let generated = aws
-        .secrets_manager
+        .secrets_manager()
         .get_random_password()
         .password_length(32)
         // What RDS refuses in a password, and what a connection string or a shell would have to quote.
@@ -100,7 +100,7 @@ async fn create(aws: &Aws, stack: &Stack, run: &Run, name: &str) -> Result<Strin
         db_instance_identifier: None,
     };
     let created = aws
-        .secrets_manager
+        .secrets_manager()
         .create_secret()
         .name(name)
         .description(format!("The database of {stack}"))
@@ -136,7 +136,7 @@ impl Credentials {
     pub(super) async fn read(aws: &Aws, stack: &Stack) -> Result<Self> {
         let name = stack.secret_name();
         let value = aws
-            .secrets_manager
+            .secrets_manager()
             .get_secret_value()
             .secret_id(&name)
             .send()
@@ -152,7 +152,7 @@ impl Credentials {
 
     /// Writes them back, as the new current version.
     pub(super) async fn write(&self, aws: &Aws, stack: &Stack) -> Result<()> {
-        aws.secrets_manager
+        aws.secrets_manager()
             .put_secret_value()
             .secret_id(stack.secret_name())
             .secret_string(self.to_json())
@@ -194,7 +194,7 @@ fn is_nobodys(tags: &Tags) -> bool {
 
 async fn delete(aws: &Aws, name: &str) -> Result<()> {
     created_by(aws, name, NOBODY).await?;
-    aws.secrets_manager
+    aws.secrets_manager()
         .delete_secret()
         .secret_id(name)
         .recovery_window_in_days(RECOVERY_DAYS)
@@ -205,7 +205,7 @@ async fn delete(aws: &Aws, name: &str) -> Result<()> {
 }
 
 async fn created_by(aws: &Aws, name: &str, execution: &str) -> Result<()> {
-    aws.secrets_manager
+    aws.secrets_manager()
         .tag_resource()
         .secret_id(name)
         .tags(tag(TAG_CREATED_BY, execution))
@@ -217,7 +217,7 @@ async fn created_by(aws: &Aws, name: &str, execution: &str) -> Result<()> {
 
 async fn describe(aws: &Aws, name: &str) -> Result<Option<DescribeSecretOutput>> {
     match aws
-        .secrets_manager
+        .secrets_manager()
         .describe_secret()
         .secret_id(name)
         .send()

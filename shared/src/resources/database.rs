@@ -80,7 +80,7 @@ async fn create(aws: &Aws, spec: &Spec, run: &Run, database_group_id: &str) -> R
     let name = stack.name();
     let credentials = Credentials::read(aws, &stack).await?;
     let database = &spec.database;
-    aws.rds
+    aws.rds()
         .create_db_instance()
         .db_instance_identifier(&name)
         .engine("postgres")
@@ -218,7 +218,7 @@ fn major_version(version: Option<&str>) -> u32 {
 async fn modify(aws: &Aws, spec: &Spec, instance: &DbInstance) -> Result<()> {
     let database = &spec.database;
     let upgrade = major_version(instance.engine_version()) < u32::from(database.major_version);
-    aws.rds
+    aws.rds()
         .modify_db_instance()
         .db_instance_identifier(instance.db_instance_identifier().unwrap_or_default())
         .db_instance_class(&database.instance_class)
@@ -273,7 +273,7 @@ async fn subnet_group(
         };
     }
     if run.create(format!("DB subnet group {name}")) {
-        aws.rds
+        aws.rds()
             .create_db_subnet_group()
             .db_subnet_group_name(&name)
             .db_subnet_group_description(format!("The private subnets of {stack}"))
@@ -324,7 +324,7 @@ async fn replica(aws: &Aws, stack: &Stack, run: &mut Run, source: &DbInstance) -
         .filter_map(|group| group.vpc_security_group_id.clone())
         .collect();
     if run.create(format!("read replica {name}")) {
-        aws.rds
+        aws.rds()
             .create_db_instance_read_replica()
             .db_instance_identifier(&name)
             .source_db_instance_identifier(source.db_instance_identifier().unwrap_or_default())
@@ -367,7 +367,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
     if removal.covers(&subnet_group_tags(aws, &group).await?)
         && run.remove(format!("DB subnet group {name}"))
     {
-        aws.rds
+        aws.rds()
             .delete_db_subnet_group()
             .db_subnet_group_name(&name)
             .send()
@@ -396,7 +396,7 @@ async fn remove(aws: &Aws, removal: &Removal, run: &mut Run, instance: &DbInstan
         if !removal.ignore_deletion_protection {
             return Err(protected(name));
         }
-        aws.rds
+        aws.rds()
             .modify_db_instance()
             .db_instance_identifier(name)
             .deletion_protection(false)
@@ -415,7 +415,7 @@ async fn remove(aws: &Aws, removal: &Removal, run: &mut Run, instance: &DbInstan
     let is_broken = status == "failed" || status.starts_with("incompatible-");
     let snapshot = (removal.final_snapshot && !is_replica && !is_broken)
         .then(|| final_snapshot_name(instance));
-    aws.rds
+    aws.rds()
         .delete_db_instance()
         .db_instance_identifier(name)
         .skip_final_snapshot(snapshot.is_none())
@@ -449,7 +449,7 @@ pub(crate) fn protected(name: &str) -> Error {
 /// The instance of that name, whoever owns it.
 pub(crate) async fn find(aws: &Aws, name: &str) -> Result<Option<DbInstance>> {
     match aws
-        .rds
+        .rds()
         .describe_db_instances()
         .db_instance_identifier(name)
         .send()
@@ -469,7 +469,7 @@ pub(crate) async fn find(aws: &Aws, name: &str) -> Result<Option<DbInstance>> {
 
 async fn find_subnet_group(aws: &Aws, name: &str) -> Result<Option<DbSubnetGroup>> {
     match aws
-        .rds
+        .rds()
         .describe_db_subnet_groups()
         .db_subnet_group_name(name)
         .send()
@@ -493,7 +493,7 @@ async fn find_subnet_group(aws: &Aws, name: &str) -> Result<Option<DbSubnetGroup
 
 async fn subnet_group_tags(aws: &Aws, group: &DbSubnetGroup) -> Result<Tags> {
     let found = aws
-        .rds
+        .rds()
         .list_tags_for_resource()
         .resource_name(group.db_subnet_group_arn().unwrap_or_default())
         .send()
@@ -506,7 +506,7 @@ async fn mark_changed(aws: &Aws, run: &Run, instance: &DbInstance) -> Result<()>
     if run.has_created() {
         return Ok(());
     }
-    aws.rds
+    aws.rds()
         .add_tags_to_resource()
         .resource_name(instance.db_instance_arn().unwrap_or_default())
         .tags(tag(TAG_CHANGED_BY, &run.execution))

@@ -87,7 +87,7 @@ async fn own_vpc(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<(Option<String
             vpc.vpc_id.unwrap_or_default()
         }
         None if run.create(format!("VPC {range}")) => aws
-            .ec2
+            .ec2()
             .create_vpc()
             .cidr_block(range.to_string())
             .tag_specifications(tagged(ResourceType::Vpc, stack, run, &stack.name()))
@@ -117,7 +117,7 @@ async fn own_vpc(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<(Option<String
         }
         if run.create(format!("private subnet {cidr} in {zone}")) {
             let created = aws
-                .ec2
+                .ec2()
                 .create_subnet()
                 .vpc_id(&vpc_id)
                 .cidr_block(&cidr)
@@ -158,7 +158,7 @@ async fn route_table(
     {
         Some(table) => table,
         None if run.create("route table") => aws
-            .ec2
+            .ec2()
             .create_route_table()
             .vpc_id(vpc_id)
             .tag_specifications(tagged(
@@ -181,7 +181,7 @@ async fn route_table(
             .iter()
             .any(|association| association.subnet_id() == Some(subnet_id));
         if !associated && run.change(format!("route table of {subnet_id}")) {
-            aws.ec2
+            aws.ec2()
                 .associate_route_table()
                 .route_table_id(table_id)
                 .subnet_id(subnet_id)
@@ -233,7 +233,7 @@ async fn security_group(
         return Ok(None);
     }
     let created = aws
-        .ec2
+        .ec2()
         .create_security_group()
         .vpc_id(vpc_id)
         .group_name(&name)
@@ -273,7 +273,7 @@ async fn only_from_the_connector(
             .to_port(POSTGRESQL)
             .user_id_group_pairs(UserIdGroupPair::builder().group_id(connector_id).build())
             .build();
-        aws.ec2
+        aws.ec2()
             .authorize_security_group_ingress()
             .group_id(database_id)
             .ip_permissions(rule)
@@ -283,7 +283,7 @@ async fn only_from_the_connector(
     }
     if !others.is_empty() && run.change(format!("{database_id}: accept nothing else")) {
         mark_changed(aws, run, database).await?;
-        aws.ec2
+        aws.ec2()
             .revoke_security_group_ingress()
             .group_id(database_id)
             .set_ip_permissions(Some(others))
@@ -298,7 +298,7 @@ async fn mark_changed(aws: &Aws, run: &Run, group: &SecurityGroup) -> Result<()>
     if run.has_created() {
         return Ok(());
     }
-    aws.ec2
+    aws.ec2()
         .create_tags()
         .resources(group.group_id().unwrap_or_default())
         .tags(tag(TAG_CHANGED_BY, &run.execution))
@@ -344,7 +344,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
     let stack = &removal.stack();
     let covers = |found: &[Tag]| removal.covers(&tags(found));
     let groups = aws
-        .ec2
+        .ec2()
         .describe_security_groups()
         .set_filters(Some(ours(stack)))
         .send()
@@ -364,7 +364,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
     {
         let group_id = group.group_id.unwrap_or_default();
         if run.remove(format!("security group {group_id}")) {
-            aws.ec2
+            aws.ec2()
                 .delete_security_group()
                 .group_id(group_id)
                 .send()
@@ -381,7 +381,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
         {
             let subnet_id = subnet.subnet_id.unwrap_or_default();
             if run.remove(format!("subnet {subnet_id}")) {
-                aws.ec2
+                aws.ec2()
                     .delete_subnet()
                     .subnet_id(subnet_id)
                     .send()
@@ -396,7 +396,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
         {
             let table_id = table.route_table_id.unwrap_or_default();
             if run.remove(format!("route table {table_id}")) {
-                aws.ec2
+                aws.ec2()
                     .delete_route_table()
                     .route_table_id(table_id)
                     .send()
@@ -405,7 +405,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
             }
         }
         if covers(vpc.tags()) && run.remove(format!("VPC {vpc_id}")) {
-            aws.ec2
+            aws.ec2()
                 .delete_vpc()
                 .vpc_id(vpc_id)
                 .send()
@@ -427,7 +427,7 @@ pub(crate) struct ExistingSubnet {
 pub(crate) async fn subnets_of(aws: &Aws, vpc_id: &str) -> Result<Vec<ExistingSubnet>> {
     let within = filter("vpc-id", vpc_id);
     let subnets = aws
-        .ec2
+        .ec2()
         .describe_subnets()
         .filters(within.clone())
         .send()
@@ -436,7 +436,7 @@ pub(crate) async fn subnets_of(aws: &Aws, vpc_id: &str) -> Result<Vec<ExistingSu
         .subnets
         .unwrap_or_default();
     let tables = aws
-        .ec2
+        .ec2()
         .describe_route_tables()
         .filters(within)
         .send()
@@ -485,7 +485,7 @@ fn is_public(tables: &[RouteTable], subnet_id: &str) -> bool {
 /// The availability zones that the account really has; local and wavelength zones take no database.
 pub(crate) async fn availability_zones(aws: &Aws) -> Result<Vec<String>> {
     let zones = aws
-        .ec2
+        .ec2()
         .describe_availability_zones()
         .filters(filter("state", "available"))
         .filters(filter("zone-type", "availability-zone"))
@@ -506,7 +506,7 @@ pub(crate) async fn availability_zones(aws: &Aws) -> Result<Vec<String>> {
 /// removal takes them all.
 async fn own_vpcs(aws: &Aws, stack: &Stack) -> Result<Vec<Vpc>> {
     let found = aws
-        .ec2
+        .ec2()
         .describe_vpcs()
         .set_filters(Some(ours(stack)))
         .send()
@@ -519,7 +519,7 @@ async fn own_vpcs(aws: &Aws, stack: &Stack) -> Result<Vec<Vpc>> {
 
 async fn own_subnets(aws: &Aws, stack: &Stack, vpc_id: &str) -> Result<Vec<Subnet>> {
     let found = aws
-        .ec2
+        .ec2()
         .describe_subnets()
         .set_filters(Some(ours(stack)))
         .filters(filter("vpc-id", vpc_id))
@@ -533,7 +533,7 @@ async fn own_subnets(aws: &Aws, stack: &Stack, vpc_id: &str) -> Result<Vec<Subne
 
 async fn own_route_tables(aws: &Aws, stack: &Stack, vpc_id: &str) -> Result<Vec<RouteTable>> {
     let found = aws
-        .ec2
+        .ec2()
         .describe_route_tables()
         .set_filters(Some(ours(stack)))
         .filters(filter("vpc-id", vpc_id))
@@ -553,7 +553,7 @@ async fn find_group(
 ) -> Result<Option<SecurityGroup>> {
     let name = stack.part(role.name());
     let found = aws
-        .ec2
+        .ec2()
         .describe_security_groups()
         .filters(filter("vpc-id", vpc_id))
         .filters(filter("group-name", &name))

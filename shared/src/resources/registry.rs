@@ -38,7 +38,7 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
 /// The repository of that name, whoever owns it.
 pub(super) async fn find(aws: &Aws, name: &str) -> Result<Option<Repository>> {
     match aws
-        .ecr
+        .ecr()
         .describe_repositories()
         .repository_names(name)
         .send()
@@ -62,7 +62,7 @@ async fn create(aws: &Aws, spec: &Spec, run: &mut Run, name: &str) -> Result<Opt
     }
     let tags = spec.stack().tags(&run.execution);
     let created = aws
-        .ecr
+        .ecr()
         .create_repository()
         .repository_name(name)
         .image_tag_mutability(mutability(spec))
@@ -108,7 +108,7 @@ async fn repair(
         .is_some_and(ImageScanningConfiguration::scan_on_push);
     if !scans && run.change(format!("repository {name}: scan on push")) {
         mark_changed(aws, run, arn).await?;
-        aws.ecr
+        aws.ecr()
             .put_image_scanning_configuration()
             .repository_name(name)
             .image_scanning_configuration(
@@ -125,7 +125,7 @@ async fn repair(
         && run.change(format!("repository {name}: tags {wanted}"))
     {
         mark_changed(aws, run, arn).await?;
-        aws.ecr
+        aws.ecr()
             .put_image_tag_mutability()
             .repository_name(name)
             .image_tag_mutability(wanted)
@@ -139,7 +139,7 @@ async fn repair(
 async fn lifecycle(aws: &Aws, spec: &Spec, run: &mut Run, name: &str) -> Result<()> {
     let wanted = lifecycle_policy(spec);
     let found = match aws
-        .ecr
+        .ecr()
         .get_lifecycle_policy()
         .repository_name(name)
         .send()
@@ -166,7 +166,7 @@ async fn lifecycle(aws: &Aws, spec: &Spec, run: &mut Run, name: &str) -> Result<
         if let Some(repository) = find(aws, name).await? {
             mark_changed(aws, run, repository.repository_arn().unwrap_or_default()).await?;
         }
-        aws.ecr
+        aws.ecr()
             .put_lifecycle_policy()
             .repository_name(name)
             .lifecycle_policy_text(wanted.to_string())
@@ -201,7 +201,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
     };
     let tags = tags(aws, repository.repository_arn().unwrap_or_default()).await?;
     if removal.covers(&tags) && run.remove(format!("repository {name} with its images")) {
-        aws.ecr
+        aws.ecr()
             .delete_repository()
             .repository_name(&name)
             .force(true)
@@ -214,7 +214,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
 
 async fn tags(aws: &Aws, arn: &str) -> Result<Tags> {
     let found = aws
-        .ecr
+        .ecr()
         .list_tags_for_resource()
         .resource_arn(arn)
         .send()
@@ -232,7 +232,7 @@ async fn mark_changed(aws: &Aws, run: &Run, arn: &str) -> Result<()> {
     if run.has_created() {
         return Ok(());
     }
-    aws.ecr
+    aws.ecr()
         .tag_resource()
         .resource_arn(arn)
         .tags(tag(TAG_CHANGED_BY, &run.execution)?)

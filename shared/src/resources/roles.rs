@@ -62,7 +62,7 @@ async fn role(
         if trusted.as_ref() != Some(trust) && run.change(format!("role {name}: who may assume it"))
         {
             mark_changed(aws, run, &name).await?;
-            aws.iam
+            aws.iam()
                 .update_assume_role_policy()
                 .role_name(&name)
                 .policy_document(trust.to_string())
@@ -71,7 +71,7 @@ async fn role(
                 .map_err(Error::aws("iam:UpdateAssumeRolePolicy"))?;
         }
     } else if run.create(format!("role {name}")) {
-        aws.iam
+        aws.iam()
             .create_role()
             .role_name(&name)
             .path(PATH)
@@ -92,7 +92,7 @@ async fn role(
         return Ok(());
     }
     let granted = match aws
-        .iam
+        .iam()
         .get_role_policy()
         .role_name(&name)
         .policy_name(POLICY)
@@ -111,7 +111,7 @@ async fn role(
     };
     if granted.as_ref() != Some(policy) && run.change(format!("role {name}: what it may do")) {
         mark_changed(aws, run, &name).await?;
-        aws.iam
+        aws.iam()
             .put_role_policy()
             .role_name(&name)
             .policy_name(POLICY)
@@ -203,7 +203,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
         }
         // IAM deletes no role that still has a policy.
         match aws
-            .iam
+            .iam()
             .delete_role_policy()
             .role_name(&name)
             .policy_name(POLICY)
@@ -217,7 +217,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
                     .is_some_and(|error| error.is_no_such_entity_exception()) => {}
             Err(error) => return Err(Error::aws("iam:DeleteRolePolicy")(error)),
         }
-        aws.iam
+        aws.iam()
             .delete_role()
             .role_name(&name)
             .send()
@@ -228,7 +228,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
 }
 
 async fn find(aws: &Aws, name: &str) -> Result<Option<Role>> {
-    match aws.iam.get_role().role_name(name).send().await {
+    match aws.iam().get_role().role_name(name).send().await {
         Ok(found) => Ok(found.role),
         Err(error)
             if error
@@ -267,7 +267,7 @@ async fn mark_changed(aws: &Aws, run: &Run, name: &str) -> Result<()> {
     if run.has_created() {
         return Ok(());
     }
-    aws.iam
+    aws.iam()
         .tag_role()
         .role_name(name)
         .tags(tag(TAG_CHANGED_BY, &run.execution)?)

@@ -299,7 +299,7 @@ async fn create(aws: &Aws, spec: &Spec, run: &Run, wanted: Option<Wanted>) -> Re
         wanted.ok_or_else(|| Error::NotReady(format!("what service {stack} is made of")))?;
     let mut tags = configuration::tag_list(stack, run);
     tags.push(configuration::tag(TAG_IMAGE_TAG, &spec.image.tag));
-    aws.apprunner
+    aws.apprunner()
         .create_service()
         .service_name(stack.name())
         .source_configuration(wanted.source)
@@ -358,7 +358,7 @@ async fn update(
 }
 
 async fn send_update(aws: &Aws, service: &Service, wanted: &Wanted) -> Result<()> {
-    aws.apprunner
+    aws.apprunner()
         .update_service()
         .service_arn(&service.service_arn)
         .source_configuration(wanted.source.clone())
@@ -418,7 +418,7 @@ async fn latest_operation(
     kind: &OperationType,
 ) -> Result<Option<OperationStatus>> {
     let operations = aws
-        .apprunner
+        .apprunner()
         .list_operations()
         .service_arn(&service.service_arn)
         .max_results(20)
@@ -441,7 +441,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
             // App Runner's log groups outlive the service; tagged now, they are found when it is gone.
             tag_log_groups(aws, run, &service, &tags).await?;
             if service.status() != &ServiceStatus::OperationInProgress {
-                aws.apprunner
+                aws.apprunner()
                     .delete_service()
                     .service_arn(&service.service_arn)
                     .send()
@@ -455,7 +455,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
     }
     for (group, tags) in log_groups(aws, &format!("/aws/apprunner/{name}/")).await? {
         if removal.covers(&tags) && run.remove(format!("log group {group}")) {
-            aws.logs
+            aws.logs()
                 .delete_log_group()
                 .log_group_name(group)
                 .send()
@@ -471,7 +471,7 @@ pub(super) async fn find(aws: &Aws, name: &str) -> Result<Option<Service>> {
     let mut next_token = None;
     loop {
         let page = aws
-            .apprunner
+            .apprunner()
             .list_services()
             .set_next_token(next_token)
             .send()
@@ -483,7 +483,7 @@ pub(super) async fn find(aws: &Aws, name: &str) -> Result<Option<Service>> {
         });
         if let Some(arn) = found.and_then(|service| service.service_arn) {
             let described = aws
-                .apprunner
+                .apprunner()
                 .describe_service()
                 .service_arn(arn)
                 .send()
@@ -510,7 +510,7 @@ fn image_identifier(service: &Service) -> Option<&str> {
 }
 
 async fn tag(aws: &Aws, service: &Service, tags: &[(&str, &str)]) -> Result<()> {
-    aws.apprunner
+    aws.apprunner()
         .tag_resource()
         .resource_arn(&service.service_arn)
         .set_tags(Some(
@@ -543,7 +543,7 @@ async fn tag_log_groups(aws: &Aws, run: &Run, service: &Service, tags: &Tags) ->
     );
     for (group, found) in log_groups(aws, &prefix).await? {
         if found.get(TAG_CREATED_BY) != tags.get(TAG_CREATED_BY) {
-            aws.logs
+            aws.logs()
                 .tag_resource()
                 .resource_arn(aws.account.log_group_arn(&group))
                 .set_tags(Some(tags.clone().into_iter().collect()))
@@ -557,7 +557,7 @@ async fn tag_log_groups(aws: &Aws, run: &Run, service: &Service, tags: &Tags) ->
 
 async fn log_groups(aws: &Aws, prefix: &str) -> Result<Vec<(String, Tags)>> {
     let found = aws
-        .logs
+        .logs()
         .describe_log_groups()
         .log_group_name_prefix(prefix)
         .send()
@@ -571,7 +571,7 @@ async fn log_groups(aws: &Aws, prefix: &str) -> Result<Vec<(String, Tags)>> {
         .filter_map(|group| group.log_group_name)
     {
         let tags = aws
-            .logs
+            .logs()
             .list_tags_for_resource()
             .resource_arn(aws.account.log_group_arn(&name))
             .send()
