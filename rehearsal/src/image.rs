@@ -88,7 +88,7 @@ pub fn tag_for(rule: &TagRule) -> String {
     match rule {
         TagRule::Exact(tag) => tag.clone(),
         TagRule::Prefix(prefix) => format!("{prefix}1"),
-        TagRule::SemVer { major, minor } => format!("{major}.{}.0", minor.unwrap_or(0)),
+        TagRule::SemVer { major, minor, .. } => format!("{major}.{}.0", minor.unwrap_or(0)),
     }
 }
 
@@ -123,7 +123,8 @@ mod tests {
                 tags: vec![tag_for(&rule)],
                 at: 0,
             };
-            assert_eq!(rule.choose(&[image]), Some("sha256:1"), "{rule:?}");
+            let chosen = rule.choose(&[image]).map(|chosen| chosen.digest);
+            assert_eq!(chosen.as_deref(), Some("sha256:1"), "{rule:?}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What only AWS can tell about an input, asked before anything is created: otherwise it would come out minutes later.
 
+use crate::reference::Repository;
 use crate::resources::{availability_zones, database, protected, subnets_of};
 use crate::spec::Mistake;
 use crate::step::Removal;
@@ -120,7 +121,7 @@ async fn engine(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
 }
 
 async fn image(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
-    let repository = spec.repository();
+    let repository = Repository::own(&aws.account, spec.repository());
     let rule = image::TagRule::parse(&spec.image.tag);
     let digest = match image::newest(aws, &repository, &rule).await {
         Ok(Some(digest)) => digest,
@@ -129,7 +130,7 @@ async fn image(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
             return Ok(spec.image.repository.is_some().then(|| {
                 Mistake::new(
                     "image.repository",
-                    repository,
+                    repository.name,
                     "an ECR repository that exists in this account and region",
                 )
             }));

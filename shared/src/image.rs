@@ -1,6 +1,8 @@
 //! Which image a service is to run: the tag rule, and what ECR holds.
 
+use crate::reference::Repository;
 use crate::{Aws, Error, Result, Spec};
+use semver::Version;
 use serde::Deserialize;
 
 /// What a service tracks in its repository.
@@ -10,12 +12,14 @@ pub enum TagRule {
     Exact(String),
     /// The newest push whose tag begins so.
     Prefix(String),
-    /// The highest release within a major version, or within a minor one.
+    /// The highest version within a major version, or within a minor one.
     SemVer {
         /// The major version.
         major: u64,
         /// The minor version, if the rule is that narrow.
         minor: Option<u64>,
+        /// Whether pre-releases count, `1.5.0-rc.1` for instance.
+        pre_releases: bool,
     },
 }
 
@@ -30,71 +34,115 @@ pub struct Pushed {
     pub at: i64,
 }
 
+/// An image under a tag rule: which, by which of its tags, and since when.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Candidate {
+    /// `sha256:…`
+    pub digest: String,
+    /// The tag that the rule took it for.
+    pub tag: String,
+    /// When it was pushed, in seconds since 1970. Of an image that is gone: when it was deployed.
+    pub at: i64,
+}
+
 impl TagRule {
     /// How a rule is written: in the characters that AWS allows in a tag's value.
-    pub const PATTERN: &str = r"^(semver:[0-9]{1,9}(\.[0-9]{1,9})?|prefix:[A-Za-z0-9_][A-Za-z0-9_.-]*|[A-Za-z0-9_][A-Za-z0-9_.-]*)$";
+    pub const PATTERN: &str = r"^(semver:[0-9]{1,9}(\.[0-9]{1,9})?(\+pre)?|prefix:[A-Za-z0-9_][A-Za-z0-9_.-]*|[A-Za-z0-9_][A-Za-z0-9_.-]*)$";
 
     /// Reads a rule that matches [`Self::PATTERN`].
     pub fn parse(text: &str) -> Self {
         if let Some(prefix) = text.strip_prefix("prefix:") {
             return Self::Prefix(prefix.into());
         }
-        let Some(version) = text.strip_prefix("semver:") else {
+        let Some(range) = text.strip_prefix("semver:") else {
             return Self::Exact(text.into());
         };
-        let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+        let stable = range.strip_suffix("+pre");
+        let mut numbers = stable
+            .unwrap_or(range)
+            .split('.')
+            .map(|number| number.parse().unwrap_or(0));
         Self::SemVer {
             major: numbers.next().unwrap_or(0),
             minor: numbers.next(),
+            pre_releases: stable.is_some(),
         }
     }
 
-    /// The digest that the rule chooses among the images of a repository.
-    pub fn choose<'a>(&self, images: &'a [Pushed]) -> Option<&'a str> {
-        let chosen = match self {
-            Self::Exact(tag) => images.iter().find(|image| image.tags.contains(tag)),
-            Self::Prefix(prefix) => images
-                .iter()
-                .filter(|image| image.tags.iter().any(|tag| tag.starts_with(prefix)))
-                .max_by_key(|image| (image.at, &image.digest)),
-            Self::SemVer { major, minor } => images
-                .iter()
-                .filter_map(|image| {
-                    let releases = image.tags.iter().filter_map(|tag| release(tag));
-                    let within = releases.filter(|release| {
-                        release.0 == *major && minor.is_none_or(|minor| release.1 == minor)
-                    });
-                    within.max().map(|release| (release, image))
-                })
-                .max_by_key(|(release, image)| (*release, image.at))
-                .map(|(_, image)| image),
+    /// Whether an image is tracked for this tag.
+    pub fn covers(&self, tag: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == tag,
+            Self::Prefix(prefix) => tag.starts_with(prefix),
+            Self::SemVer {
+                major,
+                minor,
+                pre_releases,
+            } => version(tag).is_some_and(|version| {
+                version.major == *major
+                    && minor.is_none_or(|minor| version.minor == minor)
+                    && (*pre_releases || version.pre.is_empty())
+            }),
+        }
+    }
+
+    /// What an image is under this rule; `None` if it has no tag that the rule covers.
+    pub fn candidate(&self, image: &Pushed) -> Option<Candidate> {
+        let covered = image.tags.iter().filter(|tag| self.covers(tag));
+        let tag = match self {
+            Self::Exact(_) | Self::Prefix(_) => covered.max()?,
+            Self::SemVer { .. } => covered.max_by_key(|tag| version(tag))?,
         };
-        chosen.map(|image| image.digest.as_str())
+        Some(Candidate {
+            digest: image.digest.clone(),
+            tag: tag.clone(),
+            at: image.at,
+        })
+    }
+
+    /// The image that the rule chooses: the one that carries the tag, the highest version, or the newest push.
+    pub fn choose(&self, images: &[Pushed]) -> Option<Candidate> {
+        let candidates = images.iter().filter_map(|image| self.candidate(image));
+        candidates.max_by(|one, other| self.order(one).cmp(&self.order(other)))
+    }
+
+    /// Whether an event may take a service from what it runs to this candidate. A deleted image must not take it back to
+    /// an older one: going back is what a person asks for. A tag, on the other hand, is put where somebody wants it.
+    pub fn goes_forward(&self, running: &Candidate, candidate: &Candidate) -> bool {
+        match self {
+            Self::Exact(_) => true,
+            // What runs was deployed under another rule: the new rule decides.
+            _ if !self.covers(&running.tag) => true,
+            _ => self.order(candidate) > self.order(running),
+        }
+    }
+
+    fn order<'a>(&self, candidate: &'a Candidate) -> (Option<Version>, i64, &'a str) {
+        let version = match self {
+            Self::SemVer { .. } => version(&candidate.tag),
+            Self::Exact(_) | Self::Prefix(_) => None,
+        };
+        (version, candidate.at, &candidate.digest)
     }
 }
 
-/// `1.4.2` or `v1.4.2`; pre-releases and builds are no releases.
-fn release(tag: &str) -> Option<(u64, u64, u64)> {
-    let mut numbers = tag
-        .strip_prefix('v')
-        .unwrap_or(tag)
-        .split('.')
-        .map(str::parse);
-    let mut next = || numbers.next()?.ok();
-    let release = (next()?, next()?, next()?);
-    numbers.next().is_none().then_some(release)
+/// `1.4.2` or `v1.4.2`, by the rules of semver.org.
+fn version(tag: &str) -> Option<Version> {
+    Version::parse(tag.strip_prefix('v').unwrap_or(tag)).ok()
 }
 
-/// The digest that `rule` chooses in a repository today.
+/// The images of a repository.
 ///
 /// # Errors
 /// Those of `ecr:DescribeImages`.
-pub async fn newest(aws: &Aws, repository: &str, rule: &TagRule) -> Result<Option<String>> {
+pub async fn pushed(aws: &Aws, repository: &Repository) -> Result<Vec<Pushed>> {
     let mut images = Vec::new();
     let mut pages = aws
-        .ecr()
+        .ecr_in(&repository.region)
         .describe_images()
-        .repository_name(repository)
+        .registry_id(&repository.account)
+        .repository_name(&repository.name)
+        .max_results(1000)
         .into_paginator()
         .send();
     while let Some(page) = pages.next().await {
@@ -112,18 +160,28 @@ pub async fn newest(aws: &Aws, repository: &str, rule: &TagRule) -> Result<Optio
                 }),
         );
     }
-    Ok(rule.choose(&images).map(str::to_owned))
+    Ok(images)
+}
+
+/// The digest that `rule` chooses in a repository today.
+///
+/// # Errors
+/// Those of `ecr:DescribeImages`.
+pub async fn newest(aws: &Aws, repository: &Repository, rule: &TagRule) -> Result<Option<String>> {
+    let images = pushed(aws, repository).await?;
+    Ok(rule.choose(&images).map(|candidate| candidate.digest))
 }
 
 /// The platforms of an image, `linux/amd64`. An index names them; for a single image they are in its configuration.
 ///
 /// # Errors
 /// [`Error::Failed`] if the repository holds something that is not a container image, otherwise those of ECR.
-pub async fn platforms(aws: &Aws, repository: &str, digest: &str) -> Result<Vec<String>> {
-    let found = aws
-        .ecr()
+pub async fn platforms(aws: &Aws, repository: &Repository, digest: &str) -> Result<Vec<String>> {
+    let ecr = aws.ecr_in(&repository.region);
+    let found = ecr
         .batch_get_image()
-        .repository_name(repository)
+        .registry_id(&repository.account)
+        .repository_name(&repository.name)
         // Without these ECR may hand out an index as the image for one platform.
         .set_accepted_media_types(Some(MANIFESTS.map(str::to_owned).to_vec()))
         .image_ids(
@@ -146,10 +204,10 @@ pub async fn platforms(aws: &Aws, repository: &str, digest: &str) -> Result<Vec<
         .ok_or_else(not_an_image)?;
     let manifest: Manifest = serde_json::from_str(text).map_err(|_| not_an_image())?;
     if let Some(config) = manifest.config {
-        let layer = aws
-            .ecr()
+        let layer = ecr
             .get_download_url_for_layer()
-            .repository_name(repository)
+            .registry_id(&repository.account)
+            .repository_name(&repository.name)
             .layer_digest(&config.digest)
             .send()
             .await
@@ -183,11 +241,11 @@ pub async fn platforms(aws: &Aws, repository: &str, digest: &str) -> Result<Vec<
 /// # Errors
 /// `NotReady` until there is one, [`Error::Failed`] when the spec's limit has passed or the image is for another platform.
 pub async fn wait(aws: &Aws, spec: &Spec, attempt: u32) -> Result<String> {
-    let repository = spec.repository();
+    let repository = Repository::own(&aws.account, spec.repository());
     let Some(digest) = newest(aws, &repository, &TagRule::parse(&spec.image.tag)).await? else {
         let push = format!(
-            "an image tagged {} in the repository {repository}",
-            spec.image.tag
+            "an image tagged {} in the repository {}",
+            spec.image.tag, repository.name
         );
         if attempt * WAIT_SECONDS >= u32::from(spec.image.wait_minutes) * 60 {
             return Err(Error::Failed(format!(
@@ -263,6 +321,19 @@ mod tests {
         }
     }
 
+    fn chosen(rule: &str, images: &[Pushed]) -> Option<String> {
+        let candidate = TagRule::parse(rule).choose(images);
+        candidate.map(|candidate| candidate.digest)
+    }
+
+    fn at(tag: &str, at: i64) -> Candidate {
+        Candidate {
+            digest: format!("digest of {tag}"),
+            tag: tag.into(),
+            at,
+        }
+    }
+
     #[test]
     fn an_exact_rule_chooses_the_image_that_carries_the_tag_now() {
         let images = [
@@ -270,8 +341,8 @@ mod tests {
             pushed("b", &["latest", "1.0.0"], 2),
             pushed("c", &["1.1.0"], 1),
         ];
-        assert_eq!(TagRule::parse("latest").choose(&images), Some("b"));
-        assert_eq!(TagRule::parse("2.0.0").choose(&images), None);
+        assert_eq!(chosen("latest", &images).as_deref(), Some("b"));
+        assert_eq!(chosen("2.0.0", &images), None);
     }
 
     #[test]
@@ -281,7 +352,7 @@ mod tests {
             pushed("b", &["release-10"], 2),
             pushed("c", &["main-1"], 3),
         ];
-        assert_eq!(TagRule::parse("prefix:release-").choose(&images), Some("b"));
+        assert_eq!(chosen("prefix:release-", &images).as_deref(), Some("b"));
     }
 
     #[test]
@@ -292,11 +363,35 @@ mod tests {
             pushed("candidate", &["1.11.0-rc.1"], 3),
             pushed("next", &["2.0.0"], 4),
         ];
-        assert_eq!(TagRule::parse("semver:1").choose(&images), Some("highest"));
-        assert_eq!(
-            TagRule::parse("semver:1.4").choose(&images),
-            Some("backport")
-        );
-        assert_eq!(TagRule::parse("semver:3").choose(&images), None);
+        assert_eq!(chosen("semver:1", &images).as_deref(), Some("highest"));
+        assert_eq!(chosen("semver:1.4", &images).as_deref(), Some("backport"));
+        assert_eq!(chosen("semver:3", &images), None);
+    }
+
+    #[test]
+    fn a_pre_release_is_chosen_where_the_rule_asks_for_them_and_gives_way_to_its_release() {
+        let mut images = vec![
+            pushed("release", &["1.10.0"], 1),
+            pushed("second", &["1.11.0-rc.10"], 2),
+            pushed("first", &["1.11.0-rc.9"], 3),
+        ];
+        assert_eq!(chosen("semver:1+pre", &images).as_deref(), Some("second"));
+        images.push(pushed("final", &["1.11.0"], 0));
+        assert_eq!(chosen("semver:1+pre", &images).as_deref(), Some("final"));
+    }
+
+    #[test]
+    fn a_deleted_image_takes_no_service_back_to_an_older_one() {
+        let rule = TagRule::parse("semver:1");
+        assert!(!rule.goes_forward(&at("1.5.0", 5), &at("1.4.9", 9)));
+        assert!(rule.goes_forward(&at("1.5.0", 5), &at("1.5.1", 1)));
+        let rule = TagRule::parse("prefix:main-");
+        assert!(!rule.goes_forward(&at("main-7", 7), &at("main-6", 6)));
+    }
+
+    #[test]
+    fn a_tag_that_is_moved_back_and_a_rule_that_is_new_are_meant() {
+        assert!(TagRule::parse("latest").goes_forward(&at("latest", 5), &at("latest", 1)));
+        assert!(TagRule::parse("semver:1").goes_forward(&at("2.0.0", 5), &at("1.4.9", 1)));
     }
 }

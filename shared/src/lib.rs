@@ -5,6 +5,7 @@ pub mod aws;
 mod check;
 pub mod error;
 pub mod image;
+pub mod reference;
 pub mod resources;
 pub mod spec;
 pub mod stack;

@@ -84,7 +84,7 @@ pub struct Image {
         length(min = 2, max = 256)
     )]
     pub repository: Option<String>,
-    /// Which image: a tag (`latest`), `prefix:release-` for the newest push whose tag begins so, or `semver:1` / `semver:1.4` for the highest release within.
+    /// Which image: a tag (`latest`), `prefix:release-` for the newest push whose tag begins so, or `semver:1` / `semver:1.4` for the highest release within (`semver:1+pre`: pre-releases too).
     #[schemars(
         regex(pattern = crate::image::TagRule::PATTERN),
         extend("patternErrorMessage" = "a tag (latest), the beginning of one (prefix:release-) or a range of versions (semver:1, semver:1.4)"),

@@ -2,6 +2,7 @@
 
 use super::{configuration, credentials, registry, roles};
 use crate::image::{self, TagRule};
+use crate::reference::Repository;
 use crate::stack::{TAG_CHANGED_BY, TAG_CREATED_BY, TAG_IMAGE_TAG, Tags};
 use crate::step::{Removal, Run};
 use crate::{Aws, Error, Result, Spec};
@@ -102,8 +103,12 @@ impl Wanted {
             .filter(|image| image.split_once('@').is_some_and(|(of, _)| of == uri));
         let image = match running {
             Some(image) => image.to_owned(),
-            None => match image::newest(aws, &spec.repository(), &TagRule::parse(&spec.image.tag))
-                .await?
+            None => match image::newest(
+                aws,
+                &Repository::own(&aws.account, spec.repository()),
+                &TagRule::parse(&spec.image.tag),
+            )
+            .await?
             {
                 Some(digest) => format!("{uri}@{digest}"),
                 None => return Ok(None),
