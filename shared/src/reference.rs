@@ -1,7 +1,7 @@
 //! What an App Runner service refers to: the repository of its image, and the secrets that it reads.
 
 use crate::aws::Account;
-use aws_sdk_apprunner::types::Service;
+use aws_sdk_apprunner::types::{Service, SourceConfiguration};
 use std::collections::BTreeSet;
 
 /// An ECR repository, of any account and region.
@@ -88,9 +88,16 @@ impl ImageReference {
 /// ARNs without the six characters that Secrets Manager appends. A reference to one version, or to another stage than
 /// `AWSCURRENT`, does not move with the secret and is left out; so is an SSM parameter.
 pub fn current_secrets(service: &Service) -> BTreeSet<String> {
-    let values = service
+    service
         .source_configuration()
-        .and_then(|source| source.image_repository())
+        .map(secrets_of)
+        .unwrap_or_default()
+}
+
+/// The same of a service that is about to be created.
+pub fn secrets_of(source: &SourceConfiguration) -> BTreeSet<String> {
+    let values = source
+        .image_repository()
         .and_then(|repository| repository.image_configuration())
         .and_then(|image| image.runtime_environment_secrets());
     let values = values.into_iter().flat_map(|secrets| secrets.values());

@@ -14,7 +14,7 @@ pub use cidr::Cidr;
 pub use mistake::Mistake;
 pub(crate) use rules::name as name_mistake;
 
-use crate::{Error, Result, Stack};
+use crate::{Error, Policy, Result, Stack};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -37,6 +37,9 @@ pub struct Spec {
     /// The App Runner service.
     #[serde(default)]
     pub service: Service,
+    /// How new images and rotated secrets are delivered.
+    #[serde(default)]
+    pub deploy: Policy,
     /// The RDS PostgreSQL instance.
     #[serde(default)]
     pub database: Database,

@@ -15,6 +15,20 @@ pub const TAG_CREATED_BY: &str = "groundcrew:created-by";
 pub const TAG_CHANGED_BY: &str = "groundcrew:changed-by";
 /// The tag of a service that holds its tag rule.
 pub const TAG_IMAGE_TAG: &str = "groundcrew:image-tag";
+/// On a service: how it is deployed, a [`crate::Policy`].
+pub const TAG_POLICY: &str = "groundcrew:deploy-policy";
+/// On a service: `true` freezes it; no event deploys anything.
+pub const TAG_HOLD: &str = "groundcrew:hold";
+/// On a service: the deployment that is under way, or `none`.
+pub const TAG_DEPLOYING: &str = "groundcrew:deploying";
+/// On a service: the fingerprint of the secrets that it was last deployed with.
+pub const TAG_DEPLOYED_SECRETS: &str = "groundcrew:deployed-secrets";
+/// On a service: the digest that is not deployed again by any event.
+pub const TAG_REJECTED_IMAGE: &str = "groundcrew:rejected-image";
+/// On a service: the fingerprint of secrets that could not be deployed.
+pub const TAG_REJECTED_SECRETS: &str = "groundcrew:rejected-secrets";
+/// On a service: the beginning of the tags that keep its last releases; the time follows.
+pub const TAG_RELEASE: &str = "groundcrew:release-";
 
 /// The tags of one AWS resource.
 pub type Tags = BTreeMap<String, String>;

@@ -11,12 +11,12 @@ mod registry;
 mod roles;
 mod service;
 
-pub(crate) use configuration::prune;
+pub(crate) use configuration::{prune, tags as service_tags};
 pub(crate) use database::{
     drift as database_drift, find as database, instance_tags as database_tags, protected,
 };
 pub(crate) use network::{availability_zones, subnets_of};
-pub(crate) use service::check_health;
+pub(crate) use service::{check_health, find as service};
 
 use crate::step::{Removal, Run};
 use crate::{Aws, Result, Spec};

@@ -2,10 +2,12 @@
 
 use super::{configuration, credentials, registry, roles};
 use crate::image::{self, TagRule};
-use crate::reference::Repository;
-use crate::stack::{TAG_CHANGED_BY, TAG_CREATED_BY, TAG_IMAGE_TAG, Tags};
+use crate::reference::{self, Repository};
+use crate::stack::{
+    TAG_CHANGED_BY, TAG_CREATED_BY, TAG_DEPLOYED_SECRETS, TAG_IMAGE_TAG, TAG_POLICY, Tags,
+};
 use crate::step::{Removal, Run};
-use crate::{Aws, Error, Result, Spec};
+use crate::{Aws, Error, Result, Spec, managed, secrets};
 use aws_sdk_apprunner::types::{
     AuthenticationConfiguration, EgressConfiguration, EgressType, HealthCheckConfiguration,
     HealthCheckProtocol, ImageConfiguration, ImageRepository, ImageRepositoryType,
@@ -57,16 +59,21 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
             return update(aws, run, &service, &tags, wanted).await;
         }
     }
-    if tags.get(TAG_IMAGE_TAG) != Some(&spec.image.tag)
-        && run.change(format!("service {name}: tracks {}", spec.image.tag))
+    let policy = spec.deploy.to_string();
+    let said = [(TAG_IMAGE_TAG, &spec.image.tag), (TAG_POLICY, &policy)];
+    if said
+        .iter()
+        .any(|(key, value)| tags.get(*key) != Some(value))
+        && run.change(format!(
+            "service {name}: tracks {}, is deployed with {policy}",
+            spec.image.tag
+        ))
     {
+        let [image_tag, policy] = said.map(|(key, value)| (key, value.as_str()));
         tag(
             aws,
             &service,
-            &[
-                (TAG_IMAGE_TAG, &spec.image.tag),
-                (TAG_CHANGED_BY, &run.execution),
-            ],
+            &[image_tag, policy, (TAG_CHANGED_BY, &run.execution)],
         )
         .await?;
     }
@@ -304,6 +311,12 @@ async fn create(aws: &Aws, spec: &Spec, run: &Run, wanted: Option<Wanted>) -> Re
         wanted.ok_or_else(|| Error::NotReady(format!("what service {stack} is made of")))?;
     let mut tags = configuration::tag_list(stack, run);
     tags.push(configuration::tag(TAG_IMAGE_TAG, &spec.image.tag));
+    tags.push(configuration::tag(TAG_POLICY, &spec.deploy.to_string()));
+    // With these it starts; what moves from now on is delivered by `deploy`.
+    let secrets = reference::secrets_of(&wanted.source);
+    if let Some(fingerprint) = secrets::fingerprint(aws, &secrets).await? {
+        tags.push(configuration::tag(TAG_DEPLOYED_SECRETS, &fingerprint));
+    }
     aws.apprunner()
         .create_service()
         .service_name(stack.name())
@@ -422,17 +435,8 @@ async fn latest_operation(
     service: &Service,
     kind: &OperationType,
 ) -> Result<Option<OperationStatus>> {
-    let operations = aws
-        .apprunner()
-        .list_operations()
-        .service_arn(&service.service_arn)
-        .max_results(20)
-        .send()
-        .await
-        .map_err(Error::aws("apprunner:ListOperations"))?;
+    let operations = managed::operations(aws, &service.service_arn).await?;
     let latest = operations
-        .operation_summary_list
-        .unwrap_or_default()
         .into_iter()
         .find(|operation| operation.r#type() == Some(kind));
     Ok(latest.and_then(|operation| operation.status))
@@ -472,7 +476,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
 }
 
 /// The service of that name that is not deleted, whoever owns it.
-pub(super) async fn find(aws: &Aws, name: &str) -> Result<Option<Service>> {
+pub(crate) async fn find(aws: &Aws, name: &str) -> Result<Option<Service>> {
     let mut next_token = None;
     loop {
         let page = aws
@@ -487,16 +491,7 @@ pub(super) async fn find(aws: &Aws, name: &str) -> Result<Option<Service>> {
                 && service.status() != Some(&ServiceStatus::Deleted)
         });
         if let Some(arn) = found.and_then(|service| service.service_arn) {
-            let described = aws
-                .apprunner()
-                .describe_service()
-                .service_arn(arn)
-                .send()
-                .await
-                .map_err(Error::aws("apprunner:DescribeService"))?;
-            return Ok(described
-                .service
-                .filter(|service| service.status() != &ServiceStatus::Deleted));
+            return managed::describe(aws, &arn).await;
         }
         next_token = page.next_token;
         if next_token.is_none() {

@@ -1,0 +1,133 @@
+//! A service that groundcrew looks after: what App Runner says of it, and its tags.
+
+use crate::stack::{TAG_APP, TAG_ENVIRONMENT, TAG_MANAGED, Tags};
+use crate::{Aws, Error, Result};
+use aws_sdk_apprunner::types::{OperationSummary, Service, ServiceStatus, Tag};
+
+/// An App Runner service with its tags.
+#[derive(Clone, Debug)]
+pub struct Managed {
+    /// What App Runner says of it.
+    pub service: Service,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+impl Managed {
+    /// Looks at a service; `None` if it is gone.
+    ///
+    /// # Errors
+    /// Those of `apprunner:DescribeService` and `apprunner:ListTagsForResource`.
+    pub async fn look(aws: &Aws, service_arn: &str) -> Result<Option<Self>> {
+        let Some(service) = describe(aws, service_arn).await? else {
+            return Ok(None);
+        };
+        let tags = crate::resources::service_tags(aws, service_arn).await?;
+        Ok(Some(Self { service, tags }))
+    }
+
+    /// Looks for a service by its name; `None` if there is none.
+    ///
+    /// # Errors
+    /// Those of App Runner.
+    pub async fn find(aws: &Aws, name: &str) -> Result<Option<Self>> {
+        let Some(service) = crate::resources::service(aws, name).await? else {
+            return Ok(None);
+        };
+        let tags = crate::resources::service_tags(aws, &service.service_arn).await?;
+        Ok(Some(Self { service, tags }))
+    }
+
+    /// Whether it carries the tags of a stack; another one is never touched.
+    pub fn is_ours(&self) -> bool {
+        self.tags
+            .get(TAG_MANAGED)
+            .is_some_and(|value| value == "true")
+            && [TAG_APP, TAG_ENVIRONMENT]
+                .iter()
+                .all(|tag| self.tags.contains_key(*tag))
+    }
+
+    /// Its ARN.
+    pub fn arn(&self) -> &str {
+        &self.service.service_arn
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.service.service_name
+    }
+
+    /// Whether App Runner takes a change now.
+    pub fn is_running(&self) -> bool {
+        self.service.status() == &ServiceStatus::Running
+    }
+
+    /// Sets tags, all in one call: either all of them are there or none.
+    ///
+    /// # Errors
+    /// Those of `apprunner:TagResource`.
+    pub async fn tag(&self, aws: &Aws, tags: &Tags) -> Result<()> {
+        let tags = tags
+            .iter()
+            .map(|(key, value)| Tag::builder().key(key).value(value).build());
+        aws.apprunner()
+            .tag_resource()
+            .resource_arn(self.arn())
+            .set_tags(Some(tags.collect()))
+            .send()
+            .await
+            .map_err(Error::aws("apprunner:TagResource"))?;
+        Ok(())
+    }
+
+    /// Its newest operations, at most twenty, the newest first.
+    ///
+    /// # Errors
+    /// Those of `apprunner:ListOperations`.
+    pub async fn operations(&self, aws: &Aws) -> Result<Vec<OperationSummary>> {
+        operations(aws, self.arn()).await
+    }
+}
+
+/// The newest operations of a service, at most twenty, the newest first.
+///
+/// # Errors
+/// Those of `apprunner:ListOperations`.
+pub async fn operations(aws: &Aws, service_arn: &str) -> Result<Vec<OperationSummary>> {
+    let found = aws
+        .apprunner()
+        .list_operations()
+        .service_arn(service_arn)
+        .max_results(20)
+        .send()
+        .await
+        .map_err(Error::aws("apprunner:ListOperations"))?;
+    Ok(found.operation_summary_list.unwrap_or_default())
+}
+
+/// A service by its ARN; `None` if it is gone. App Runner describes a deleted service for a while.
+///
+/// # Errors
+/// Those of `apprunner:DescribeService`.
+pub async fn describe(aws: &Aws, service_arn: &str) -> Result<Option<Service>> {
+    let described = aws
+        .apprunner()
+        .describe_service()
+        .service_arn(service_arn)
+        .send()
+        .await;
+    match described {
+        Ok(described) => Ok(described
+            .service
+            .filter(|service| service.status() != &ServiceStatus::Deleted)),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception()) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(Error::aws("apprunner:DescribeService")(error)),
+    }
+}
