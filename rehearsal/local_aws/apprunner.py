@@ -46,6 +46,13 @@ def _send(target: str, body: bytes) -> Response:
     return status, {"Content-Type": "application/x-amz-json-1.0"}, content
 
 
+def tagged_resources() -> list[dict[str, Any]]:
+    """Everything in the emulator that can have tags: `arn` and `tags` of each."""
+    with urllib.request.urlopen(f"{EMULATOR}/_local/tags", timeout=60) as answer:
+        resources: list[dict[str, Any]] = json.loads(answer.read())["resources"]
+    return resources
+
+
 async def handle_request(
     method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
 ) -> Response:

@@ -1,9 +1,11 @@
-"""CloudFormation: state machines defined in YAML, and whose role may do what AWS checks when they are made."""
+"""CloudFormation: state machines defined in YAML, roles that may do what AWS checks when something is made, and
+properties of functions that MiniStack forgets."""
 
 import json
 from typing import Any
 
 import yaml
+from ministack.services import lambda_svc
 from ministack.services.cloudformation import provisioners
 
 import iam
@@ -41,6 +43,37 @@ def _check_managed_rule() -> None:
     provisioners._sfn_definition = sfn_definition
 
 
+def _keep_function_properties() -> None:
+    """A function has its dead-letter queue, which its role must be allowed to send to, and its reserved concurrency
+    (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html#invocation-dlq)."""
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+    create, update = handlers["create"], handlers["update"]
+
+    def keep(name: str, properties: dict[str, Any]) -> None:
+        function = lambda_svc._functions[name]
+        function["concurrency"] = properties.get("ReservedConcurrentExecutions")
+        function["config"].pop("DeadLetterConfig", None)
+        if queue := (properties.get("DeadLetterConfig") or {}).get("TargetArn"):
+            if queue.startswith("arn:aws:sqs:") and not iam.role_may(
+                properties["Role"], iam.Check("sqs:SendMessage", queue)
+            ):
+                raise ValueError("The provided execution role does not have permissions to call SendMessage on SQS")
+            function["config"]["DeadLetterConfig"] = {"TargetArn": queue}
+
+    def create_function(logical_id: str, properties: dict[str, Any], stack: str) -> Any:
+        made = create(logical_id, properties, stack)
+        keep(made[0], properties)
+        return made
+
+    def update_function(physical_id: str, old: Any, new: dict[str, Any], stack: str, *more: Any, **named: Any) -> Any:
+        made = update(physical_id, old, new, stack, *more, **named)
+        keep(made[0], new)
+        return made
+
+    handlers |= {"create": create_function, "update": update_function}
+
+
 def install() -> None:
     _read_yaml_definitions()
     _check_managed_rule()
+    _keep_function_properties()

@@ -11,15 +11,18 @@ from typing import Any
 
 from ministack import app
 from ministack.core import iam_actions
-from ministack.services import cloudwatch_logs, eventbridge
+from ministack.services import cloudwatch_logs
 from ministack.services import iam as roles
 
 import apprunner
 import clock
 import ec2
 import ecr
+import eventbridge
 import faults
 import iam
+import queues
+import sns
 
 Response = tuple[int, dict[str, str], bytes]
 Query = dict[str, list[str]]
@@ -122,15 +125,19 @@ def _watch_calls() -> None:
 
 
 def _put_event(event: dict[str, Any], query: Query) -> dict[str, Any]:
-    entry = {
-        "Source": event["source"],
-        "DetailType": event["detail-type"],
-        "Resources": event.get("resources", []),
-        "Detail": json.dumps(event.get("detail", {})),
-    }
-    # AWS's own services put events whose source begins with "aws."; PutEvents refuses them.
-    eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
-    return {}
+    return {"id": eventbridge.put(event)}
+
+
+def _list_events(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    return {"events": list(eventbridge.events)}
+
+
+def _list_messages(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    return {"messages": queues.messages(query["queue"][0])}
+
+
+def _list_notifications(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    return {"notifications": sns.notifications}
 
 
 def _add_fault(fault: dict[str, Any], query: Query) -> dict[str, Any]:
@@ -197,6 +204,9 @@ def _delete_network_interfaces(body: dict[str, Any], query: Query) -> dict[str, 
 
 ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any]]] = {
     ("POST", "events"): _put_event,
+    ("GET", "events"): _list_events,
+    ("GET", "messages"): _list_messages,
+    ("GET", "notifications"): _list_notifications,
     ("POST", "faults"): _add_fault,
     ("DELETE", "faults"): _clear_faults,
     ("GET", "calls"): _list_calls,

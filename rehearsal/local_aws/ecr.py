@@ -1,4 +1,4 @@
-"""ECR: layers that are really kept and can be fetched, and what an image is built for.
+"""ECR: layers that are really kept and can be fetched, what an image is built for, and events of images.
 
 Not restored: LayersNotFoundException when an image's layers were never uploaded, scan findings, lifecycle expiry.
 """
@@ -6,9 +6,12 @@ Not restored: LayersNotFoundException when an image's layers were never uploaded
 import base64
 import json
 import os
+import time
 from typing import Any
 
 from ministack.services import ecr
+
+import eventbridge
 
 Response = tuple[int, dict[str, str], bytes]
 LAYER_PATH = "/_local/layer"
@@ -71,16 +74,85 @@ def layer(repository: str, digest: str) -> bytes | None:
     return blob
 
 
+def _emit(action: str, repository: str, image: dict[str, Any], image_id: dict[str, str]) -> None:
+    """"ECR Image Action" names its repository in the detail and nothing in `resources`
+    (https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html), and has no `image-tag` for an image
+    that was pushed without (https://github.com/awslabs/cfn-ecr-aws-soci-index-builder/issues/8)."""
+    detail = {
+        "result": "SUCCESS",
+        "repository-name": repository,
+        "image-digest": image["imageDigest"],
+        "action-type": action,
+        "manifest-media-type": image["imageManifestMediaType"],
+    }
+    if artifact := _artifact_media_type(image):
+        detail["artifact-media-type"] = artifact
+    if tag := image_id.get("imageTag"):
+        detail["image-tag"] = tag
+    eventbridge.emit("aws.ecr", "ECR Image Action", detail, [])
+
+
+def _artifact_media_type(image: dict[str, Any]) -> str | None:
+    """What an image's configuration is; an index has none."""
+    manifest = json.loads(image["imageManifest"])
+    kind: str | None = manifest.get("artifactType") or manifest.get("config", {}).get("mediaType")
+    return kind
+
+
 def _put_image(data: dict[str, Any]) -> Response:
-    """A manifest names its own media type, and a tag that moves leaves no trace on the image that it leaves."""
+    """A manifest names its own media type, a tag that moves leaves no trace on the image that it leaves, and each call
+    that changes something is an event. What is there already is an error
+    (https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html)."""
+    name, tag = data["repositoryName"], data.get("imageTag")
     manifest = json.loads(data["imageManifest"])
     if manifest.get("mediaType"):
         data.setdefault("imageManifestMediaType", manifest["mediaType"])
+    digest = data.get("imageDigest") or ecr._image_digest(data["imageManifest"])
+    known = ecr._find_image(name, {"imageDigest": digest})
+    if known and (tag is None or tag in known["imageTags"]):
+        message = f"Image with digest '{digest}' and tag '{tag}' already exists in the repository with name '{name}'"
+        return ecr.error_response_json("ImageAlreadyExistsException", message, 400)
+    newest = max((image["imagePushedAt"] for image in ecr._images.get(name, [])), default=0)
     response = _store_image(data)
-    for image in ecr._images.get(data["repositoryName"], []):
+    for image in ecr._images.get(name, []):
         if image["imageId"].get("imageTag") not in image["imageTags"]:
             image["imageId"].pop("imageTag", None)
+    if response[0] == 200:
+        image = ecr._find_image(name, {"imageDigest": digest})
+        if not known:
+            # ECR tells whole seconds. Here minutes pass in one, and of two pushes one is the later.
+            image["imagePushedAt"] = max(int(time.time()), newest + 1)
+        _emit("PUSH", name, image, {"imageTag": tag} if tag else {})
     return response
+
+
+def _batch_delete_image(data: dict[str, Any]) -> Response:
+    """"You can remove a tag from an image by specifying the image's tag in your request. When you remove the last tag
+    from an image, the image is deleted", and an image that is named by its digest goes with all its tags
+    (https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchDeleteImage.html). MiniStack always deletes the
+    whole image."""
+    name = data["repositoryName"]
+    if name not in ecr._repositories:
+        return _delete_images(data)
+    deleted: list[dict[str, str]] = []
+    failures = []
+    for wanted in data["imageIds"]:
+        image = ecr._find_image(name, wanted)
+        if image is None:
+            failure = {"failureCode": "ImageNotFound", "failureReason": "Requested image not found"}
+            failures.append({"imageId": wanted} | failure)
+            continue
+        tags = list(image["imageTags"]) if "imageDigest" in wanted else [wanted["imageTag"]]
+        image["imageTags"] = [tag for tag in image["imageTags"] if tag not in tags]
+        if image["imageId"].get("imageTag") in tags:
+            image["imageId"].pop("imageTag")
+        if not image["imageTags"]:
+            ecr._images[name].remove(image)
+        gone: list[dict[str, str]] = [{"imageTag": tag} for tag in tags] or [{}]
+        for image_id in gone:
+            deleted.append({"imageDigest": image["imageDigest"]} | image_id)
+            _emit("DELETE", name, image, image_id)
+    return ecr.json_response({"imageIds": deleted, "failures": failures})
 
 
 def _describe_images(data: dict[str, Any]) -> Response:
@@ -90,7 +162,17 @@ def _describe_images(data: dict[str, Any]) -> Response:
         if not ecr._find_image(name, wanted):
             message = f"The image with imageId {json.dumps(wanted)} does not exist within the repository '{name}'"
             return ecr.error_response_json("ImageNotFoundException", message, 400)
-    return _list_image_details(data)
+    response = _list_image_details(data)
+    if response[0] != 200:
+        return response
+    answer = json.loads(response[2])
+    for detail in answer["imageDetails"]:
+        image = ecr._find_image(name, {"imageDigest": detail["imageDigest"]})
+        detail["artifactMediaType"] = _artifact_media_type(image)
+        for member in ("imageTags", "artifactMediaType"):
+            if not detail[member]:
+                del detail[member]
+    return ecr.json_response(answer)
 
 
 def describe_image(repository: str, reference: str) -> dict[str, Any]:
@@ -112,6 +194,7 @@ def describe_image(repository: str, reference: str) -> dict[str, Any]:
 
 
 _store_image = ecr._put_image
+_delete_images = ecr._batch_delete_image
 _list_image_details = ecr._describe_images
 
 
@@ -120,4 +203,5 @@ def install() -> None:
     ecr._complete_layer_upload = _complete_layer_upload
     ecr._get_download_url_for_layer = _get_download_url_for_layer
     ecr._put_image = _put_image
+    ecr._batch_delete_image = _batch_delete_image
     ecr._describe_images = _describe_images

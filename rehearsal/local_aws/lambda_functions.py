@@ -1,8 +1,34 @@
-"""Lambda: the environment of a function with JSON logging."""
+"""Lambda: the environment of a function with JSON logging, and asynchronous invocations with their queue.
 
+Not restored: what else than the machine's own cores limits concurrency, the destination "on success".
+"""
+
+import contextvars
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from ministack.services import lambda_svc
+
+import clock
+import iam
+import queues
+
+logger = logging.getLogger("lambda")
+
+# How many functions that nobody waits for run at once. AWS would run all of them; each is a process here.
+AT_ONCE = 8
+# "Lambda retries function errors twice, with a one-minute wait before the first retry, and two minutes before the
+# second" (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html).
+WAITS = (60, 120)
+# Throttled events are retried for up to six hours, "from 1 second after the first attempt to a maximum of 5 minutes"
+# (same page).
+EVENT_AGE = 6 * 3600
+LONGEST_WAIT = 300
 
 
 def _log_as_configured() -> None:
@@ -21,5 +47,96 @@ def _log_as_configured() -> None:
     lambda_svc._provided_worker_env = provided_worker_env
 
 
+# -- asynchronous invocations ------------------------------------------------------------------------------------------
+
+_waiting: deque[Callable[[], None]] = deque()
+_arrived = threading.Semaphore(0)
+
+
+def _work() -> None:
+    """Run what waits, the oldest first."""
+    while True:
+        _arrived.acquire()
+        try:
+            _waiting.popleft()()
+        except Exception:
+            logger.exception("an asynchronous invocation could not be carried out")
+
+
+def _queue(attempt: Callable[[], None]) -> None:
+    """Run an attempt as soon as it is its turn, in the account and region of the caller."""
+    context = contextvars.copy_context()
+    _waiting.append(lambda: context.run(attempt))
+    _arrived.release()
+
+
+def invoke_async(function: dict[str, Any], event: Any) -> None:
+    """Invoke a function without waiting for it. A function error is retried twice, a throttled event for six hours;
+    then the event goes to where the function wants its failures."""
+    config = function.get("config") or function
+    settings = function.get("event_invoke_config") or (function.get("event_invoke_configs") or {}).get("$LATEST") or {}
+    retries = settings.get("MaximumRetryAttempts")
+    retries = len(WAITS) if retries is None else int(retries)
+    most_age = settings.get("MaximumEventAgeInSeconds") or EVENT_AGE
+    accepted = time.time()
+    errors = throttles = 0
+
+    def attempt() -> None:
+        nonlocal errors, throttles
+        begun = time.time()
+        result = lambda_svc._execute_function_with_config_scope(function, event)
+        throttled = bool(result.get("throttle"))
+        failed = bool(result.get("error"))
+        lambda_svc._emit_lambda_metrics(
+            config["FunctionName"], (time.time() - begun) * 1000, error=failed and not throttled, throttle=throttled
+        )
+        if not failed:
+            return
+        if throttled:
+            wait = min(2**throttles, LONGEST_WAIT)
+            throttles += 1
+        elif errors < retries:
+            wait = WAITS[errors]
+            errors += 1
+        else:
+            _give_up(function, event, result, settings)
+            return
+        if clock.age(accepted) + wait > most_age:
+            _give_up(function, event, result, settings)
+        else:
+            clock.after(wait, lambda: _queue(attempt))
+
+    _queue(attempt)
+
+
+def _give_up(function: dict[str, Any], event: Any, result: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Send the event to the function's destination for failures, or as it is to its dead-letter queue, with the
+    attributes RequestID, ErrorCode and ErrorMessage
+    (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html#invocation-dlq)."""
+    config = function.get("config") or function
+    name = config["FunctionName"]
+    if destination := (settings.get("DestinationConfig") or {}).get("OnFailure", {}).get("Destination"):
+        lambda_svc._route_async_failure(destination, name, event, result)
+        return
+    queue = (config.get("DeadLetterConfig") or {}).get("TargetArn")
+    if not queue:
+        return
+    if not iam.role_may(config["Role"], iam.Check("sqs:SendMessage", queue)):
+        logger.warning("%s may not send to its dead-letter queue %s: the event is lost", name, queue)
+        return
+    body = result.get("body")
+    message = body.get("errorMessage") or body.get("message") if isinstance(body, dict) else str(body)
+    attributes = {
+        "RequestID": ("String", lambda_svc.new_uuid()),
+        "ErrorCode": ("Number", "429" if result.get("throttle") else "200"),
+        "ErrorMessage": ("String", (message or "no message")[:1024]),
+    }
+    if not queues.put(queue, json.dumps(event), attributes):
+        logger.warning("the dead-letter queue %s of %s does not exist: the event is lost", queue, name)
+
+
 def install() -> None:
     _log_as_configured()
+    lambda_svc.invoke_async_with_retry = invoke_async
+    for _ in range(AT_ONCE):
+        threading.Thread(target=_work, daemon=True).start()

@@ -97,12 +97,14 @@ def main() -> None:
     import control
     import ec2
     import ecr
+    import eventbridge
     import iam
     import lambda_functions
     import rds
     import secretsmanager
     import sns
     import stepfunctions
+    import tagging
 
     for part in (
         apprunner,
@@ -110,11 +112,13 @@ def main() -> None:
         cloudwatch,
         ec2,
         ecr,
+        eventbridge,
         lambda_functions,
         rds,
         secretsmanager,
         sns,
         stepfunctions,
+        tagging,
         iam,
         control,
     ):

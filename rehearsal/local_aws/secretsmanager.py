@@ -1,8 +1,14 @@
-"""Secrets Manager: the name of a secret in deletion stays taken, and a repeated request changes nothing."""
+"""Secrets Manager: the name of a secret in deletion stays taken, a repeated request changes nothing, and events.
 
+Not restored: RotateSecret does not call the rotation function, it ends at once with the value that there was.
+"""
+
+import json
 from typing import Any
 
 from ministack.services import secretsmanager
+
+import eventbridge
 
 Response = tuple[int, dict[str, str], bytes]
 
@@ -42,6 +48,10 @@ def _create_secret(data: dict[str, Any]) -> Response:
         secret["Versions"] = {token: next(iter(secret["Versions"].values()))}
         answer = {"ARN": secret["ARN"], "Name": secret["Name"], "VersionId": token}
         response = secretsmanager.json_response(answer)
+    if response[0] == 200:
+        # Whether the first AWSCURRENT is an event is not documented: this is the harder case.
+        _, secret = secretsmanager._resolve(data["Name"])
+        _emit_label_updated(secret, "AWSCURRENT", json.loads(response[2])["VersionId"])
     return response
 
 
@@ -53,10 +63,64 @@ def _put_secret_value(data: dict[str, Any]) -> Response:
     return response
 
 
+def _update_secret(data: dict[str, Any]) -> Response:
+    """The token becomes the id of the version, as in PutSecretValue."""
+    _, secret = secretsmanager._resolve(data.get("SecretId"))
+    has_value = "SecretString" in data or "SecretBinary" in data
+    if not has_value or not secret or secret.get("DeletedDate") or not data.get("ClientRequestToken"):
+        response: Response = _ministack_update_secret(data)
+        return response
+    described = {name: value for name, value in data.items() if name not in ("SecretString", "SecretBinary")}
+    response = _ministack_update_secret(described)
+    return response if response[0] != 200 else _put_secret_value(data)
+
+
+def _update_secret_version_stage(data: dict[str, Any]) -> Response:
+    """The end of a rotation moves AWSCURRENT "and removes the AWSPENDING label as part of the same API call"
+    (https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html)."""
+    response: Response = _ministack_update_secret_version_stage(data)
+    if response[0] == 200 and data.get("VersionStage") == "AWSCURRENT" and data.get("MoveToVersionId"):
+        _, secret = secretsmanager._resolve(data["SecretId"])
+        secretsmanager._remove_stage(secret, data["MoveToVersionId"], "AWSPENDING")
+    return response
+
+
+def _rotate_secret(data: dict[str, Any]) -> Response:
+    """The end of a rotation is also in CloudTrail, if the account has a trail
+    (https://docs.aws.amazon.com/secretsmanager/latest/userguide/monitoring-eventbridge.html)."""
+    response: Response = _ministack_rotate_secret(data)
+    if response[0] == 200:
+        detail = {
+            "eventType": "AwsServiceEvent",
+            "eventSource": "secretsmanager.amazonaws.com",
+            "eventName": "RotationSucceeded",
+            "requestParameters": None,
+            "responseElements": None,
+            "additionalEventData": {"SecretId": json.loads(response[2])["ARN"]},
+        }
+        eventbridge.emit("aws.secretsmanager", "AWS Service Event via CloudTrail", detail, [])
+    return response
+
+
+def _emit_label_updated(secret: dict[str, Any], label: str, version: str) -> None:
+    """A label other than AWSPENDING and AWSPREVIOUS has moved
+    (https://docs.aws.amazon.com/secretsmanager/latest/userguide/event-detail-secret-label-updated-secretsmanager.html).
+    MiniStack emits it past what the local AWS remembers of events."""
+    detail = {"name": secret["Name"], "labelUpdated": label, "versionId": version}
+    eventbridge.emit("aws.secretsmanager", "Secret Label Updated", detail, [secret["ARN"]])
+
+
 _ministack_create_secret = secretsmanager._create_secret
 _ministack_put_secret_value = secretsmanager._put_secret_value
+_ministack_update_secret = secretsmanager._update_secret
+_ministack_update_secret_version_stage = secretsmanager._update_secret_version_stage
+_ministack_rotate_secret = secretsmanager._rotate_secret
 
 
 def install() -> None:
     secretsmanager._create_secret = _create_secret
     secretsmanager._put_secret_value = _put_secret_value
+    secretsmanager._update_secret = _update_secret
+    secretsmanager._update_secret_version_stage = _update_secret_version_stage
+    secretsmanager._rotate_secret = _rotate_secret
+    secretsmanager._emit_secret_label_updated = _emit_label_updated

@@ -1,13 +1,53 @@
-"""SNS: a topic that exists is not silently shared with whoever names it with other tags."""
+"""SNS: a topic that exists is not silently shared with whoever names it with other tags, what was published can be
+read, and a subject that SNS would refuse is refused."""
 
+import re
+import time
 from typing import Any
 
 from ministack.services import sns
 
 Response = tuple[int, dict[str, str], bytes]
 
+# "Subjects must be ASCII text that begins with a letter, number, or punctuation mark; must not include line breaks or
+# control characters; and must be less than 100 characters long"
+# (https://docs.aws.amazon.com/sns/latest/api/API_Publish.html). It takes 100.
+_SUBJECT = re.compile(r"[!-~][ -~]{0,99}")
+
+# What was published to topics, the oldest first.
+notifications: list[dict[str, Any]] = []
+
+
+def _remember_notifications() -> None:
+    fan_out = sns._fanout
+
+    def remember(topic_arn: str, message_id: str, message: str, subject: str, *more: Any, **named: Any) -> None:
+        notifications.append({"topic": topic_arn, "subject": subject or None, "message": message, "at": time.time()})
+        fan_out(topic_arn, message_id, message, subject, *more, **named)
+
+    sns._fanout = remember
+
+
+def _refuse_bad_messages() -> None:
+    publish = sns._publish
+
+    def publish_checked(parameters: dict[str, Any]) -> Response:
+        subject = sns._p(parameters, "Subject")
+        if subject and not _SUBJECT.fullmatch(subject):
+            refused: Response = sns._error("InvalidParameter", "Invalid parameter: Subject", 400)
+            return refused
+        if not sns._p(parameters, "Message"):
+            refused = sns._error("InvalidParameter", "Invalid parameter: Empty message", 400)
+            return refused
+        response: Response = publish(parameters)
+        return response
+
+    sns._publish = publish_checked
+
 
 def install() -> None:
+    _remember_notifications()
+    _refuse_bad_messages()
     create = sns._create_topic
 
     def create_topic(parameters: dict[str, Any]) -> Response:

@@ -11,6 +11,7 @@ import contextvars
 import copy
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -36,6 +37,10 @@ _events = threading.Lock()
 # States.ALL and States.TaskFailed do not match these
 # (https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html).
 _TERMINAL = {"States.Runtime", "States.DataLimitExceeded"}
+
+# The name of an execution has no "white space, brackets < > { } [ ], wildcard characters ? *, special characters
+# \" # % \\ ^ | ~ ` $ & , ; : /, control characters".
+_NAME = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}")
 
 
 class Stopped(BaseException):
@@ -129,12 +134,25 @@ def _call_lambda(function: str, event: Any) -> Any:
     if not function.startswith("arn:"):
         function = f"arn:aws:lambda:{sf.get_region()}:{sf.get_account_id()}:function:{function}"
     _authorise("Lambda.AWSLambdaException", "lambda:InvokeFunction", function)
-    return _ministack_call_lambda(function, event)
+    try:
+        return _ministack_call_lambda(function, event)
+    except sf._ExecutionError as error:
+        # MiniStack knows no name for it (https://docs.aws.amazon.com/step-functions/latest/dg/sfn-best-practices.html).
+        if error.error == "Lambda.Unknown" and "TooManyRequestsException" in str(error.cause):
+            raise sf._ExecutionError("Lambda.TooManyRequestsException", error.cause) from None
+        raise
 
 
 def _publish(resource: str, parameters: dict[str, Any]) -> Any:
     _authorise("SNS.AuthorizationErrorException", "sns:Publish", parameters.get("TopicArn", "*"))
-    return _ministack_publish(resource, parameters)
+    try:
+        return _ministack_publish(resource, parameters)
+    except sf._ExecutionError as error:
+        # An error has the name of its exception; MiniStack calls each SNS.PublishFailed and gives the whole answer.
+        found = re.search(r"<Code>(\w+?)(?:Exception)?</Code>\s*<Message>(.*?)</Message>", error.cause, re.DOTALL)
+        if found is None:
+            raise
+        raise sf._ExecutionError(f"SNS.{found[1]}Exception", found[2]) from None
 
 
 def _with_time_limit(resource: str, parameters: Any, seconds: float) -> Any:
@@ -315,8 +333,16 @@ def _fail_execution(execution: Execution, error: str, cause: str) -> None:
 
 
 def _start_execution(data: dict[str, Any]) -> Response:
-    """The same name with the same input is the same execution while it runs
+    """The same name with the same input is the same execution while it runs; names and inputs have a form
     (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html)."""
+    if "name" in data and not _NAME.fullmatch(data["name"]):
+        refused: Response = sf.error_response_json("InvalidName", f"Invalid Name: '{data['name']}'", 400)
+        return refused
+    try:
+        json.loads(data.get("input") or "{}")
+    except ValueError as error:
+        refused = sf.error_response_json("InvalidExecutionInput", f"Invalid State Machine Execution Input: {error}", 400)
+        return refused
     machine = sf._resolve_state_machine_arn(data.get("stateMachineArn", ""))
     if machine and data.get("name"):
         scope = f"arn:aws:states:{sf.get_region()}:{sf.get_account_id()}:execution"

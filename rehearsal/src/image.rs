@@ -1,18 +1,24 @@
 //! A container image without a container: what `docker push` leaves in ECR.
 
 use crate::{Error, LocalAws, Result};
+use aws_sdk_ecr::types::ImageIdentifier;
 use aws_smithy_types::Blob;
 use groundcrew::image::TagRule;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// Images that were pushed: each gets a number, so that no two are the same.
+static PUSHED: AtomicU64 = AtomicU64::new(0);
 
 impl LocalAws {
-    /// Pushes an image for `linux/{architecture}` (`amd64`, `arm64`), as `docker push` does, and returns its digest.
-    /// Each push under a new tag has a digest of its own.
+    /// Pushes a new image for `linux/{architecture}` (`amd64`, `arm64`), as `docker push` does, and returns its digest,
+    /// which no image had before.
     ///
     /// # Errors
     /// [`Error::Call`].
@@ -22,36 +28,148 @@ impl LocalAws {
         tag: &str,
         architecture: &str,
     ) -> Result<String> {
+        self.push_image_as(repository, &[tag], architecture).await
+    }
+
+    /// Pushes one new image under several tags, or under none. Each tag is a push of its own to ECR.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn push_image_as(
+        &self,
+        repository: &str,
+        tags: &[&str],
+        architecture: &str,
+    ) -> Result<String> {
+        let manifest = self.upload_image(repository, architecture).await?;
+        if tags.is_empty() {
+            self.put(repository, None, MANIFEST, &manifest).await?;
+        }
+        for tag in tags {
+            self.put(repository, Some(tag), MANIFEST, &manifest).await?;
+        }
+        Ok(digest(&manifest))
+    }
+
+    /// Pushes a new image for several architectures: an untagged image for each, then the tagged index of them, whose
+    /// digest it returns.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn push_index(
+        &self,
+        repository: &str,
+        tag: &str,
+        architectures: &[&str],
+    ) -> Result<String> {
+        let mut children = Vec::new();
+        for architecture in architectures {
+            let child = self.upload_image(repository, architecture).await?;
+            self.put(repository, None, MANIFEST, &child).await?;
+            children.push(json!({
+                "mediaType": MANIFEST,
+                "digest": digest(&child),
+                "size": child.len(),
+                "platform": {"architecture": architecture, "os": "linux"},
+            }));
+        }
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children});
+        let index = index.to_string();
+        self.put(repository, Some(tag), INDEX, &index).await?;
+        Ok(digest(&index))
+    }
+
+    /// Moves a tag to an image that is in the repository, as `docker tag` and `docker push` do. Nothing happens if it
+    /// is there already.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn tag_image(&self, repository: &str, digest: &str, tag: &str) -> Result<()> {
+        let image = ImageIdentifier::builder().image_digest(digest).build();
+        let found = self
+            .aws()
+            .ecr()
+            .batch_get_image()
+            .repository_name(repository)
+            .image_ids(image)
+            .send()
+            .await
+            .map_err(Error::call("ecr:BatchGetImage"))?;
+        let Some(image) = found.images.unwrap_or_default().pop() else {
+            return Err(Error::Call {
+                call: "ecr:BatchGetImage",
+                reason: format!("{repository}@{digest} does not exist"),
+            });
+        };
+        let kind = image.image_manifest_media_type.unwrap_or_default();
+        let manifest = image.image_manifest.unwrap_or_default();
+        self.put(repository, Some(tag), &kind, &manifest).await
+    }
+
+    /// Deletes an image with all its tags.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn delete_image(&self, repository: &str, digest: &str) -> Result<()> {
+        self.aws()
+            .ecr()
+            .batch_delete_image()
+            .repository_name(repository)
+            .image_ids(ImageIdentifier::builder().image_digest(digest).build())
+            .send()
+            .await
+            .map(drop)
+            .map_err(Error::call("ecr:BatchDeleteImage"))
+    }
+
+    /// Uploads the configuration of a new image and returns its manifest.
+    async fn upload_image(&self, repository: &str, architecture: &str) -> Result<String> {
+        let number = PUSHED.fetch_add(1, Ordering::Relaxed).to_string();
         let configuration = json!({
             "architecture": architecture,
             "os": "linux",
-            "config": {"Labels": {"org.opencontainers.image.version": tag}},
+            "config": {"Labels": {"org.opencontainers.image.revision": number}},
             "rootfs": {"type": "layers", "diff_ids": []},
         })
         .to_string();
+        self.upload(repository, &configuration).await?;
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": {"mediaType": CONFIG, "size": configuration.len(), "digest": digest(&configuration)},
             "layers": [],
         });
-        self.upload(repository, &configuration).await?;
-        let pushed = self
+        Ok(manifest.to_string())
+    }
+
+    async fn put(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        media_type: &str,
+        manifest: &str,
+    ) -> Result<()> {
+        let put = self
             .aws()
             .ecr()
             .put_image()
             .repository_name(repository)
-            .image_tag(tag)
-            .image_manifest_media_type(MANIFEST)
-            .image_manifest(manifest.to_string())
+            .set_image_tag(tag.map(str::to_owned))
+            .image_manifest_media_type(media_type)
+            .image_manifest(manifest)
             .send()
-            .await
-            .map_err(Error::call("ecr:PutImage"))?;
-        let image = pushed
-            .image
-            .and_then(|image| image.image_id)
-            .and_then(|id| id.image_digest);
-        Ok(image.unwrap_or_else(|| digest(&manifest.to_string())))
+            .await;
+        match put {
+            // `docker push` is content with what is there.
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_image_already_exists_exception()) =>
+            {
+                Ok(())
+            }
+            put => put.map(drop).map_err(Error::call("ecr:PutImage")),
+        }
     }
 
     async fn upload(&self, repository: &str, layer: &str) -> Result<()> {

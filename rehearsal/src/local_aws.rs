@@ -2,8 +2,9 @@
 
 mod control;
 mod run_folder;
+mod secret;
 
-pub use control::{Call, Event, Fault, FaultKind};
+pub use control::{Call, Event, Fault, FaultKind, Message, Notification};
 
 use crate::console::progress;
 use crate::process::Group;

@@ -1,4 +1,5 @@
-//! The API over HTTP: awsJson1.0, every operation at `POST /`, and `POST /_local/arrangements` for a command line.
+//! The API over HTTP: awsJson1.0, every operation at `POST /`, `POST /_local/arrangements` for a command line, and
+//! `GET /_local/tags` for the rest of the local AWS.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -75,6 +76,7 @@ async fn answer(
                 ),
             }
         }
+        (&Method::GET, "/_local/tags") => (StatusCode::OK, emulation.tagged_resources()),
         _ => (
             StatusCode::NOT_FOUND,
             json!({"message": "POST / or POST /_local/arrangements"}),

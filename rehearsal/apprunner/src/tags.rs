@@ -41,6 +41,22 @@ impl Emulation {
         Ok(json!({"Tags": list}))
     }
 
+    /// The tags of everything that exists, for the Resource Groups Tagging API.
+    pub(crate) fn tagged_resources(&self) -> Value {
+        let world = self.world();
+        let services = world.living().map(|it| (&it.arn, &it.tags));
+        let scalings = world.auto_scaling.active().map(|it| (&it.arn, &it.tags));
+        let tracings = world.observability.active().map(|it| (&it.arn, &it.tags));
+        let connectors = world.connectors.active().map(|it| (&it.arn, &it.tags));
+        let resources: Vec<Value> = services
+            .chain(scalings)
+            .chain(tracings)
+            .chain(connectors)
+            .map(|(arn, tags)| json!({"arn": arn, "tags": tags}))
+            .collect();
+        json!({"resources": resources})
+    }
+
     fn tags_to_change<'w>(&self, world: &'w mut World, arn: &str) -> Result<&'w mut Tags, Refusal> {
         if world.living().any(|service| service.arn == arn) {
             return Ok(&mut self.service_for(world, arn, Call::Tag)?.tags);

@@ -7,8 +7,10 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use tokio::net::TcpStream;
 
@@ -75,29 +77,90 @@ pub enum FaultKind {
     Fails,
 }
 
-/// An EventBridge event.
-#[derive(Clone, Debug, Serialize)]
+/// An event that went over the default bus, as rules and targets see it.
+#[derive(Clone, Debug, Deserialize)]
 pub struct Event {
-    /// Where it comes from, `aws.ecr()`.
+    /// Its id.
+    pub id: String,
+    /// Where it comes from, `aws.ecr`.
     pub source: String,
     /// Its kind, `ECR Image Action`.
     #[serde(rename = "detail-type")]
     pub detail_type: String,
+    /// When it happened.
+    pub time: String,
+    /// The account that it happened in.
+    pub account: String,
+    /// The region that it happened in.
+    pub region: String,
     /// The ARNs that it is about.
     pub resources: Vec<String>,
     /// What happened.
     pub detail: Value,
 }
 
+/// What was published to an SNS topic.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Notification {
+    /// The ARN of the topic.
+    pub topic: String,
+    /// Its subject, if it has one.
+    pub subject: Option<String>,
+    /// Its text.
+    pub message: String,
+    /// When, in seconds since 1970.
+    pub at: f64,
+}
+
+/// A message in an SQS queue.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Message {
+    /// Its text.
+    pub body: String,
+    /// Its attributes: `ERROR_CODE`, `RULE_ARN` and others of a rule's dead letter, `ErrorMessage` and others of a
+    /// function's.
+    pub attributes: BTreeMap<String, String>,
+}
+
 impl LocalAws {
-    /// Puts an event on the default bus, as AWS's own services do.
+    /// Puts an event on the default bus, as AWS's own services do, and returns its id. It must have `source` and
+    /// `detail-type`. `id`, `time`, `account` and `region` are kept if it has them: the same event twice is a replay.
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn put_event(&self, event: &Event) -> Result<()> {
-        ask(self.port, "POST", "events", Some(json!(event)))
+    pub async fn put_event(&self, event: &Value) -> Result<String> {
+        let answer = ask(self.port, "POST", "events", Some(event.clone())).await?;
+        Ok(answer["id"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// What went over the default bus since the start, the oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn events(&self) -> Result<Vec<Event>> {
+        self.list("events", "events").await
+    }
+
+    /// What was published to SNS topics since the start, the oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn notifications(&self) -> Result<Vec<Notification>> {
+        self.list("notifications", "notifications").await
+    }
+
+    /// What is in the SQS queue of this ARN, the oldest first. Nothing is received: it all stays there.
+    ///
+    /// # Errors
+    /// [`Error::Call`] if there is no such queue.
+    pub async fn messages(&self, queue_arn: &str) -> Result<Vec<Message>> {
+        self.list("messages", &format!("messages?queue={queue_arn}"))
             .await
-            .map(drop)
+    }
+
+    async fn list<T: DeserializeOwned>(&self, what: &str, path: &str) -> Result<Vec<T>> {
+        let mut answer = ask(self.port, "GET", path, None).await?;
+        serde_json::from_value(answer[what].take()).map_err(Error::call("/_local"))
     }
 
     /// Lets the next calls of an operation fail.
@@ -123,8 +186,7 @@ impl LocalAws {
     /// # Errors
     /// [`Error::Call`].
     pub async fn calls(&self) -> Result<Vec<Call>> {
-        let mut answer = ask(self.port, "GET", "calls", None).await?;
-        serde_json::from_value(answer["calls"].take()).map_err(Error::call("/_local/calls"))
+        self.list("calls", "calls").await
     }
 
     /// Forgets the calls so far.

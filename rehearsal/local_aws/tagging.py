@@ -1,0 +1,67 @@
+"""Resource Groups Tagging API: App Runner's services among the resources, and pages.
+
+Not restored: that it lags behind the services, resources that were deleted lately, compliance details.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from ministack import app
+from ministack.services import tagging
+
+import apprunner
+
+Response = tuple[int, dict[str, str], bytes]
+
+# "The default is 50" and "the maximum is 100"
+# (https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html).
+_PAGE, _LARGEST_PAGE = 50, 100
+
+_services: ContextVar[list[dict[str, Any]]] = ContextVar("services")
+
+
+def _collect_apprunner() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    for resource in _services.get([]):
+        yield resource["arn"], [{"Key": key, "Value": value} for key, value in resource["tags"].items()]
+
+
+def _get_resources(data: dict[str, Any]) -> Response:
+    """MiniStack answers everything at once, and also what has no tags and never had any."""
+    size = data.pop("ResourcesPerPage", _PAGE)
+    if not isinstance(size, int) or not 1 <= size <= _LARGEST_PAGE:
+        refused: Response = tagging._invalid_parameter(f"ResourcesPerPage must be between 1 and {_LARGEST_PAGE}")
+        return refused
+    token = data.pop("PaginationToken", "")
+    try:
+        after = base64.urlsafe_b64decode(token).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        message = json.dumps({"__type": "PaginationTokenExpiredException", "message": "The token is not valid."})
+        return 400, {"Content-Type": "application/x-amz-json-1.1"}, message.encode()
+    response: Response = _ministack_get_resources(data)
+    if response[0] != 200:
+        return response
+    found = [found for found in json.loads(response[2])["ResourceTagMappingList"] if found["Tags"]]
+    found = sorted((f for f in found if f["ResourceARN"] > after), key=lambda mapping: str(mapping["ResourceARN"]))
+    following = base64.urlsafe_b64encode(found[size - 1]["ResourceARN"].encode()).decode() if len(found) > size else ""
+    page: Response = tagging._json({"ResourceTagMappingList": found[:size], "PaginationToken": following})
+    return page
+
+
+_ministack_get_resources = tagging._get_resources
+
+
+def install() -> None:
+    handle = app.SERVICE_HANDLERS["tagging"]
+
+    async def handle_request(method, path, headers, body, query):  # type: ignore[no-untyped-def]
+        _services.set(await asyncio.to_thread(apprunner.tagged_resources))
+        return await handle(method, path, headers, body, query)
+
+    app.SERVICE_HANDLERS["tagging"] = handle_request
+    tagging._COLLECTORS["apprunner"] = _collect_apprunner
+    tagging._HANDLERS["GetResources"] = _get_resources

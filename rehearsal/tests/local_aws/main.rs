@@ -1,0 +1,10 @@
+//! The local AWS does what AWS does: each behaviour that its overlay restores and the tests of groundcrew rest on.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod deliveries;
+mod executions;
+mod images;
+mod secrets;
+mod stage;
+mod tagged;
