@@ -1,7 +1,9 @@
 """CloudWatch: the protocol that the SDK for Rust speaks to it, smithy-rpc-v2-cbor, and alarms kept whole."""
 
 import sys
+import time
 import types
+from collections.abc import Callable
 from typing import Any
 
 from ministack.core import iam_actions
@@ -69,6 +71,41 @@ def _keep_alarms_as_they_were_put() -> None:
     cloudwatch._put_metric_alarm = put_metric_alarm
 
 
+def _date_states() -> None:
+    """StateUpdatedTimestamp is when the state was set last, StateTransitionedTimestamp when it became another one
+    (https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricAlarm.html). Both have milliseconds on
+    AWS; MiniStack knows whole seconds, in which minutes pass here, and no transitions. An alarm that is put again keeps
+    its state and its times."""
+
+    def dated(change: Callable[..., Any], name_of: Callable[..., str]) -> Callable[..., Any]:
+        def changed(*arguments: Any) -> Any:
+            name = name_of(*arguments)
+            before = dict(cloudwatch._alarms.get(name) or {})
+            answer = change(*arguments)
+            alarm, now = cloudwatch._alarms.get(name), round(time.time(), 3)
+            if alarm is None:
+                return answer
+            if alarm["StateValue"] != before.get("StateValue"):
+                alarm["StateTransitionedTimestamp"] = alarm["StateUpdatedTimestamp"] = now
+            elif change is set_state:
+                alarm["StateUpdatedTimestamp"] = now
+            else:
+                times = ("StateTransitionedTimestamp", "StateUpdatedTimestamp", "StateReasonData")
+                alarm |= {key: before[key] for key in times if key in before}
+            return answer
+
+        return changed
+
+    def named(form: Any, data: dict[str, Any], *_: Any) -> str:
+        name: str = (data or {}).get("AlarmName") or cloudwatch._p(form, "AlarmName")
+        return name
+
+    set_state = cloudwatch._set_alarm_state
+    cloudwatch._set_alarm_state = dated(set_state, named)
+    cloudwatch._put_metric_alarm = dated(cloudwatch._put_metric_alarm, named)
+    cloudwatch._evaluate_alarm = dated(cloudwatch._evaluate_alarm, lambda alarm: str(alarm["AlarmName"]))
+
+
 def _date_dashboards() -> None:
     """ListDashboards tells times as times in CBOR; MiniStack writes them as text."""
     answer = cloudwatch._cbor_ok
@@ -87,3 +124,4 @@ def install() -> None:
     _answer_in_cbor()
     _name_errors_as_before()
     _keep_alarms_as_they_were_put()
+    _date_states()
