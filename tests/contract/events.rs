@@ -1,10 +1,160 @@
-use super::documents::{files, json};
+//! The files of `events/`: inputs of state machines, and what AWS sends. Of each of the latter: which rules of the template
+//! match it, and what the function behind them takes it for.
+
+use super::documents::{files, json, yaml};
+use Means::{LookAgain, NotForUs};
 use groundcrew::Spec;
 use groundcrew::step::Removal;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use trigger::Event;
+
+/// What an event means to the function `trigger`: the cause as people read it, or why there is none.
+#[derive(Debug, PartialEq)]
+enum Means {
+    LookAgain(&'static str),
+    NotForUs(&'static str),
+}
+
+const PUSH: Means = LookAgain("push of shop-staging:latest (sha256:b51c09cbfb55)");
+const ROTATION: Means = LookAgain("rotation of the secret groundcrew/shop/staging/database");
+const RUNNING: Means = LookAgain("the service is running again");
+const NO_TAG: Means = NotForUs("a push without a tag");
+
+/// A file of `events/`, the rules that match it, and what it means.
+type Row = (&'static str, &'static [&'static str], Means);
+
+const FROM_AWS: [Row; 32] = [
+    ("apprunner-operation-status", &["ServiceChanged"], RUNNING),
+    (
+        "apprunner-operation-status-deployment",
+        &["ServiceChanged"],
+        NotForUs("an operation is DeploymentCompletedSuccessfully"),
+    ),
+    (
+        "apprunner-operation-status-pascal-case",
+        &["ServiceChanged"],
+        RUNNING,
+    ),
+    (
+        "apprunner-operation-status-resume-failed",
+        &["ServiceChanged"],
+        NotForUs("an operation is ResumeServiceFailed"),
+    ),
+    ("apprunner-service-status", &["ServiceChanged"], RUNNING),
+    (
+        "apprunner-service-status-in-progress",
+        &["ServiceChanged"],
+        NotForUs("a service is OPERATION_IN_PROGRESS"),
+    ),
+    (
+        "apprunner-service-status-pascal-case",
+        &["ServiceChanged"],
+        RUNNING,
+    ),
+    (
+        "apprunner-service-status-paused",
+        &["ServiceChanged"],
+        NotForUs("a service is PAUSED"),
+    ),
+    (
+        "ecr-archive",
+        &[],
+        NotForUs("UPDATE_STORAGE_CLASS of an image, SUCCESS"),
+    ),
+    ("ecr-delete", &[], NotForUs("DELETE of an image, SUCCESS")),
+    ("ecr-push", &["ImagePushed"], PUSH),
+    (
+        "ecr-push-attestation",
+        &["ImagePushed"],
+        NotForUs("a push of application/spdx+json, which is not a container image"),
+    ),
+    (
+        "ecr-push-failure",
+        &[],
+        NotForUs("PUSH of an image, FAILURE"),
+    ),
+    (
+        "ecr-push-helm-chart",
+        &["ImagePushed"],
+        NotForUs(
+            "a push of application/vnd.cncf.helm.config.v1+json, which is not a container image",
+        ),
+    ),
+    (
+        "ecr-push-index",
+        &["ImagePushed"],
+        LookAgain("push of shop-staging:1.4.2 (sha256:4f53cda18c2b)"),
+    ),
+    ("ecr-push-other-account", &["ImagePushed"], PUSH),
+    ("ecr-push-other-region", &["ImagePushed"], PUSH),
+    (
+        "ecr-push-other-repository",
+        &["ImagePushed"],
+        LookAgain("push of blog-staging:latest (sha256:b51c09cbfb55)"),
+    ),
+    (
+        "ecr-push-other-tag",
+        &["ImagePushed"],
+        LookAgain("push of shop-staging:nightly (sha256:b51c09cbfb55)"),
+    ),
+    ("ecr-push-untagged", &[], NO_TAG),
+    ("ecr-push-untagged-empty-tag", &["ImagePushed"], NO_TAG),
+    ("ecr-push-without-media-types", &["ImagePushed"], PUSH),
+    ("ecr-scan", &[], NotForUs("\"ECR Image Scan\" of aws.ecr")),
+    ("secret-label-updated", &["SecretLabelMoved"], ROTATION),
+    (
+        "secret-label-updated-other-label",
+        &[],
+        NotForUs("the label BLUE of a secret"),
+    ),
+    (
+        "secret-label-updated-pending",
+        &[],
+        NotForUs("the label AWSPENDING of a secret"),
+    ),
+    (
+        "secret-put-value",
+        &[],
+        NotForUs("\"AWS API Call via CloudTrail\" of aws.secretsmanager"),
+    ),
+    (
+        "secret-rotation-failed",
+        &[],
+        NotForUs("RotationFailed of a secret"),
+    ),
+    (
+        "secret-rotation-started",
+        &[],
+        NotForUs("RotationStarted of a secret"),
+    ),
+    ("secret-rotation-succeeded", &["SecretRotated"], ROTATION),
+    (
+        "secret-rotation-succeeded-service-event-details",
+        &["SecretRotated"],
+        ROTATION,
+    ),
+    (
+        "secret-test-rotation-succeeded",
+        &[],
+        NotForUs("TestRotationSucceeded of a secret"),
+    ),
+];
+
+/// The files that people start executions with.
+fn inputs() -> impl Iterator<Item = String> {
+    let from_aws: BTreeSet<_> = FROM_AWS
+        .iter()
+        .map(|(file, ..)| format!("{file}.json"))
+        .collect();
+    files("events")
+        .into_iter()
+        .filter(move |file| !from_aws.contains(file))
+}
 
 #[test]
-fn every_event_is_what_its_reader_expects() {
-    for file in files("events") {
+fn every_input_is_what_its_reader_expects() {
+    for file in inputs() {
         let event = json(&format!("events/{file}"));
         let read = match file.as_str() {
             name if name.starts_with("provision") => Spec::parse(&event).map(drop),
@@ -19,5 +169,209 @@ fn every_event_is_what_its_reader_expects() {
 fn each_state_machine_has_an_example_of_its_input() {
     for file in ["provision.json", "provision-minimal.json", "teardown.json"] {
         assert!(files("events").contains(&file.to_owned()), "{file}");
+    }
+}
+
+/// The rules of the template, by name, with their properties.
+fn rules() -> BTreeMap<String, Value> {
+    let template = yaml("template.yaml");
+    let resources = template["Resources"].as_object().unwrap();
+    let mut rules = BTreeMap::new();
+    for resource in resources.values() {
+        let events = resource["Properties"]["Events"].as_object();
+        for (name, event) in events.into_iter().flatten() {
+            if event["Type"] == "EventBridgeRule" {
+                rules.insert(name.clone(), event["Properties"].clone());
+            }
+        }
+    }
+    rules
+}
+
+#[test]
+fn each_event_matches_exactly_the_rules_that_it_should() {
+    let rules = rules();
+    for (file, expected, _) in FROM_AWS {
+        let event = json(&format!("events/{file}.json"));
+        let matching: Vec<_> = rules
+            .iter()
+            .filter(|(name, rule)| {
+                matches(&rule["Pattern"], Some(&event))
+                    .unwrap_or_else(|unknown| panic!("{name}: {unknown}"))
+            })
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(matching, expected, "{file}");
+    }
+}
+
+#[test]
+fn each_event_means_what_it_should() {
+    for (file, _, means) in FROM_AWS {
+        let event = json(&format!("events/{file}.json"));
+        let parsed = Event::parse(&event).unwrap_or_else(|error| panic!("{file}: {error}"));
+        match (parsed, means) {
+            (Event::LookAgain { cause, time }, LookAgain(expected)) => {
+                assert_eq!(cause.to_string(), expected, "{file}");
+                assert_eq!(time.to_string(), event["time"], "{file}");
+            }
+            (Event::NotForUs(reason), NotForUs(expected)) => assert_eq!(reason, expected, "{file}"),
+            (parsed, expected) => panic!("{file}: {parsed:?} instead of {expected:?}"),
+        }
+    }
+}
+
+/// What a rule lets through and the function ignores costs an invocation. Of that there is only what no pattern can tell.
+#[test]
+fn no_event_that_means_something_is_held_back_by_the_rules() {
+    for (file, rules, means) in FROM_AWS {
+        if matches!(means, LookAgain(_)) {
+            assert!(!rules.is_empty(), "{file}");
+        }
+    }
+}
+
+#[test]
+fn every_rule_has_an_example() {
+    let examples: BTreeSet<_> = FROM_AWS
+        .iter()
+        .flat_map(|(_, rules, _)| rules.iter().map(|name| (*name).to_owned()))
+        .collect();
+    assert_eq!(rules().into_keys().collect::<BTreeSet<_>>(), examples);
+}
+
+#[test]
+fn every_rule_tries_again_and_loses_nothing() {
+    let template = yaml("template.yaml");
+    let policy = &template["Resources"]["DeadLettersOfRules"]["Properties"]["PolicyDocument"];
+    let sources = policy["Statement"][0]["Condition"]["ArnEquals"]["aws:SourceArn"]
+        .as_array()
+        .unwrap();
+    for (name, rule) in rules() {
+        let age = rule["RetryPolicy"]["MaximumEventAgeInSeconds"].as_u64();
+        assert!(
+            age.is_some_and(|age| (3600..=86400).contains(&age)),
+            "{name}"
+        );
+        let attempts = rule["RetryPolicy"]["MaximumRetryAttempts"].as_u64();
+        assert!(
+            attempts.is_some_and(|attempts| (1..=185).contains(&attempts)),
+            "{name}"
+        );
+        let letters = &rule["DeadLetterConfig"]["Arn"]["Fn::GetAtt"];
+        assert_eq!(letters, "DeadLetters.Arn", "{name}");
+        let source = json!({"Fn::GetAtt": format!("TriggerFunction{name}.Arn")});
+        assert!(sources.contains(&source), "{name} may not use the queue");
+    }
+    assert_eq!(sources.len(), rules().len());
+}
+
+/// Whether a pattern of EventBridge matches a value, with the operators that our rules use; another one is an error, so that
+/// nobody takes it for checked (EventBridge user guide, "Comparison operators for use in event patterns").
+fn matches(pattern: &Value, value: Option<&Value>) -> Result<bool, String> {
+    match pattern {
+        Value::Object(fields) => {
+            for (name, pattern) in fields {
+                if name.starts_with('$') {
+                    return Err(format!("the operator {name} is not known here"));
+                }
+                if !matches(pattern, value.and_then(|value| value.get(name)))? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
+        Value::Array(choices) => {
+            for choice in choices {
+                if allows(choice, value)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+        other => Err(format!("{other} is not in a list")),
+    }
+}
+
+/// Whether one choice of a list matches. Of an event's list any item does.
+fn allows(choice: &Value, value: Option<&Value>) -> Result<bool, String> {
+    let items = match value {
+        Some(Value::Array(items)) => items.iter().collect(),
+        other => other.into_iter().collect::<Vec<_>>(),
+    };
+    let Value::Object(operators) = choice else {
+        return Ok(items.contains(&choice));
+    };
+    let [(operator, operand)] = operators.iter().collect::<Vec<_>>()[..] else {
+        return Err(format!("{choice} is not one operator"));
+    };
+    match (operator.as_str(), operand) {
+        ("exists", Value::Bool(exists)) => {
+            let is_leaf = value.is_some_and(|value| !value.is_object());
+            Ok(is_leaf == *exists)
+        }
+        ("prefix", Value::String(prefix)) => Ok(items
+            .iter()
+            .any(|item| item.as_str().is_some_and(|text| text.starts_with(prefix)))),
+        ("anything-but", Value::String(_) | Value::Number(_)) => {
+            Ok(items.iter().any(|item| *item != operand))
+        }
+        ("anything-but", Value::Array(others)) if others.iter().all(|other| !other.is_object()) => {
+            Ok(items.iter().any(|item| !others.contains(item)))
+        }
+        _ => Err(format!("the operator {choice} is not known here")),
+    }
+}
+
+#[test]
+fn a_pattern_matches_as_eventbridge_matches() {
+    let event = json!({"source": "aws.ecr", "resources": ["a", "b"], "detail": {"image-tag": "v1", "size": 3, "none": null}});
+    let matched = |pattern: Value| matches(&pattern, Some(&event)).unwrap();
+    assert!(matched(
+        json!({"source": ["aws.rds", "aws.ecr"], "detail": {"size": [3]}})
+    ));
+    assert!(!matched(
+        json!({"source": ["aws.ecr"], "detail": {"size": ["3"]}})
+    ));
+    assert!(matched(json!({"resources": ["b"]})) && !matched(json!({"resources": ["c"]})));
+    assert!(matched(json!({"detail": {"image-tag": [{"prefix": "v"}]}})));
+    assert!(!matched(
+        json!({"detail": {"image-tag": [{"prefix": "w"}]}})
+    ));
+    assert!(matched(
+        json!({"detail": {"image-tag": [{"anything-but": "v2"}]}})
+    ));
+    assert!(!matched(
+        json!({"detail": {"image-tag": [{"anything-but": ["v1", "v2"]}]}})
+    ));
+    assert!(!matched(
+        json!({"detail": {"other": [{"anything-but": "v2"}]}})
+    ));
+    assert!(matched(
+        json!({"detail": {"image-tag": [{"exists": true}], "other": [{"exists": false}]}})
+    ));
+    assert!(matched(
+        json!({"detail": {"none": [{"exists": true}, null]}})
+    ));
+    assert!(
+        !matched(json!({"detail": [{"exists": true}]})),
+        "only a leaf exists"
+    );
+    assert!(!matched(json!({"other": {"deeper": ["x"]}})));
+}
+
+#[test]
+fn an_operator_that_is_not_known_here_is_refused() {
+    for pattern in [
+        json!({"detail": {"image-tag": [{"suffix": "1"}]}}),
+        json!({"detail": {"image-tag": [{"wildcard": "v*"}]}}),
+        json!({"detail": {"image-tag": [{"numeric": [">", 1]}]}}),
+        json!({"detail": {"image-tag": [{"anything-but": {"prefix": "v"}}]}}),
+        json!({"detail": {"image-tag": [{"prefix": "v", "exists": true}]}}),
+        json!({"detail": {"image-tag": "v1"}}),
+        json!({"$or": [{"source": ["aws.ecr"]}]}),
+    ] {
+        let event = json!({"source": "aws.ecr", "detail": {"image-tag": "v1"}});
+        assert!(matches(&pattern, Some(&event)).is_err(), "{pattern}");
     }
 }

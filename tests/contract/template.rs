@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Actions that AWS lets nobody restrict to a resource, by its Service Authorization Reference.
-const NO_RESOURCE: [(&str, &str); 25] = [
+const NO_RESOURCE: [(&str, &str); 26] = [
     (
         "apprunner:ListAutoScalingConfigurations",
         "a list of the account",
@@ -53,6 +53,7 @@ const NO_RESOURCE: [(&str, &str); 25] = [
     ),
     ("rds:DescribeOrderableDBInstanceOptions", "what AWS sells"),
     ("secretsmanager:GetRandomPassword", "chance"),
+    ("tag:GetResources", "a search through the account"),
     ("xray:GetSamplingRules", "the account's tracing"),
     (
         "xray:GetSamplingStatisticSummaries",

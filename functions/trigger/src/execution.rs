@@ -1,0 +1,119 @@
+//! The execution of `deploy` that an event starts for a service.
+
+use crate::arn::ServiceArn;
+use crate::event::Cause;
+use groundcrew::{Aws, Error, Result};
+use jiff::Timestamp;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+/// What a start came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Start {
+    /// The execution runs.
+    Started,
+    /// The same event has started it before.
+    Replay,
+}
+
+/// Starts `deploy` for a service. The name is that of the event, so that an event that comes twice starts one execution: AWS
+/// keeps the name for 90 days.
+///
+/// # Errors
+/// Those of `states:StartExecution`.
+pub(crate) async fn start(
+    aws: &Aws,
+    service: &ServiceArn,
+    cause: &Cause,
+    time: Timestamp,
+) -> Result<Start> {
+    let input = json!({"service": service.as_str(), "cause": cause.to_string()});
+    let started = aws
+        .sfn()
+        .start_execution()
+        .state_machine_arn(&aws.account.deploy_state_machine)
+        .name(name(service, cause, time))
+        .input(input.to_string())
+        .send()
+        .await;
+    match started {
+        Ok(_) => Ok(Start::Started),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_execution_already_exists()) =>
+        {
+            Ok(Start::Replay)
+        }
+        Err(error) => Err(Error::aws("states:StartExecution")(error)),
+    }
+}
+
+/// `{service}-{hash of service, cause and time}`: at most 80 characters, of those that Step Functions and its logs allow.
+fn name(service: &ServiceArn, cause: &Cause, time: Timestamp) -> String {
+    let event = [service.to_string(), cause.key(), time.to_string()].join("\n");
+    let hash = Sha256::digest(event.as_bytes());
+    let hash: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let service: String = service.name().chars().take(63).collect();
+    format!("{service}-{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arn::SecretArn;
+
+    fn service(name: &str) -> ServiceArn {
+        let arn = format!("arn:aws:apprunner:us-east-1:123456789012:service/{name}/8fe1e103");
+        ServiceArn::parse(&arn).expect("a service")
+    }
+
+    fn rotation(version_id: Option<&str>) -> Cause {
+        let arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:shop-a1B2c3";
+        Cause::SecretMoved {
+            arn: SecretArn::parse(arn).expect("a secret"),
+            version_id: version_id.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_same_event_has_the_same_name_and_any_other_another() {
+        let at = |seconds| Timestamp::from_second(seconds).expect("a time");
+        let first = name(&service("shop-dev"), &rotation(Some("1")), at(0));
+        assert_eq!(
+            first,
+            name(&service("shop-dev"), &rotation(Some("1")), at(0))
+        );
+        assert_ne!(
+            first,
+            name(&service("shop-dev"), &rotation(Some("1")), at(1))
+        );
+        assert_ne!(
+            first,
+            name(&service("shop-dev"), &rotation(Some("2")), at(0))
+        );
+        assert_ne!(first, name(&service("shop-dev"), &rotation(None), at(0)));
+        let again = Cause::ServiceRunning {
+            service_arn: service("shop-dev"),
+        };
+        assert_ne!(first, name(&service("shop-dev"), &again, at(0)));
+        assert_ne!(
+            first[9..],
+            name(&service("blog-dev"), &rotation(Some("1")), at(0))[9..]
+        );
+    }
+
+    #[test]
+    fn a_name_is_one_that_step_functions_takes() {
+        for service_name in ["shop", &"A_b-9".repeat(8), &"x".repeat(200)] {
+            let name = name(
+                &service(service_name),
+                &rotation(None),
+                Timestamp::UNIX_EPOCH,
+            );
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            assert!(name.len() <= 80 && name.bytes().all(allowed), "{name}");
+            assert!(name.starts_with(&service_name[..4]), "{name}");
+        }
+    }
+}

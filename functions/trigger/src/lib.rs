@@ -1,0 +1,177 @@
+//! From an event of AWS to the deployments that it may ask for: which managed services it concerns, and one execution of
+//! `deploy` for each. An event only says that something may have changed: what there is to deploy, `deploy` finds out.
+
+mod arn;
+mod event;
+mod execution;
+mod pace;
+mod services;
+
+#[cfg(test)]
+mod tests;
+
+pub use arn::{SecretArn, ServiceArn};
+pub use event::{Cause, Event};
+pub use services::concerns;
+
+use execution::Start;
+use groundcrew::stack::Tags;
+use groundcrew::{Aws, Error, Result, managed};
+use jiff::Timestamp;
+use lambda_runtime::tracing::info;
+use pace::{Pace, Tempo, patiently};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// Starts `deploy` for each service that an event concerns. Answers what was done: `{"cause", "services": how many were looked
+/// at, "started": […], "replays": […]}`, or `{"not_for_us": why}`.
+///
+/// # Errors
+/// [`Error::Invalid`] for an event that lacks what it must have, [`Error::Failed`] with the services that could not be looked
+/// at or started (the others are), otherwise those of AWS. After each of them the same event can be handled again.
+pub async fn handle(aws: &Aws, event: &Value) -> Result<Value> {
+    at_tempo(aws, event, Tempo::AWS).await
+}
+
+async fn at_tempo(aws: &Aws, event: &Value, tempo: Tempo) -> Result<Value> {
+    match Event::parse(event)? {
+        Event::NotForUs(reason) => Ok(not_for_us(&reason)),
+        Event::LookAgain {
+            cause: Cause::ServiceRunning { service_arn },
+            time,
+        } => running(aws, service_arn, time, tempo).await,
+        Event::LookAgain { cause, time } => fan_out(aws, cause, time, tempo).await,
+    }
+}
+
+fn not_for_us(reason: &str) -> Value {
+    info!(reason, "an event that is not for us");
+    json!({"not_for_us": reason})
+}
+
+/// What was done, by the names of the services.
+#[derive(Default)]
+struct Summary {
+    services: usize,
+    started: Vec<String>,
+    replays: Vec<String>,
+    failures: Vec<String>,
+}
+
+impl Summary {
+    fn note(&mut self, service: &ServiceArn, start: Result<Option<Start>>) {
+        let name = service.name().to_owned();
+        match start {
+            Ok(Some(Start::Started)) => self.started.push(name),
+            Ok(Some(Start::Replay)) => self.replays.push(name),
+            Ok(None) => {}
+            Err(error) => self.failures.push(format!("{name} ({error})")),
+        }
+    }
+
+    fn answer(mut self, cause: &Cause) -> Result<Value> {
+        for names in [&mut self.started, &mut self.replays, &mut self.failures] {
+            names.sort();
+        }
+        let Self {
+            services,
+            started,
+            replays,
+            failures,
+        } = self;
+        let cause = cause.to_string();
+        info!(
+            cause,
+            services,
+            started = started.join(" "),
+            replays = replays.join(" "),
+            failures = failures.len(),
+            "looked for the services of an event"
+        );
+        if failures.is_empty() {
+            return Ok(
+                json!({"cause": cause, "services": services, "started": started, "replays": replays}),
+            );
+        }
+        Err(Error::Failed(format!(
+            "{cause}: {} of {services} services could not be asked or started: {}",
+            failures.len(),
+            failures.join(", ")
+        )))
+    }
+}
+
+/// The event names its service, so nothing is looked for.
+async fn running(
+    aws: &Aws,
+    service_arn: ServiceArn,
+    time: Timestamp,
+    tempo: Tempo,
+) -> Result<Value> {
+    let service = &service_arn;
+    let idle = |reason: &str| Ok(not_for_us(&format!("{} is {reason}", service.name())));
+    if !service.is_of(&aws.account) {
+        return idle("a service of another account or region");
+    }
+    let Some(tags) = patiently(tempo, || services::tags(aws, service)).await? else {
+        return idle("gone");
+    };
+    if let Some(reason) = services::left_alone(&tags) {
+        return idle(reason);
+    }
+    let cause = Cause::ServiceRunning {
+        service_arn: service_arn.clone(),
+    };
+    let start = patiently(tempo, || execution::start(aws, service, &cause, time)).await?;
+    let mut summary = Summary {
+        services: 1,
+        ..Summary::default()
+    };
+    summary.note(service, Ok(Some(start)));
+    summary.answer(&cause)
+}
+
+/// Looks at every managed service. The first ones are deployed while others are still being looked at.
+async fn fan_out(aws: &Aws, cause: Cause, time: Timestamp, tempo: Tempo) -> Result<Value> {
+    let services = services::managed(aws, tempo).await?;
+    let mut summary = Summary {
+        services: services.len(),
+        ..Summary::default()
+    };
+    let (cause, pace) = (Arc::new(cause), Arc::new(Pace::new(tempo)));
+    let mut looks = JoinSet::new();
+    for (service, tags) in services {
+        let (aws, cause, pace) = (aws.clone(), Arc::clone(&cause), Arc::clone(&pace));
+        looks.spawn(async move {
+            let start = look(&aws, &service, &tags, &cause, time, &pace, tempo).await;
+            (service, start)
+        });
+    }
+    while let Some(looked) = looks.join_next().await {
+        let (service, start) = looked.expect("a look neither panics nor is cancelled");
+        summary.note(&service, start);
+    }
+    summary.answer(&cause)
+}
+
+async fn look(
+    aws: &Aws,
+    service: &ServiceArn,
+    tags: &Tags,
+    cause: &Cause,
+    time: Timestamp,
+    pace: &Pace,
+    tempo: Tempo,
+) -> Result<Option<Start>> {
+    let described = pace
+        .ask(|| managed::describe(aws, service.as_str()))
+        .await?;
+    match described {
+        Some(described) if concerns(cause, &described, tags) => {
+            let start = patiently(tempo, || execution::start(aws, service, cause, time)).await?;
+            Ok(Some(start))
+        }
+        _ => Ok(None),
+    }
+}

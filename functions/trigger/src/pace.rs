@@ -1,0 +1,185 @@
+//! How fast App Runner may be asked: it throttles a client that describes a whole fleet at once, and with it everybody else
+//! in the account.
+
+use groundcrew::{Error, Result};
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// The times of all waiting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tempo {
+    /// The time between two calls, after the first burst.
+    pub(crate) interval: Duration,
+    /// The first pause of a call that was throttled; each further one is twice as long, up to `longest_pause`.
+    pub(crate) first_pause: Duration,
+    pub(crate) longest_pause: Duration,
+}
+
+impl Tempo {
+    /// Nine calls a second: below the ten at which App Runner is seen to throttle (its limits are not documented).
+    pub(crate) const AWS: Self = Self {
+        interval: Duration::from_nanos(1_000_000_000 / 9),
+        first_pause: Duration::from_millis(500),
+        longest_pause: Duration::from_secs(20),
+    };
+}
+
+/// Calls that may follow each other without waiting.
+const BURST: u32 = 9;
+/// Calls without an answer yet.
+const IN_FLIGHT: usize = 8;
+/// How often a call is made before it counts as failed: the pauses between take less than a minute.
+const ATTEMPTS: u32 = 8;
+/// How much slower than its tempo a pace may become.
+const SLOWEST: u32 = 9;
+
+/// Asks again, after growing pauses, what AWS throttles or does not answer: the SDK does not.
+pub(crate) async fn patiently<T, F>(tempo: Tempo, ask: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut pause = tempo.first_pause;
+    for _ in 1..ATTEMPTS {
+        match ask().await {
+            Err(Error::Throttled { .. } | Error::Unavailable { .. }) => {
+                sleep(pause).await;
+                pause = (pause * 2).min(tempo.longest_pause);
+            }
+            answer => return answer,
+        }
+    }
+    ask().await
+}
+
+/// The calls of one invocation to App Runner, one after the other at the tempo. Others may be calling at the same time: it
+/// slows down when it is throttled, and recovers with each answer.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    tempo: Tempo,
+    in_flight: Semaphore,
+    next: tokio::sync::Mutex<()>,
+    beat: Mutex<Beat>,
+}
+
+impl Pace {
+    pub(crate) fn new(tempo: Tempo) -> Self {
+        Self {
+            tempo,
+            in_flight: Semaphore::new(IN_FLIGHT),
+            next: tokio::sync::Mutex::default(),
+            beat: Mutex::new(Beat {
+                interval: tempo.interval,
+                due: Instant::now(),
+            }),
+        }
+    }
+
+    /// Makes a call when its turn comes; a throttled one goes to the end of the queue after its pause.
+    pub(crate) async fn ask<T, F>(&self, call: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        patiently(self.tempo, || async {
+            let _in_flight = self.in_flight.acquire().await;
+            self.turn().await;
+            let answer = call().await;
+            let throttled = matches!(answer, Err(Error::Throttled { .. }));
+            self.beat(|beat| beat.learn(throttled, self.tempo.interval));
+            answer
+        })
+        .await
+    }
+
+    async fn turn(&self) {
+        let _next = self.next.lock().await;
+        let at = self.beat(|beat| beat.turn(Instant::now(), self.tempo.interval));
+        sleep_until(at).await;
+    }
+
+    fn beat<T>(&self, act: impl FnOnce(&mut Beat) -> T) -> T {
+        act(&mut self.beat.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// When the next call may be made (the generic cell rate algorithm: a call is due one interval after the one before, and may
+/// be made up to a burst earlier).
+#[derive(Debug)]
+struct Beat {
+    interval: Duration,
+    due: Instant,
+}
+
+impl Beat {
+    fn turn(&mut self, now: Instant, tempo: Duration) -> Instant {
+        let early = tempo * (BURST - 1);
+        let due = self.due.max(now);
+        self.due = due + self.interval;
+        if due <= now + early { now } else { due - early }
+    }
+
+    fn learn(&mut self, throttled: bool, tempo: Duration) {
+        self.interval = if throttled {
+            (self.interval * 2).min(tempo * SLOWEST)
+        } else {
+            (self.interval * 7 / 8).max(tempo)
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEMPO: Duration = Duration::from_millis(100);
+
+    fn beat(now: Instant) -> Beat {
+        Beat {
+            interval: TEMPO,
+            due: now,
+        }
+    }
+
+    /// When `calls` calls that want to be made at once are made.
+    fn turns(beat: &mut Beat, start: Instant, calls: usize) -> Vec<u128> {
+        let mut now = start;
+        let turns = (0..calls).map(|_| {
+            now = beat.turn(now, TEMPO);
+            (now - start).as_millis()
+        });
+        turns.collect()
+    }
+
+    #[test]
+    fn nine_calls_go_at_once_and_then_one_each_interval() {
+        let now = Instant::now();
+        let turns = turns(&mut beat(now), now, 12);
+        assert_eq!(turns, [0, 0, 0, 0, 0, 0, 0, 0, 0, 100, 200, 300]);
+    }
+
+    #[test]
+    fn after_a_while_without_calls_a_burst_is_allowed_again_and_no_more_than_one() {
+        let now = Instant::now();
+        let mut beat = beat(now);
+        turns(&mut beat, now, 9);
+        let later = now + TEMPO * 1000;
+        assert_eq!(turns(&mut beat, later, 10)[8..], [0, 100]);
+    }
+
+    #[test]
+    fn a_pace_slows_down_when_it_is_throttled_and_recovers_with_answers() {
+        let mut beat = beat(Instant::now());
+        beat.learn(true, TEMPO);
+        assert_eq!(beat.interval, TEMPO * 2);
+        for _ in 0..10 {
+            beat.learn(true, TEMPO);
+        }
+        assert_eq!(beat.interval, TEMPO * SLOWEST);
+        for _ in 0..20 {
+            beat.learn(false, TEMPO);
+        }
+        assert_eq!(beat.interval, TEMPO);
+    }
+}

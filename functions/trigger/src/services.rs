@@ -1,0 +1,318 @@
+//! Which services an event concerns: what they really refer to decides.
+
+use crate::arn::ServiceArn;
+use crate::event::Cause;
+use crate::pace::{Tempo, patiently};
+use aws_sdk_apprunner::types::Service;
+use aws_sdk_resourcegroupstagging::types::TagFilter;
+use groundcrew::image::TagRule;
+use groundcrew::reference::{ImageReference, current_secrets, is_secret};
+use groundcrew::stack::{
+    TAG_APP, TAG_DEPLOYING, TAG_ENVIRONMENT, TAG_HOLD, TAG_IMAGE_TAG, TAG_MANAGED, Tags,
+};
+use groundcrew::{Aws, Error, Result};
+use std::collections::BTreeMap;
+
+/// The managed services of this account and region, with their tags.
+///
+/// # Errors
+/// Those of `tag:GetResources`.
+pub(crate) async fn managed(aws: &Aws, tempo: Tempo) -> Result<BTreeMap<ServiceArn, Tags>> {
+    let mut found = BTreeMap::new();
+    let mut token = None;
+    loop {
+        let page = patiently(tempo, || async {
+            let filter = TagFilter::builder().key(TAG_MANAGED).values("true").build();
+            aws.tagging()
+                .get_resources()
+                .resource_type_filters("apprunner:service")
+                .tag_filters(filter)
+                .resources_per_page(100)
+                .set_pagination_token(token.clone())
+                .send()
+                .await
+                .map_err(Error::aws("tag:GetResources"))
+        })
+        .await?;
+        for resource in page.resource_tag_mapping_list() {
+            let arn = resource.resource_arn().and_then(ServiceArn::parse);
+            let tags = resource.tags().iter();
+            let tags = tags.map(|tag| (tag.key().to_owned(), tag.value().to_owned()));
+            found.extend(arn.map(|arn| (arn, tags.collect())));
+        }
+        token = page.pagination_token.filter(|token| !token.is_empty());
+        if token.is_none() {
+            found.retain(|_, tags| is_managed(tags));
+            return Ok(found);
+        }
+    }
+}
+
+/// The tags of a service; `None` if it is gone.
+///
+/// # Errors
+/// Those of `apprunner:ListTagsForResource`.
+pub(crate) async fn tags(aws: &Aws, service: &ServiceArn) -> Result<Option<Tags>> {
+    let listed = aws
+        .apprunner()
+        .list_tags_for_resource()
+        .resource_arn(service.as_str())
+        .send()
+        .await;
+    match listed {
+        Ok(listed) => {
+            let tags = listed.tags.unwrap_or_default().into_iter();
+            Ok(Some(
+                tags.filter_map(|tag| tag.key.zip(tag.value)).collect(),
+            ))
+        }
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception()) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(Error::aws("apprunner:ListTagsForResource")(error)),
+    }
+}
+
+fn is_managed(tags: &Tags) -> bool {
+    tags.get(TAG_MANAGED).is_some_and(|value| value == "true")
+        && tags.contains_key(TAG_APP)
+        && tags.contains_key(TAG_ENVIRONMENT)
+}
+
+/// Why a service that is running again need not be looked at. Each deployment ends with a running service, and says so in an
+/// event: its own claim keeps it from starting the next one.
+pub(crate) fn left_alone(tags: &Tags) -> Option<&'static str> {
+    let is = |tag: &str, value: &str| tags.get(tag).is_some_and(|found| found == value);
+    if !is_managed(tags) {
+        Some("not one of groundcrew's services")
+    } else if is(TAG_HOLD, "true") {
+        Some("on hold")
+    } else if tags.contains_key(TAG_DEPLOYING) && !is(TAG_DEPLOYING, "none") {
+        Some("being deployed")
+    } else {
+        None
+    }
+}
+
+/// Whether a service has to be looked at. Also one that is paused, busy or on hold: what that means `deploy` decides.
+pub fn concerns(cause: &Cause, service: &Service, tags: &Tags) -> bool {
+    match cause {
+        Cause::ImagePushed {
+            repository, tag, ..
+        } => ImageReference::of(service).is_some_and(|image| {
+            image.repository == *repository
+                && rule(tags, &image).is_some_and(|rule| rule.covers(tag))
+        }),
+        Cause::SecretMoved { arn, .. } => current_secrets(service)
+            .iter()
+            .any(|named| is_secret(named, arn.as_str())),
+        Cause::ServiceRunning { service_arn } => service.service_arn() == service_arn.as_str(),
+    }
+}
+
+/// The rule in the service's tag; without one, the tag that its image is named by.
+fn rule(tags: &Tags, image: &ImageReference) -> Option<TagRule> {
+    match tags.get(TAG_IMAGE_TAG) {
+        Some(rule) => Some(TagRule::parse(rule)),
+        None => image.tag.clone().map(TagRule::Exact),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arn::SecretArn;
+    use aws_sdk_apprunner::types::{
+        ImageConfiguration, ImageRepository, ImageRepositoryType, NetworkConfiguration,
+        ServiceStatus, SourceConfiguration,
+    };
+    use aws_smithy_types::DateTime;
+    use groundcrew::reference::Repository;
+
+    const REGISTRY: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+    const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:groundcrew/shop/staging/database-a1B2c3";
+
+    fn service(image: &str, secrets: &[&str]) -> Service {
+        let mut configuration = ImageConfiguration::builder();
+        for (n, secret) in secrets.iter().enumerate() {
+            configuration = configuration.runtime_environment_secrets(format!("S{n}"), *secret);
+        }
+        let repository = ImageRepository::builder()
+            .image_identifier(image)
+            .image_repository_type(ImageRepositoryType::Ecr)
+            .image_configuration(configuration.build())
+            .build()
+            .expect("a repository");
+        Service::builder()
+            .service_name("shop-staging")
+            .service_id("1")
+            .service_arn("arn:aws:apprunner:us-east-1:123456789012:service/shop-staging/1")
+            .created_at(DateTime::from_secs(0))
+            .updated_at(DateTime::from_secs(0))
+            .status(ServiceStatus::Running)
+            .source_configuration(
+                SourceConfiguration::builder()
+                    .image_repository(repository)
+                    .build(),
+            )
+            .network_configuration(NetworkConfiguration::builder().build())
+            .build()
+            .expect("a service")
+    }
+
+    fn push(repository: &str, tag: &str) -> Cause {
+        let image = ImageReference::parse(repository).expect("a repository");
+        Cause::ImagePushed {
+            repository: image.repository,
+            tag: tag.into(),
+            digest: "sha256:0a".into(),
+        }
+    }
+
+    fn tags(tags: &[(&str, &str)]) -> Tags {
+        let managed = [
+            (TAG_MANAGED, "true"),
+            (TAG_APP, "shop"),
+            (TAG_ENVIRONMENT, "staging"),
+        ];
+        let all = managed.iter().chain(tags);
+        all.map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn a_push_concerns_the_services_whose_rule_covers_its_tag() {
+        let pinned = service(&format!("{REGISTRY}/shop-staging@sha256:ff"), &[]);
+        for (rule, covered, not_covered) in [
+            ("latest", "latest", "latest-1"),
+            ("prefix:main-", "main-7", "mainly"),
+            ("semver:1", "v1.9.0", "2.0.0"),
+            ("semver:1.4", "1.4.2", "1.5.0"),
+            ("semver:1+pre", "1.5.0-rc.1", "2.0.0-rc.1"),
+        ] {
+            let tags = tags(&[(TAG_IMAGE_TAG, rule)]);
+            let concerned = |tag: &str| {
+                concerns(
+                    &push(&format!("{REGISTRY}/shop-staging"), tag),
+                    &pinned,
+                    &tags,
+                )
+            };
+            assert!(concerned(covered), "{rule}: {covered}");
+            assert!(!concerned(not_covered), "{rule}: {not_covered}");
+        }
+    }
+
+    #[test]
+    fn a_service_without_a_rule_follows_the_tag_of_its_image() {
+        let follows = service(&format!("{REGISTRY}/shop-staging:stable"), &[]);
+        let pinned = service(&format!("{REGISTRY}/shop-staging@sha256:ff"), &[]);
+        let stable = push(&format!("{REGISTRY}/shop-staging"), "stable");
+        assert!(concerns(&stable, &follows, &tags(&[])));
+        assert!(!concerns(&stable, &pinned, &tags(&[])));
+        let stable_2 = push(&format!("{REGISTRY}/shop-staging"), "stable-2");
+        assert!(!concerns(&stable_2, &follows, &tags(&[])));
+        // The rule, where there is one, is what counts.
+        let ruled = tags(&[(TAG_IMAGE_TAG, "latest")]);
+        assert!(!concerns(&stable, &follows, &ruled));
+    }
+
+    #[test]
+    fn a_repository_of_another_name_region_or_account_is_another_one() {
+        let shop = service(&format!("{REGISTRY}/shop-staging:latest"), &[]);
+        for other in [
+            format!("{REGISTRY}/shop"),
+            format!("{REGISTRY}/team/shop-staging"),
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop-staging".into(),
+            "210987654321.dkr.ecr.us-east-1.amazonaws.com/shop-staging".into(),
+        ] {
+            assert!(
+                !concerns(&push(&other, "latest"), &shop, &tags(&[])),
+                "{other}"
+            );
+        }
+        // And a service may run an image from there.
+        let foreign = "210987654321.dkr.ecr.eu-west-1.amazonaws.com/shop-staging";
+        let shop = service(&format!("{foreign}:latest"), &[]);
+        assert!(concerns(&push(foreign, "latest"), &shop, &tags(&[])));
+    }
+
+    #[test]
+    fn an_image_from_elsewhere_is_never_concerned_by_a_push() {
+        let public = service("public.ecr.aws/docker/library/nginx:latest", &[]);
+        assert!(!concerns(
+            &push(&format!("{REGISTRY}/nginx"), "latest"),
+            &public,
+            &tags(&[])
+        ));
+    }
+
+    #[test]
+    fn a_secret_concerns_the_services_that_read_its_current_version() {
+        let cause = Cause::SecretMoved {
+            arn: SecretArn::parse(SECRET).expect("a secret"),
+            version_id: None,
+        };
+        let concerned = |secret: &str| {
+            concerns(
+                &cause,
+                &service(&format!("{REGISTRY}/shop:latest"), &[secret]),
+                &tags(&[]),
+            )
+        };
+        let bare = SECRET.strip_suffix("-a1B2c3").expect("it ends so");
+        for reads in [
+            SECRET.to_owned(),
+            format!("{SECRET}:password::"),
+            format!("{bare}:password::"),
+            format!("{SECRET}:password:AWSCURRENT:"),
+        ] {
+            assert!(concerned(&reads), "{reads}");
+        }
+        for does_not in [
+            format!("{SECRET}:password:AWSPREVIOUS:"),
+            format!("{SECRET}:password::0a1b2c3d"),
+            format!("{bare}-other-a1B2c3"),
+            SECRET.replace("us-east-1", "eu-west-1"),
+            "arn:aws:ssm:us-east-1:123456789012:parameter/database".into(),
+        ] {
+            assert!(!concerned(&does_not), "{does_not}");
+        }
+    }
+
+    #[test]
+    fn a_running_service_is_left_alone_while_it_is_held_or_being_deployed() {
+        assert_eq!(left_alone(&tags(&[])), None);
+        assert_eq!(
+            left_alone(&tags(&[(TAG_DEPLOYING, "none"), (TAG_HOLD, "false")])),
+            None
+        );
+        assert_eq!(left_alone(&tags(&[(TAG_HOLD, "true")])), Some("on hold"));
+        assert_eq!(
+            left_alone(&tags(&[(TAG_DEPLOYING, "shop-1")])),
+            Some("being deployed")
+        );
+        assert_eq!(
+            left_alone(&Tags::new()),
+            Some("not one of groundcrew's services")
+        );
+    }
+
+    #[test]
+    fn a_repository_says_where_it_is() {
+        let Cause::ImagePushed { repository, .. } = push(&format!("{REGISTRY}/team/shop"), "1")
+        else {
+            unreachable!("it is a push")
+        };
+        let expected = Repository {
+            account: "123456789012".into(),
+            region: "us-east-1".into(),
+            name: "team/shop".into(),
+        };
+        assert_eq!(repository, expected);
+    }
+}
