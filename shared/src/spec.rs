@@ -419,7 +419,7 @@ impl Spec {
 }
 
 /// Reads an input of ours: every mistake that its schema finds, and every rule between its fields that is broken.
-pub(crate) fn parse<T: serde::de::DeserializeOwned>(
+pub fn parse<T: serde::de::DeserializeOwned>(
     schema: &Value,
     input: &Value,
     rules: impl FnOnce(&T) -> Vec<Mistake>,
@@ -430,7 +430,15 @@ pub(crate) fn parse<T: serde::de::DeserializeOwned>(
         .map(|mistake| mistake.field.clone())
         .collect();
     // What the schema accepts, serde accepts too: a property test holds the two together.
-    match T::deserialize(sound(input, "", &mistaken)) {
+    let mut sound = sound(input, "", &mistaken);
+    // Required fields get a stand-in; they are all texts.
+    if let Some(members) = sound.as_object_mut() {
+        let required = schema["required"].as_array().into_iter().flatten();
+        for name in required.filter_map(Value::as_str) {
+            members.entry(name).or_insert("stack".into());
+        }
+    }
+    match T::deserialize(sound) {
         Ok(parsed) => {
             // A rule names the fields that it rests on; where one of those is mistaken it has nothing to say yet.
             let rests_on = |rule: &Mistake, field: &String| {
@@ -451,7 +459,7 @@ pub(crate) fn parse<T: serde::de::DeserializeOwned>(
     Err(Error::Invalid(mistakes))
 }
 
-/// The input without what is mistaken in it, so that the rules can look at the rest. Required fields get a stand-in.
+/// The input without what is mistaken in it, so that the rules can look at the rest.
 fn sound(value: &Value, field: &str, mistaken: &[String]) -> Value {
     let kept = |field: &String| !mistaken.contains(field);
     match value {
@@ -464,16 +472,10 @@ fn sound(value: &Value, field: &str, mistaken: &[String]) -> Value {
                 }
             };
             let members = members.iter().filter(|(name, _)| kept(&path(name)));
-            let mut sound: serde_json::Map<_, _> = members
+            members
                 .map(|(name, member)| (name.clone(), sound(member, &path(name), mistaken)))
-                .collect();
-            for required in ["app", "environment"]
-                .into_iter()
-                .filter(|_| field.is_empty())
-            {
-                sound.entry(required).or_insert("stack".into());
-            }
-            sound.into()
+                .collect::<serde_json::Map<_, _>>()
+                .into()
         }
         Value::Array(items) => {
             let items = items

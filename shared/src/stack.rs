@@ -104,7 +104,7 @@ impl Stack {
 }
 
 /// An execution's name as the value of a tag: Step Functions allows characters in it that RDS refuses there.
-pub(crate) fn tag_value(execution: &str) -> String {
+pub fn tag_value(execution: &str) -> String {
     let allowed =
         |character: char| character.is_ascii_alphanumeric() || "+-=._:/@ ".contains(character);
     let kept = execution

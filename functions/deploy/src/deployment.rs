@@ -1,0 +1,103 @@
+//! What the states of an execution hand on to each other.
+
+use crate::claim::Kind;
+use groundcrew::reference::Repository;
+use serde::{Deserialize, Serialize};
+
+/// A deployment that App Runner has accepted.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Deployment {
+    /// The service's ARN.
+    pub service_arn: String,
+    /// The service's name.
+    pub service: String,
+    /// What is deployed.
+    pub kind: Kind,
+    /// The digest that is to run.
+    pub digest: String,
+    /// The tag that it was chosen for.
+    pub tag: Option<String>,
+    /// The digest that ran before, if the service was pinned to one.
+    pub previous: Option<String>,
+    /// The fingerprint of the secrets that go with it.
+    pub secrets: Option<String>,
+    /// Whether that fingerprint is another one than before.
+    pub new_secrets: bool,
+    /// App Runner's operation.
+    pub operation_id: String,
+    /// For how many minutes the alarms are watched afterwards.
+    pub bake_minutes: u16,
+    /// What answers when the service is well; `None` if it cannot be asked from here.
+    pub health: Option<HealthAddress>,
+    /// Why, in a few words.
+    pub cause: String,
+    /// Whether a person has asked for this image: then it is not taken back by itself.
+    pub asked_for: bool,
+    /// What is taken back, if this is a rollback.
+    pub instead_of: Option<Unwell>,
+    /// What else there is to tell.
+    pub note: Option<String>,
+}
+
+/// Where a service is asked whether it is well.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct HealthAddress {
+    /// `https://…` with the path of the health check.
+    pub url: String,
+    /// Whether only 200 is a good answer. Without an HTTP health check any answer is, but a 5xx.
+    pub only_200: bool,
+}
+
+/// An image that was deployed and is not well.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Unwell {
+    /// Its digest.
+    pub digest: String,
+    /// The tag that it was chosen for.
+    pub tag: Option<String>,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// What `assess` answers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Assessment {
+    /// What came of it.
+    pub verdict: AssessmentVerdict,
+    /// Why, for a person.
+    pub reason: String,
+    /// The deployment that is under way.
+    pub deployment: Option<Deployment>,
+    /// What is to be told.
+    pub notification: Option<crate::notification::Notification>,
+}
+
+/// What came of an assessment.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AssessmentVerdict {
+    /// There is nothing to do, now.
+    Nothing,
+    /// App Runner deploys.
+    Deploying,
+    /// It must not be deployed.
+    Refused,
+}
+
+/// `sha256:` and the first twelve digits: enough for a person.
+pub(crate) fn short(digest: &str) -> &str {
+    digest.get(..19).unwrap_or(digest)
+}
+
+/// An image as a person calls it: `1.4.2 (sha256:0123456789ab)`.
+pub(crate) fn called(tag: Option<&str>, digest: &str) -> String {
+    match tag.filter(|tag| !tag.is_empty()) {
+        Some(tag) => format!("{tag} ({})", short(digest)),
+        None => short(digest).to_owned(),
+    }
+}
+
+/// The `ImageIdentifier` of a digest.
+pub(crate) fn identifier(repository: &Repository, digest: &str) -> String {
+    format!("{repository}@{digest}")
+}

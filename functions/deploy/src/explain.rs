@@ -1,0 +1,159 @@
+//! What a person is told when an execution could not go on: what App Runner is busy with and since when, or what failed.
+
+use crate::follow::Verdict;
+use crate::notification::Notification;
+use crate::request::Request;
+use aws_sdk_apprunner::types::{OperationSummary, ServiceStatus};
+use groundcrew::{Aws, Managed, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a `Catch` of Step Functions passes on.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Failure {
+    /// The error's name.
+    error: String,
+    /// Free text; that of a function is JSON with `errorMessage`.
+    cause: String,
+}
+
+/// What `explain` answers.
+#[derive(Debug, Serialize)]
+pub(crate) struct Explained {
+    /// The name of the error that the execution ends with.
+    pub outcome: &'static str,
+    /// What is to be told.
+    pub notification: Notification,
+}
+
+impl Failure {
+    fn sentence(&self) -> String {
+        let parsed: Option<Value> = serde_json::from_str(&self.cause).ok();
+        let message = parsed
+            .as_ref()
+            .and_then(|parsed| parsed["errorMessage"].as_str());
+        match message.unwrap_or(&self.cause) {
+            "" => self.error.clone(),
+            message => message.to_owned(),
+        }
+    }
+
+    /// Whether the execution gave up waiting.
+    fn is_stuck(&self) -> bool {
+        ["NotReady", "Busy"].contains(&self.error.as_str())
+    }
+}
+
+/// Never fails: what cannot be found out is left out.
+pub(crate) async fn explain(
+    aws: &Aws,
+    request: &Value,
+    failure: &Failure,
+    execution: &str,
+) -> Explained {
+    let service = request["service"].as_str().unwrap_or_default();
+    let name = service.rsplit('/').nth(1).unwrap_or(service);
+    let cause = Request::parse(request).map_or_else(
+        |_| String::new(),
+        |request| format!("Cause: {}.", request.why()),
+    );
+    let seen = busy_with(aws, service).await.unwrap_or_default();
+    let sentence = failure.sentence();
+    let execution = format!("Execution: {execution}");
+    tracing::error!(service, "{sentence}");
+    if failure.is_stuck() {
+        let again = format!(
+            "Nothing is tried again by itself. Should the operation never end, ask AWS Support. When the service is running again, it is looked at again; or start deploy for {name} by hand."
+        );
+        return Explained {
+            outcome: "Stuck",
+            notification: Notification::new(
+                &format!("{name}: stuck"),
+                &[
+                    format!("The deployment of {name} has given up waiting: {sentence}."),
+                    seen,
+                    again,
+                    cause,
+                    execution,
+                ],
+            ),
+        };
+    }
+    Explained {
+        outcome: "Failed",
+        notification: Notification::new(
+            &format!("{name}: deployment failed"),
+            &[
+                format!("The deployment of {name} could not go on: {sentence}."),
+                seen,
+                format!("Mend that, then start deploy for {name} by hand."),
+                cause,
+                execution,
+            ],
+        ),
+    }
+}
+
+/// The operation that a service is in, and since when.
+async fn busy_with(aws: &Aws, service: &str) -> Result<String> {
+    let found = if service.starts_with("arn:") {
+        Managed::look(aws, service).await?
+    } else {
+        Managed::find(aws, service).await?
+    };
+    let Some(managed) = found else {
+        return Ok("The service is gone.".into());
+    };
+    let operations = managed.operations(aws).await?;
+    Ok(sentence(managed.service.status(), &operations))
+}
+
+fn sentence(status: &ServiceStatus, newest_first: &[OperationSummary]) -> String {
+    let under_way = newest_first
+        .iter()
+        .find(|operation| Verdict::of(operation).is_none());
+    match under_way {
+        Some(operation) => {
+            let kind = operation.r#type().map_or("unknown", |kind| kind.as_str());
+            let since = operation
+                .started_at()
+                .and_then(|at| Timestamp::from_second(at.secs()).ok());
+            let since = since.map_or_else(String::new, |at| {
+                format!(" since {}", at.strftime("%Y-%m-%d %H:%M UTC"))
+            });
+            format!(
+                "It is in the operation {kind} {}{since}.",
+                operation.id().unwrap_or_default()
+            )
+        }
+        None if status == &ServiceStatus::OperationInProgress => {
+            "It is in an operation that App Runner does not list: its own maintenance, usually over in minutes.".into()
+        }
+        None => format!("It is {status} and in no operation."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_apprunner::primitives::DateTime;
+    use aws_sdk_apprunner::types::{OperationStatus, OperationType};
+
+    #[test]
+    fn a_stuck_service_is_told_with_its_operation_and_since_when() {
+        let operation = OperationSummary::builder()
+            .id("0a0b")
+            .r#type(OperationType::UpdateService)
+            .status(OperationStatus::RollbackInProgress)
+            .started_at(DateTime::from_secs(1_795_000_000))
+            .build();
+        assert_eq!(
+            sentence(&ServiceStatus::OperationInProgress, &[operation]),
+            "It is in the operation UPDATE_SERVICE 0a0b since 2026-11-18 11:06 UTC."
+        );
+        let maintenance = sentence(&ServiceStatus::OperationInProgress, &[]);
+        assert!(maintenance.contains("maintenance"), "{maintenance}");
+    }
+}

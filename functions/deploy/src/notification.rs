@@ -1,0 +1,253 @@
+//! What a person reads on a phone: what happened, to which service, with which image, why, and what to do.
+
+use crate::claim::Kind;
+use crate::deployment::{Deployment, called, short};
+use crate::follow::Verdict;
+use crate::request::Request;
+use crate::settle::End;
+use groundcrew::image::Candidate;
+use groundcrew::{Aws, Managed};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One message to the notification topic.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Notification {
+    /// At most 100 ASCII characters on one line (SNS, `Publish`).
+    pub subject: String,
+    /// Plain text.
+    pub message: String,
+}
+
+/// What SNS takes as a subject.
+const LONGEST_SUBJECT: usize = 100;
+
+impl Notification {
+    /// A message of paragraphs; those without text are left out.
+    pub(crate) fn new(subject: &str, paragraphs: &[String]) -> Self {
+        let printable = |character: char| {
+            if (' '..='~').contains(&character) {
+                character
+            } else {
+                '-'
+            }
+        };
+        let mut subject: String = subject.trim().chars().map(printable).collect();
+        subject.truncate(LONGEST_SUBJECT);
+        let paragraphs = paragraphs.iter().filter(|paragraph| !paragraph.is_empty());
+        let message: Vec<_> = paragraphs.map(String::as_str).collect();
+        Self {
+            subject,
+            message: message.join("\n\n"),
+        }
+    }
+
+    /// An image that must not be deployed.
+    pub(crate) fn refused(
+        aws: &Aws,
+        service: &str,
+        candidate: &Candidate,
+        request: &Request,
+        objection: &str,
+    ) -> Self {
+        let image = called(Some(&candidate.tag), &candidate.digest);
+        Self::new(
+            &format!(
+                "{service}: {} refused",
+                name(Some(&candidate.tag), &candidate.digest)
+            ),
+            &[
+                format!("{service} was not given {image}: {objection}."),
+                "It goes on with what it runs. The image is not tried again; push a newer one."
+                    .into(),
+                why(request.why()),
+                by_hand(
+                    aws,
+                    service,
+                    &candidate.digest,
+                    "To deploy it all the same, once the cause is mended",
+                ),
+            ],
+        )
+    }
+
+    /// The end of a deployment.
+    pub(crate) fn ended(
+        aws: &Aws,
+        managed: &Managed,
+        deployment: &Deployment,
+        operation: &Verdict,
+        end: &End,
+    ) -> Self {
+        let service = &deployment.service;
+        let image = called(deployment.tag.as_deref(), &deployment.digest);
+        let tag = name(deployment.tag.as_deref(), &deployment.digest);
+        let at = clock(operation.ended_at);
+        let before = deployment.previous.as_deref().map(|previous| {
+            by_hand(
+                aws,
+                service,
+                previous,
+                &format!("To go back to {}", short(previous)),
+            )
+        });
+        let before = before.unwrap_or_default();
+        let logs = format!(
+            "Look at the log groups /aws/apprunner/{service}/{id}/service and /aws/apprunner/{service}/{id}/application.",
+            id = managed.service.service_id
+        );
+        let secrets = match (deployment.new_secrets, deployment.kind) {
+            (true, Kind::Image) => "It got the current secrets along with it.".to_owned(),
+            _ => String::new(),
+        };
+        let note = deployment.note.clone().unwrap_or_default();
+        let cause = why(&deployment.cause);
+        match (end, deployment.kind) {
+            (End::Deployed, Kind::Secrets) => Self::new(
+                &format!("{service}: current secrets deployed"),
+                &[
+                    format!(
+                        "{service} runs with the current version of its secrets since {at}. Its image is the same, {image}."
+                    ),
+                    note,
+                    cause,
+                ],
+            ),
+            (End::Deployed, _) => Self::new(
+                &format!("{service}: {tag} deployed"),
+                &[
+                    format!("{service} runs {image} since {at}."),
+                    secrets,
+                    watched(deployment),
+                    note,
+                    cause,
+                    before,
+                ],
+            ),
+            (End::Failed, kind) => {
+                let what = match kind {
+                    Kind::Secrets => "the current version of its secrets".to_owned(),
+                    Kind::Image | Kind::Rollback => image,
+                };
+                let next = match kind {
+                    Kind::Secrets => {
+                        "It waits for the next version of a secret; until then it runs with the old ones, which may stop working."
+                    }
+                    Kind::Image | Kind::Rollback => {
+                        "The image is not tried again; push a newer one."
+                    }
+                };
+                let state = if operation.status == "ROLLBACK_SUCCEEDED" {
+                    "App Runner has gone back to what ran before."
+                } else {
+                    "See whether the service still answers."
+                };
+                Self::new(
+                    &format!("{service}: deployment failed"),
+                    &[
+                        format!(
+                            "App Runner could not deploy {what} to {service} ({}, {at}). {state}",
+                            operation.status
+                        ),
+                        next.into(),
+                        logs,
+                        note,
+                        cause,
+                    ],
+                )
+            }
+            (End::RolledBack | End::RollbackFailed, _) => {
+                let bad = deployment.instead_of.as_ref();
+                let bad_image = bad.map(|bad| called(bad.tag.as_deref(), &bad.digest));
+                let bad_image = bad_image.unwrap_or_default();
+                let unwell = bad.map(|bad| bad.why.as_str()).unwrap_or_default();
+                if *end == End::RolledBack {
+                    Self::new(
+                        &format!("{service}: rolled back"),
+                        &[
+                            format!("{service} was not well with {bad_image}: {unwell}."),
+                            format!(
+                                "It runs {} again since {at}, with the current secrets. The bad image is not tried again; push a newer one.",
+                                short(&deployment.digest)
+                            ),
+                            logs,
+                            cause,
+                        ],
+                    )
+                } else {
+                    Self::new(
+                        &format!("{service}: roll back failed, needs you now"),
+                        &[
+                            format!("{service} is not well with {bad_image}: {unwell}."),
+                            format!(
+                                "App Runner could not go back to {} ({}, {at}). Nothing more is tried.",
+                                short(&deployment.digest),
+                                operation.status
+                            ),
+                            logs,
+                            cause,
+                        ],
+                    )
+                }
+            }
+            (End::Left(unwell), _) => Self::new(
+                &format!("{service}: not well after a deployment"),
+                &[
+                    format!(
+                        "{service} runs {image} since {at} and is not well: {unwell}. It was left as it is."
+                    ),
+                    logs,
+                    cause,
+                    before,
+                ],
+            ),
+        }
+    }
+}
+
+/// The tag, as a short name for an image; its digest if it has none.
+fn name(tag: Option<&str>, digest: &str) -> String {
+    let tag = tag.filter(|tag| !tag.is_empty() && tag.len() <= 30);
+    tag.unwrap_or(short(digest)).to_owned()
+}
+
+fn why(cause: &str) -> String {
+    format!("Cause: {cause}.")
+}
+
+fn watched(deployment: &Deployment) -> String {
+    match deployment.bake_minutes {
+        0 => "Its alarms were not watched.".into(),
+        minutes => format!("It was watched for {minutes} min: no alarm."),
+    }
+}
+
+fn clock(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// The command that deploys a digest by hand.
+pub(crate) fn by_hand(aws: &Aws, service: &str, digest: &str, what_for: &str) -> String {
+    format!(
+        "{what_for}:\naws stepfunctions start-execution --state-machine-arn {} --input '{{\"service\": \"{service}\", \"to\": \"{digest}\"}}'",
+        aws.account.deploy_state_machine
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_what_sns_takes_and_a_message_has_no_empty_paragraph() {
+        let service = "s".repeat(40);
+        let told = Notification::new(
+            &format!(" {service}: für \n{}", "x".repeat(100)),
+            &["One.".into(), String::new(), "Two.".into()],
+        );
+        assert_eq!(told.subject.len(), LONGEST_SUBJECT);
+        assert!(told.subject.starts_with(&service) && told.subject.is_ascii());
+        assert!(!told.subject.contains('\n'));
+        assert_eq!(told.message, "One.\n\nTwo.");
+    }
+}

@@ -1,0 +1,89 @@
+//! What an execution of `deploy` is started with, by `trigger` or by a person.
+
+use groundcrew::{Result, spec};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The input of the state machine `deploy`.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "groundcrew deployment")]
+pub struct Request {
+    /// The App Runner service, by its name or by its ARN.
+    #[schemars(
+        regex(pattern = r"^(arn:aws[a-z-]*:apprunner:[a-z0-9-]+:[0-9]{12}:service/[A-Za-z0-9][A-Za-z0-9_-]{3,39}/[0-9a-f]{32}|[A-Za-z0-9][A-Za-z0-9_-]{3,39})$"),
+        extend("patternErrorMessage" = "the name of an App Runner service, or its ARN")
+    )]
+    pub service: String,
+    /// Why, in a few words, for the notification and the release record. Left out: by hand.
+    #[serde(default)]
+    #[schemars(length(max = 256))]
+    pub cause: Option<String>,
+    /// Which image instead of the newest: `previous` (what ran before), a digest, or a tag. Newer images that exist already are then left alone; the next push is deployed again.
+    #[serde(default)]
+    #[schemars(
+        regex(pattern = r"^(sha256:[0-9a-f]{64}|[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})$"),
+        extend("patternErrorMessage" = "previous, a digest (sha256: and 64 hexadecimal digits) or an image tag")
+    )]
+    pub to: Option<String>,
+    /// `true` freezes the service: no event deploys anything. `false` ends that, and delivers what came in meanwhile.
+    #[serde(default)]
+    pub hold: Option<bool>,
+}
+
+impl Request {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// [`groundcrew::Error::Invalid`] with every mistake at once.
+    pub fn parse(input: &Value) -> Result<Self> {
+        spec::parse(&Self::schema(), input, |request: &Self| {
+            let held = request.hold == Some(true);
+            let mistake = request.to.clone().filter(|_| held).map(|to| {
+                spec::Mistake::new("to", to, "nothing beside hold: true, which deploys nothing")
+            });
+            mistake.into_iter().collect()
+        })
+    }
+
+    /// The JSON schema of a request, draft 2020-12.
+    pub fn schema() -> Value {
+        schemars::schema_for!(Self).to_value()
+    }
+
+    /// Why, in a few words.
+    pub fn why(&self) -> &str {
+        self.cause.as_deref().unwrap_or("started by hand")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_bad_request_is_refused_with_every_mistake_at_once() {
+        let bad = json!({"service": "a b", "to": "no tag!", "hold": "yes", "sevrice": 1});
+        let message = Request::parse(&bad).expect_err("refused").to_string();
+        for field in ["service", "to", "hold", "sevrice"] {
+            assert!(message.contains(field), "{field} is not named in {message}");
+        }
+        let both = json!({"service": "shop-dev", "to": "previous", "hold": true});
+        let message = Request::parse(&both).expect_err("refused").to_string();
+        assert!(message.contains("hold"), "{message}");
+    }
+
+    #[test]
+    fn a_service_is_named_by_name_or_by_arn() {
+        let arn = format!(
+            "arn:aws:apprunner:us-east-1:123456789012:service/shop-dev/{}",
+            "0a".repeat(16)
+        );
+        for service in ["shop-dev", &arn] {
+            let request = Request::parse(&json!({"service": service})).expect("a request");
+            assert_eq!(request.why(), "started by hand");
+        }
+    }
+}
