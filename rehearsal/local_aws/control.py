@@ -21,7 +21,9 @@ import ecr
 import eventbridge
 import faults
 import iam
+import limits
 import queues
+import secretsmanager
 import sns
 
 Response = tuple[int, dict[str, str], bytes]
@@ -57,10 +59,12 @@ def _error_code(headers: dict[str, str], body: bytes) -> str | None:
     return next((group for group in found.groups() if group), None) if found else None
 
 
-def _refuse(call: iam.Call, status: int, code: str, headers: dict[str, str]) -> Response:
+def _refuse(
+    call: iam.Call, status: int, code: str, headers: dict[str, str], message: str = "injected fault"
+) -> Response:
     """An error answer in the protocol of the service, as AWS would phrase it."""
     _, answer_headers, body = iam_actions.access_denied_response(
-        call.service, call.action, "", str(uuid.uuid4()), error_code=code, message="injected fault", headers=headers
+        call.service, call.action, "", str(uuid.uuid4()), error_code=code, message=message, headers=headers
     )
     return status, answer_headers, body
 
@@ -103,6 +107,8 @@ def _watch_calls() -> None:
             call = iam.CURRENT.get()
             service = call.action.split(":")[0] if call else ""
             fault = faults.take(service, call.operation, faults.OF_CALLS) if call else None
+            if call and limits.exceeded(service, call.operation):
+                return _refuse(call, *_THROTTLED.get(service, (400, "ThrottlingException")), headers, "Rate exceeded")
             if fault and fault.kind == "throttle":
                 return _refuse(call, *_THROTTLED.get(service, (400, "ThrottlingException")), headers)
             if fault and fault.kind == "error":
@@ -152,6 +158,16 @@ def _clear_faults(body: dict[str, Any], query: Query) -> dict[str, Any]:
     return {}
 
 
+def _add_limit(limit: dict[str, Any], query: Query) -> dict[str, Any]:
+    limits.add(limits.Limit(**limit))
+    return {}
+
+
+def _clear_limits(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    limits.clear()
+    return {}
+
+
 def _list_calls(body: dict[str, Any], query: Query) -> dict[str, Any]:
     return {"calls": list(_calls)}
 
@@ -179,6 +195,12 @@ def _role(body: dict[str, Any], query: Query) -> dict[str, Any]:
 
 def _image(body: dict[str, Any], query: Query) -> dict[str, Any]:
     return ecr.describe_image(query["repository"][0], query["reference"][0])
+
+
+def _secret(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    """Which version of a secret a service gets: the one that its reference names, or the current one."""
+    stage, version = query.get("stage", [""])[0], query.get("version", [""])[0]
+    return {"version": secretsmanager.version_of(query["arn"][0], stage or "AWSCURRENT", version or None)}
 
 
 def _subnets(body: dict[str, Any], query: Query) -> dict[str, Any]:
@@ -209,10 +231,13 @@ ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any
     ("GET", "notifications"): _list_notifications,
     ("POST", "faults"): _add_fault,
     ("DELETE", "faults"): _clear_faults,
+    ("POST", "limits"): _add_limit,
+    ("DELETE", "limits"): _clear_limits,
     ("GET", "calls"): _list_calls,
     ("DELETE", "calls"): _clear_calls,
     ("GET", "role"): _role,
     ("GET", "image"): _image,
+    ("GET", "secret"): _secret,
     ("GET", "subnets"): _subnets,
     ("POST", "log-groups"): _create_log_groups,
     ("POST", "network-interfaces"): _create_network_interfaces,

@@ -110,6 +110,30 @@ def _emit_label_updated(secret: dict[str, Any], label: str, version: str) -> Non
     eventbridge.emit("aws.secretsmanager", "Secret Label Updated", detail, [secret["ARN"]])
 
 
+def _resolve(secret_id: str | None, **options: Any) -> tuple[str | None, dict[str, Any] | None]:
+    """An ARN without its six random characters is that of the secret with exactly this name
+    (https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen); MiniStack takes
+    the first whose name begins so."""
+    key, secret = _ministack_resolve(secret_id, **options)
+    name = (secret_id or "").partition(":secret:")[2]
+    if secret is None or not name or secret["ARN"] == secret_id or secret["Name"] == name:
+        return key, secret
+    secret = secretsmanager._secrets.get(name)
+    return (name, secret) if secret else (None, None)
+
+
+def version_of(arn: str, stage: str, version: str | None) -> str | None:
+    """The id of a secret's version by its id or stage, if there is such a version."""
+    _, secret = secretsmanager._resolve(arn)
+    if secret is None or secret.get("DeletedDate"):
+        return None
+    if version:
+        return version if version in secret["Versions"] else None
+    found: str | None = secretsmanager._find_stage_version(secret, stage)[0]
+    return found
+
+
+_ministack_resolve = secretsmanager._resolve
 _ministack_create_secret = secretsmanager._create_secret
 _ministack_put_secret_value = secretsmanager._put_secret_value
 _ministack_update_secret = secretsmanager._update_secret
@@ -118,6 +142,7 @@ _ministack_rotate_secret = secretsmanager._rotate_secret
 
 
 def install() -> None:
+    secretsmanager._resolve = _resolve
     secretsmanager._create_secret = _create_secret
     secretsmanager._put_secret_value = _put_secret_value
     secretsmanager._update_secret = _update_secret

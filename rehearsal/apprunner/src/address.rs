@@ -157,7 +157,9 @@ impl Emulation {
         if service.deployed.as_ref().map(Configuration::health_path) != Some(path) {
             return (StatusCode::NOT_FOUND, r#"{"status":"not found"}"#);
         }
-        match world.health_answers.get(&service.name) {
+        let digest = service.runs.digest.as_ref();
+        let of_image = digest.and_then(|digest| world.image_answers.get(digest));
+        match of_image.or(world.health_answers.get(&service.name)) {
             Some(status) if !status.is_success() => (*status, r#"{"status":"failing"}"#),
             arranged => (
                 arranged.copied().unwrap_or(StatusCode::OK),

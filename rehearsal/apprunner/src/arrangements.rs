@@ -31,6 +31,19 @@ pub enum Arrangement {
         /// 200 to 999.
         status: u16,
     },
+    /// From now on the health path of every service that runs this image answers with this HTTP status. It comes before
+    /// [`Arrangement::HealthAnswer`], and is as little App Runner's own opinion.
+    ImageAnswer {
+        /// `sha256:…`
+        digest: String,
+        /// 200 to 999.
+        status: u16,
+    },
+    /// How many services there can be. Accounts may ask AWS for more than they begin with.
+    Quota {
+        /// 30 at the start.
+        services: usize,
+    },
     /// Whether App Runner is open to the account. When it is not, every call is refused with `AccessDeniedException`:
     /// since 2026-04-30 App Runner takes no new customers, and how it tells them is not documented.
     Account {
@@ -122,13 +135,12 @@ impl Emulation {
                 });
             }
             Arrangement::HealthAnswer { service, status } => {
-                let code = StatusCode::from_u16(status)
-                    .ok()
-                    .filter(|code| !code.is_informational());
-                world
-                    .health_answers
-                    .insert(service, code.ok_or(ArrangementError::NotAStatus(status))?);
+                world.health_answers.insert(service, final_status(status)?);
             }
+            Arrangement::ImageAnswer { digest, status } => {
+                world.image_answers.insert(digest, final_status(status)?);
+            }
+            Arrangement::Quota { services } => world.service_quota = services,
             Arrangement::Account { open } => world.account_is_open = open,
             Arrangement::Maintenance {
                 service: name,
@@ -159,6 +171,13 @@ impl Emulation {
     }
 }
 
+fn final_status(status: u16) -> Result<StatusCode, ArrangementError> {
+    StatusCode::from_u16(status)
+        .ok()
+        .filter(|code| !code.is_informational())
+        .ok_or(ArrangementError::NotAStatus(status))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +200,17 @@ mod tests {
                     service: "shop".into(),
                     status: 500,
                 },
+            ),
+            (
+                json!({"kind": "image-answer", "digest": "sha256:00", "status": 500}),
+                Arrangement::ImageAnswer {
+                    digest: "sha256:00".into(),
+                    status: 500,
+                },
+            ),
+            (
+                json!({"kind": "quota", "services": 300}),
+                Arrangement::Quota { services: 300 },
             ),
             (
                 json!({"kind": "account", "open": false}),

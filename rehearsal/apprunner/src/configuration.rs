@@ -1,5 +1,7 @@
 //! The configuration of a service, and what a request makes of it.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 /// Everything about a service that an update can change, in the shapes of `CreateService`.
@@ -110,6 +112,15 @@ impl Configuration {
 
     pub(crate) fn image_configuration(&self) -> &Value {
         &self.source["ImageRepository"]["ImageConfiguration"]
+    }
+
+    /// The variables that get their value from a secret or a parameter, each with its reference.
+    pub(crate) fn secrets(&self) -> BTreeMap<String, String> {
+        let secrets = self.image_configuration()["RuntimeEnvironmentSecrets"].as_object();
+        let named = secrets.into_iter().flatten();
+        named
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .collect()
     }
 
     pub(crate) fn access_role_arn(&self) -> Option<&str> {

@@ -37,7 +37,9 @@ use tokio::sync::oneshot;
 pub use arrangements::{Arrangement, ArrangementError, Fate};
 pub use certificates::CertificateError;
 pub use model::{ModelError, ServiceModel};
-pub use snapshot::{OperationSnapshot, RevisionSnapshot, ServiceSnapshot, Snapshot};
+pub use snapshot::{
+    OperationSnapshot, RevisionSnapshot, RunningSnapshot, ServiceSnapshot, Snapshot,
+};
 pub use states::{Call, OperationStatus, OperationType, ServiceStatus, Verdict, verdict};
 
 use crate::certificates::Certificates;

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::arrangements::Fate;
 use crate::ids;
 use crate::states::{OperationStatus, OperationType, ServiceStatus};
-use crate::surroundings::{Event, Notice, SurroundingsError};
-use crate::world::{Emulation, Operation, Service, World, now};
+use crate::surroundings::{Event, Notice, SecretReference, Surroundings, SurroundingsError};
+use crate::world::{Emulation, Operation, Running, Service, World, now};
 
 /// AWS seconds that it takes longer when a service is the first to use a VPC connector ("2–5 minutes", developer guide,
 /// network-vpc).
@@ -104,17 +104,21 @@ impl Emulation {
         };
         let (emulation, arn) = (Arc::clone(self), arn.to_owned());
         self.runtime.spawn(async move {
-            let cause = match arranged {
-                None => emulation.cause_of_failure(&arn, kind).await,
-                arranged => arranged,
+            let found = match arranged {
+                None => emulation.look_up(&arn, kind).await,
+                Some(cause) => Err(cause),
             };
             emulation.pass(seconds * factor).await;
-            emulation.end(&arn, &id, cause).await;
+            emulation.end(&arn, &id, found).await;
         });
         answer
     }
 
-    async fn end(&self, arn: &str, id: &str, cause: Option<String>) {
+    async fn end(&self, arn: &str, id: &str, found: Result<Running, String>) {
+        let (found, cause) = match found {
+            Ok(found) => (found, None),
+            Err(cause) => (Running::default(), Some(cause)),
+        };
         match &cause {
             Some(cause) if self.starts_rollback(arn, id, cause) => self.pass(ROLLBACK).await,
             Some(_) => {}
@@ -139,6 +143,7 @@ impl Emulation {
         }
         if cause.is_none() && deploys(kind) {
             service.deployed = Some(service.configuration.clone());
+            service.runs = found;
         }
         let status = if cause.is_none() { succeeded } else { failed };
         service.is_up = status == ServiceStatus::Running;
@@ -192,44 +197,50 @@ impl Emulation {
         }
     }
 
-    /// Why the operation cannot succeed, asked while it runs: App Runner finds out late too.
-    async fn cause_of_failure(&self, arn: &str, kind: OperationType) -> Option<String> {
-        let surroundings = self.surroundings.as_ref().filter(|_| deploys(kind))?;
-        let (image, subnets) = {
+    /// What a deployment finds behind the names in its configuration, or why it cannot succeed: asked when it begins, so
+    /// that what changes after that waits for the next one. App Runner tells late too.
+    async fn look_up(&self, arn: &str, kind: OperationType) -> Result<Running, String> {
+        let Some(surroundings) = self.surroundings.as_ref().filter(|_| deploys(kind)) else {
+            return Ok(Running::default());
+        };
+        let (image, secrets, subnets) = {
             let world = self.world();
-            let configuration = &world
-                .services
-                .iter()
-                .find(|service| service.arn == arn)?
-                .configuration;
+            let Some(service) = world.services.iter().find(|service| service.arn == arn) else {
+                return Ok(Running::default());
+            };
+            let configuration = &service.configuration;
             let connector = configuration
                 .vpc_connector_arn()
                 .and_then(|arn| world.connectors.exact(arn));
             (
                 configuration
                     .image_identifier()
-                    .filter(|_| configuration.image_repository_type() == Some("ECR"))?
-                    .to_owned(),
+                    .filter(|_| configuration.image_repository_type() == Some("ECR"))
+                    .map(str::to_owned),
+                configuration.secrets(),
                 connector.map(|connector| connector.settings.subnets.clone()),
             )
         };
+        let mut found = Running::default();
         let asked = async {
-            let (repository, reference) = repository_and_reference(&image);
-            let found = surroundings.image(repository, reference).await?;
-            if !found.exists {
-                // aws/apprunner-roadmap#127: this is all that it says about an image that is not there
-                return Ok(Some(format!(
-                    "Failed to pull your application image. Be sure you configure your service with a valid access role \
-                     to your ECR repository. ({image} does not exist.)"
-                )));
+            if let Some(image) = &image {
+                match self.look_up_image(surroundings, image).await? {
+                    Ok(digest) => found.digest = digest,
+                    Err(cause) => return Ok(Some(cause)),
+                }
             }
-            // x86-64 only: aws/apprunner-roadmap#98
-            if !found
-                .architectures
-                .iter()
-                .any(|architecture| architecture == "amd64")
-            {
-                return Ok(Some(format!("{image} has no image for amd64.")));
+            for (variable, reference) in &secrets {
+                let Some(secret) = SecretReference::parse(reference) else {
+                    continue; // a parameter of SSM
+                };
+                match surroundings.secret_version(&secret).await? {
+                    Some(version) => found.secrets.insert(variable.clone(), version),
+                    None => {
+                        return Ok(Some(format!(
+                            "Secret {reference} of {variable} does not exist."
+                        )));
+                    }
+                };
             }
             // Public subnets make a create fail and an update roll back (developer guide, network-vpc).
             if let Some(subnets) = subnets {
@@ -246,11 +257,35 @@ impl Emulation {
             }
             Ok(None)
         };
-        asked.await.unwrap_or_else(|error: SurroundingsError| {
-            let complaint = format!("what {image} needs could not be looked up: {error}");
+        let cause = asked.await.unwrap_or_else(|error: SurroundingsError| {
+            let complaint = format!("what {arn} needs could not be looked up: {error}");
             self.world().complain(complaint.clone());
             Some(complaint)
-        })
+        });
+        cause.map_or(Ok(found), Err)
+    }
+
+    /// The digest of an image, or why it cannot run.
+    async fn look_up_image(
+        &self,
+        surroundings: &Surroundings,
+        image: &str,
+    ) -> Result<Result<Option<String>, String>, SurroundingsError> {
+        let (repository, reference) = repository_and_reference(image);
+        let found = surroundings.image(repository, reference).await?;
+        if !found.exists {
+            // aws/apprunner-roadmap#127: this is all that it says about an image that is not there
+            return Ok(Err(format!(
+                "Failed to pull your application image. Be sure you configure your service with a valid access role \
+                 to your ECR repository. ({image} does not exist.)"
+            )));
+        }
+        // x86-64 only: aws/apprunner-roadmap#98
+        let runs = |architecture: &String| architecture == "amd64";
+        if !found.architectures.iter().any(runs) {
+            return Ok(Err(format!("{image} has no image for amd64.")));
+        }
+        Ok(Ok(found.digest))
     }
 
     /// Sets the status of a service and sends the event that says so.

@@ -10,11 +10,11 @@ use crate::configuration::Configuration;
 use crate::refusal::Refusal;
 use crate::states::{Call, OperationType, ServiceStatus};
 use crate::surroundings::Notice;
-use crate::world::{Emulation, Service, World, now};
+use crate::world::{Emulation, Running, Service, World, now};
 use crate::{auto_scaling, ids, pages, rules, tags};
 
-/// Services per Region (developer guide, architecture).
-const SERVICES: usize = 30;
+/// Services per Region, unless AWS was asked for more (developer guide, architecture).
+pub(crate) const SERVICES: usize = 30;
 /// AWS seconds until a new IAM role can be assumed. AWS gives no figure; ten seconds is what people wait in practice.
 const ROLE_PROPAGATION: f64 = 10.0;
 
@@ -37,9 +37,10 @@ impl Emulation {
                 "Service with the provided name already exists: {name}."
             )));
         }
-        if world.living().count() >= SERVICES {
+        let quota = world.service_quota;
+        if world.living().count() >= quota {
             return Err(Refusal::quota(format!(
-                "You can have at most {SERVICES} services in a Region."
+                "You can have at most {quota} services in a Region."
             )));
         }
         look_up_companions(world, &mut configuration)?;
@@ -60,6 +61,7 @@ impl Emulation {
             status: ServiceStatus::OperationInProgress,
             configuration,
             deployed: None,
+            runs: Running::default(),
             is_up: false,
             tags: new_tags,
             operations: Vec::new(),

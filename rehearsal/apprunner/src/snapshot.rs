@@ -37,6 +37,17 @@ pub struct ServiceSnapshot {
     pub tags: BTreeMap<String, String>,
     /// Its operations, newest first.
     pub operations: Vec<OperationSnapshot>,
+    /// What runs, or would run after a resume: what the last deployment that succeeded found.
+    pub runs: RunningSnapshot,
+}
+
+/// What a service runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RunningSnapshot {
+    /// The digest of its image, if that is in the account's ECR.
+    pub image_digest: Option<String>,
+    /// The id of the version of each secret that it was started with, by the variable that it is in.
+    pub secret_versions: BTreeMap<String, String>,
 }
 
 /// An operation.
@@ -84,6 +95,10 @@ impl Emulation {
                     cause: operation.cause.clone(),
                 })
                 .collect(),
+            runs: RunningSnapshot {
+                image_digest: service.runs.digest.clone(),
+                secret_versions: service.runs.secrets.clone(),
+            },
         });
         let default = crate::auto_scaling::default_arn(&world.auto_scaling);
         let mut auto_scaling_configurations = active(&world.auto_scaling);

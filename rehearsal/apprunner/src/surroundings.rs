@@ -56,7 +56,39 @@ pub(crate) struct Role {
 pub(crate) struct Image {
     pub(crate) exists: bool,
     #[serde(default)]
+    pub(crate) digest: Option<String>,
+    #[serde(default)]
     pub(crate) architectures: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Secret {
+    version: Option<String>,
+}
+
+/// `SECRET_ARN`, with `:json-key:version-stage:version-id` behind it or not (developer guide, config-file-ref).
+#[derive(Debug, PartialEq)]
+pub(crate) struct SecretReference<'a> {
+    arn: &'a str,
+    stage: &'a str,
+    version: &'a str,
+}
+
+impl<'a> SecretReference<'a> {
+    /// Nothing if it is not a secret of Secrets Manager.
+    pub(crate) fn parse(reference: &'a str) -> Option<Self> {
+        if reference.split(':').nth(2) != Some("secretsmanager") {
+            return None;
+        }
+        let end = reference.match_indices(':').nth(6).map(|(at, _)| at);
+        let (arn, rest) = reference.split_at(end.unwrap_or(reference.len()));
+        let mut rest = rest.split(':').skip(2);
+        Some(Self {
+            arn,
+            stage: rest.next().unwrap_or_default(),
+            version: rest.next().unwrap_or_default(),
+        })
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,6 +151,20 @@ impl Surroundings {
             "/_local/image?repository={repository}&reference={reference}"
         ))
         .await
+    }
+
+    /// The id of the version that a service gets which asks for this secret now; nothing if there is none.
+    pub(crate) async fn secret_version(
+        &self,
+        secret: &SecretReference<'_>,
+    ) -> Result<Option<String>, SurroundingsError> {
+        let (arn, stage) = (encoded(secret.arn), encoded(secret.stage));
+        let version = encoded(secret.version);
+        self.ask(&format!(
+            "/_local/secret?arn={arn}&stage={stage}&version={version}"
+        ))
+        .await
+        .map(|answer: Secret| answer.version)
     }
 
     pub(crate) async fn subnets(&self, ids: &[String]) -> Result<Vec<Subnet>, SurroundingsError> {
@@ -228,4 +274,32 @@ fn encoded(value: &str) -> String {
             _ => format!("%{byte:02X}"),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_to_a_secret_may_name_a_stage_or_a_version() {
+        let arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:shop-Ab12Cd";
+        for (rest, stage, version) in [
+            ("", "", ""),
+            (":password::", "", ""),
+            (":password:AWSPREVIOUS:", "AWSPREVIOUS", ""),
+            (":::4711", "", "4711"),
+        ] {
+            assert_eq!(
+                SecretReference::parse(&format!("{arn}{rest}")),
+                Some(SecretReference {
+                    arn,
+                    stage,
+                    version
+                })
+            );
+        }
+        let parameter = "arn:aws:ssm:us-east-1:123456789012:parameter/shop";
+        assert_eq!(SecretReference::parse(parameter), None);
+        assert_eq!(SecretReference::parse("shop"), None);
+    }
 }

@@ -19,6 +19,7 @@ use crate::model::ServiceModel;
 use crate::observability::Tracing;
 use crate::refusal::Refusal;
 use crate::revisions::Revisions;
+use crate::services::SERVICES;
 use crate::states::{Call, OperationStatus, OperationType, ServiceStatus, Verdict, verdict};
 use crate::surroundings::{Notice, Surroundings, deliver};
 use crate::vpc_connectors::Connector;
@@ -53,6 +54,10 @@ pub(crate) struct World {
     pub(crate) next_operations: Vec<NextOperation>,
     /// What the health path of a service (by name) answers instead of 200.
     pub(crate) health_answers: BTreeMap<String, StatusCode>,
+    /// What the health path answers while this image (by digest) runs.
+    pub(crate) image_answers: BTreeMap<String, StatusCode>,
+    /// How many services there can be.
+    pub(crate) service_quota: usize,
     /// Whether App Runner is open to the account.
     pub(crate) account_is_open: bool,
     pub(crate) complaints: Vec<String>,
@@ -72,6 +77,9 @@ pub(crate) struct Service {
     pub(crate) configuration: Configuration,
     /// What runs: the configuration of the last operation that succeeded, and what a failed one goes back to.
     pub(crate) deployed: Option<Configuration>,
+    /// What the deployment of it found. A resume starts it again as it was: whether AWS then reads secrets anew is not
+    /// documented, and this is the harder case.
+    pub(crate) runs: Running,
     /// Whether instances run: also during an update, a deployment, a pause that is not done yet, and maintenance.
     pub(crate) is_up: bool,
     pub(crate) tags: Tags,
@@ -80,6 +88,15 @@ pub(crate) struct Service {
     pub(crate) port: u16,
     /// Gone when the service is deleted, and with it the listener.
     pub(crate) address: Option<Address>,
+}
+
+/// What a deployment found behind the names in its configuration.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Running {
+    /// Of an image in the account's ECR.
+    pub(crate) digest: Option<String>,
+    /// The id of the version of each secret in Secrets Manager, by the variable that it is in.
+    pub(crate) secrets: BTreeMap<String, String>,
 }
 
 /// An operation on a service.
@@ -121,6 +138,8 @@ impl Emulation {
             connectors: Revisions::new(of("vpcconnector")),
             next_operations: Vec::new(),
             health_answers: BTreeMap::new(),
+            image_answers: BTreeMap::new(),
+            service_quota: SERVICES,
             account_is_open: true,
             complaints: Vec::new(),
         };

@@ -6,7 +6,7 @@ use apprunner_emulator::{Arrangement, Fate, OperationType};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::world::{OTHER_IMAGE, World, create_request, source};
+use crate::world::{IMAGE, OTHER_IMAGE, World, create_request, source};
 
 fn url(service: &Value) -> String {
     service["ServiceUrl"].as_str().unwrap().to_owned()
@@ -107,6 +107,29 @@ async fn a_health_answer_can_be_arranged() {
     answers(200).unwrap();
     assert_eq!(world.get(&url, "/health").await.unwrap().0, 200);
     assert!(answers(99).is_err() && answers(101).is_err());
+}
+
+#[tokio::test]
+async fn an_image_can_answer_badly_wherever_it_runs() {
+    let world = World::start().await;
+    let answer =
+        |digest: &str| json!({"exists": true, "digest": digest, "architectures": ["amd64"]});
+    world.local_aws.set("shop@sha256:22", answer("sha256:22"));
+    let arrangement = Arrangement::ImageAnswer {
+        digest: "sha256:22".into(),
+        status: 500,
+    };
+    world.emulator.arrange(arrangement).unwrap();
+    let arn = world.running("shop-prod").await;
+    let url = url(&world.describe(&arn).await);
+    assert_eq!(world.get(&url, "/health").await.unwrap().0, 200);
+    for (image, status) in [(OTHER_IMAGE, 500), (IMAGE, 200)] {
+        let update = json!({"ServiceArn": arn, "SourceConfiguration": source(image)});
+        world.call("UpdateService", update).await.unwrap();
+        world.settled(&arn).await;
+        assert_eq!(world.last_operation(&arn).await["Status"], "SUCCEEDED");
+        assert_eq!(world.get(&url, "/health").await.unwrap().0, status);
+    }
 }
 
 #[tokio::test]

@@ -113,3 +113,20 @@ async fn a_pause_or_resume_that_fails_leaves_the_service_as_it_was() {
     assert_eq!(world.settled(&arn).await["Status"], "PAUSED");
     assert_eq!(world.last_operation(&arn).await["Status"], "FAILED");
 }
+
+#[tokio::test]
+async fn an_account_can_have_more_services_than_it_begins_with() {
+    let world = World::start_at(20_000.0).await;
+    world
+        .emulator
+        .arrange(Arrangement::Quota { services: 300 })
+        .unwrap();
+    for n in 0..300 {
+        world.create(create_request(&format!("shop-{n}"))).await;
+    }
+    let refused = world
+        .call("CreateService", create_request("one-more"))
+        .await
+        .unwrap_err();
+    refused.is("ServiceQuotaExceededException", "at most 300 services");
+}

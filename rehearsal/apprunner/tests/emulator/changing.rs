@@ -1,9 +1,9 @@
 //! Services change, and changes fail.
 
-use apprunner_emulator::{Fate, OperationType};
+use apprunner_emulator::{Fate, OperationType, RunningSnapshot};
 use serde_json::{Value, json};
 
-use crate::world::{IMAGE, OTHER_IMAGE, World, source};
+use crate::world::{IMAGE, OTHER_IMAGE, World, create_request, source};
 
 fn update(arn: &str, image: &str) -> Value {
     json!({"ServiceArn": arn, "SourceConfiguration": source(image)})
@@ -255,4 +255,77 @@ async fn operations_are_listed_newest_first_and_twenty_at_most() {
         (5, &json!("CREATE_SERVICE"))
     );
     assert!(rest["NextToken"].is_null());
+}
+
+/// A service that reads a secret, and an image that is there.
+async fn with_secret(world: &World, secret: &str) -> String {
+    let image = json!({"exists": true, "digest": "sha256:11", "architectures": ["amd64"]});
+    world.local_aws.set("shop@sha256:11", image);
+    let mut request = create_request("shop-prod");
+    let password =
+        json!({"RuntimeEnvironmentSecrets": {"PASSWORD": format!("{secret}:password::")}});
+    request["SourceConfiguration"]["ImageRepository"]["ImageConfiguration"] = password;
+    let arn = world.create(request).await;
+    world.settled(&arn).await;
+    arn
+}
+
+fn runs(world: &World) -> RunningSnapshot {
+    world.emulator.snapshot().services[0].runs.clone()
+}
+
+const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:shop-Ab12Cd";
+
+#[tokio::test]
+async fn only_a_deployment_reads_secrets() {
+    let world = World::start().await;
+    let arn = with_secret(&world, SECRET).await;
+    let first = RunningSnapshot {
+        image_digest: Some("sha256:11".into()),
+        secret_versions: [("PASSWORD".to_owned(), "version-1".to_owned())].into(),
+    };
+    assert_eq!(runs(&world), first);
+    world.local_aws.set(SECRET, json!({"version": "version-2"}));
+    for call in ["PauseService", "ResumeService"] {
+        world.call(call, json!({"ServiceArn": arn})).await.unwrap();
+        world.settled(&arn).await;
+    }
+    assert_eq!(runs(&world), first);
+
+    world.next(OperationType::StartDeployment, Fate::Fails);
+    let deploy = || world.call("StartDeployment", json!({"ServiceArn": arn}));
+    deploy().await.unwrap();
+    world.settled(&arn).await;
+    assert_eq!(runs(&world), first);
+    deploy().await.unwrap();
+    world.settled(&arn).await;
+    let secrets = runs(&world).secret_versions;
+    assert_eq!(secrets["PASSWORD"], "version-2");
+    assert_eq!(runs(&world).image_digest, first.image_digest);
+}
+
+#[tokio::test]
+async fn a_secret_that_changes_during_a_deployment_waits_for_the_next() {
+    let world = World::start().await;
+    let arn = with_secret(&world, SECRET).await;
+    let deploy = json!({"ServiceArn": arn});
+    world.next(OperationType::StartDeployment, Fate::Takes(3.0));
+    world.call("StartDeployment", deploy).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    world.local_aws.set(SECRET, json!({"version": "version-2"}));
+    world.settled(&arn).await;
+    assert_eq!(world.last_operation(&arn).await["Status"], "SUCCEEDED");
+    assert_eq!(runs(&world).secret_versions["PASSWORD"], "version-1");
+}
+
+#[tokio::test]
+async fn a_deployment_whose_secret_is_gone_rolls_back() {
+    let world = World::start().await;
+    let arn = with_secret(&world, SECRET).await;
+    world.local_aws.set(SECRET, json!({"version": null}));
+    let deploy = json!({"ServiceArn": arn});
+    world.call("StartDeployment", deploy).await.unwrap();
+    world.settled(&arn).await;
+    let operation = world.last_operation(&arn).await;
+    assert_eq!(operation["Status"], "ROLLBACK_SUCCEEDED");
 }

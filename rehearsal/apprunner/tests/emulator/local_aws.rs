@@ -81,6 +81,9 @@ impl LocalAws {
                 .unwrap_or_else(
                     || json!({"exists": true, "digest": "sha256:00", "architectures": ["amd64"]}),
                 ),
+            "/_local/secret" => {
+                unusual(&query["arn"]).unwrap_or_else(|| json!({"version": "version-1"}))
+            }
             "/_local/subnets" => {
                 let usual = |id: &str| json!({"id": id, "vpc": "vpc-1", "az": "us-east-1a", "public": false});
                 let subnets: Vec<Value> = query["ids"]
