@@ -25,8 +25,8 @@ pub use execution::{End, Execution, Happening, What};
 pub use functions::build;
 pub use image::tag_for;
 pub use local_aws::{
-    ACCOUNT, Call, Event, Fault, FaultKind, LocalAws, Message, Notification, Options, REGION,
-    TIME_SCALE,
+    ACCOUNT, Call, Event, Fault, FaultKind, Limit, LocalAws, Message, NewService, Notification,
+    Options, REGION, TIME_SCALE,
 };
 pub use play::{Played, Stage};
 pub use project::root;

@@ -3,8 +3,10 @@
 mod control;
 mod run_folder;
 mod secret;
+mod service;
 
-pub use control::{Call, Event, Fault, FaultKind, Message, Notification};
+pub use control::{Call, Event, Fault, FaultKind, Limit, Message, Notification};
+pub use service::NewService;
 
 use crate::console::progress;
 use crate::process::Group;

@@ -77,6 +77,17 @@ pub enum FaultKind {
     Fails,
 }
 
+/// A lasting limit on calls; what is over it is refused as throttled.
+#[derive(Clone, Debug, Serialize)]
+pub struct Limit {
+    /// IAM's name of the service, `apprunner`.
+    pub service: String,
+    /// The operation, `DescribeService`, or `*` for all operations of the service together.
+    pub operation: String,
+    /// How many calls in a second on the wall, and how many at once.
+    pub per_second: f64,
+}
+
 /// An event that went over the default bus, as rules and targets see it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Event {
@@ -179,6 +190,24 @@ impl LocalAws {
     /// [`Error::Call`].
     pub async fn clear_faults(&self) -> Result<()> {
         ask(self.port, "DELETE", "faults", None).await.map(drop)
+    }
+
+    /// Limits the calls of an operation, or of a service, until [`Self::clear_limits`].
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn limit(&self, limit: &Limit) -> Result<()> {
+        ask(self.port, "POST", "limits", Some(json!(limit)))
+            .await
+            .map(drop)
+    }
+
+    /// Takes back all limits.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn clear_limits(&self) -> Result<()> {
+        ask(self.port, "DELETE", "limits", None).await.map(drop)
     }
 
     /// Every call since the start or since [`Self::clear_calls`], the oldest first.

@@ -7,5 +7,6 @@ mod deliveries;
 mod executions;
 mod images;
 mod secrets;
+mod services;
 mod stage;
 mod tagged;
