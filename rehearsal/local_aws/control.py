@@ -23,8 +23,10 @@ import faults
 import iam
 import limits
 import queues
+import scans
 import secretsmanager
 import sns
+from scope import scope
 
 Response = tuple[int, dict[str, str], bytes]
 Query = dict[str, list[str]]
@@ -194,13 +196,19 @@ def _role(body: dict[str, Any], query: Query) -> dict[str, Any]:
 
 
 def _image(body: dict[str, Any], query: Query) -> dict[str, Any]:
-    return ecr.describe_image(query["repository"][0], query["reference"][0])
+    with scope(query["account"][0], query["region"][0]):
+        return ecr.describe_image(query["repository"][0], query["reference"][0])
 
 
 def _secret(body: dict[str, Any], query: Query) -> dict[str, Any]:
     """Which version of a secret a service gets: the one that its reference names, or the current one."""
     stage, version = query.get("stage", [""])[0], query.get("version", [""])[0]
     return {"version": secretsmanager.version_of(query["arn"][0], stage or "AWSCURRENT", version or None)}
+
+
+def _plant_scan(scan: dict[str, Any], query: Query) -> dict[str, Any]:
+    scans.plant(**scan)
+    return {}
 
 
 def _subnets(body: dict[str, Any], query: Query) -> dict[str, Any]:
@@ -237,6 +245,7 @@ ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any
     ("DELETE", "calls"): _clear_calls,
     ("GET", "role"): _role,
     ("GET", "image"): _image,
+    ("POST", "scan-findings"): _plant_scan,
     ("GET", "secret"): _secret,
     ("GET", "subnets"): _subnets,
     ("POST", "log-groups"): _create_log_groups,
@@ -256,7 +265,8 @@ def _serve_local() -> None:
         if not path.startswith("/_local/"):
             return await shortcuts(method, path, headers, body, query, request_id)
         if path == ecr.LAYER_PATH:
-            layer = ecr.layer(query["repository"][0], query["digest"][0])
+            with scope(query["account"][0], query["region"][0]):
+                layer = ecr.layer(query["repository"][0], query["digest"][0])
             return (404, {}, b"") if layer is None else (200, {"Content-Type": "application/octet-stream"}, layer)
         endpoint = ENDPOINTS.get((method, path.removeprefix("/_local/")))
         if endpoint is None:

@@ -1,6 +1,7 @@
-"""ECR: layers that are really kept and can be fetched, what an image is built for, and events of images.
+"""ECR: layers that are really kept and can be fetched, what an image is built for, events of images, and registries of
+other accounts.
 
-Not restored: LayersNotFoundException when an image's layers were never uploaded, scan findings, lifecycle expiry.
+Not restored: LayersNotFoundException when an image's layers were never uploaded, lifecycle expiry.
 """
 
 import base64
@@ -9,9 +10,14 @@ import os
 import time
 from typing import Any
 
+from ministack import app
+from ministack.core.arn import parse_arn
+from ministack.core.responses import get_account_id, get_region
 from ministack.services import ecr
 
 import eventbridge
+import scans
+from scope import scope
 
 Response = tuple[int, dict[str, str], bytes]
 LAYER_PATH = "/_local/layer"
@@ -64,7 +70,8 @@ def _get_download_url_for_layer(data: dict[str, Any]) -> Response:
         return ecr.error_response_json("RepositoryNotFoundException", message, 400)
     if digest not in ecr._layer_blobs.get(name, {}):
         return ecr.error_response_json("LayersNotFoundException", f"The layer '{digest}' does not exist", 400)
-    url = f"{os.environ['AWS_ENDPOINT_URL']}{LAYER_PATH}?repository={name}&digest={digest}"
+    where = f"account={get_account_id()}&region={get_region()}&repository={name}&digest={digest}"
+    url = f"{os.environ['AWS_ENDPOINT_URL']}{LAYER_PATH}?{where}"
     return ecr.json_response({"downloadUrl": url, "layerDigest": digest})
 
 
@@ -193,6 +200,33 @@ def describe_image(repository: str, reference: str) -> dict[str, Any]:
     return {"exists": True, "digest": image["imageDigest"], "architectures": architectures}
 
 
+def _repository_policy(arn: str) -> tuple[str, str] | None:
+    """The policy and the owner of a repository, whoever asks: another account needs the policy's leave
+    (https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-policies.html). MiniStack takes each for one of
+    the caller's own account."""
+    spec = parse_arn(arn)
+    name = spec.resource.removeprefix("repository/")
+    with scope(spec.account_id, spec.region):
+        if name not in ecr._repositories:
+            return None
+        return ecr._repo_policies.get(name) or "", spec.account_id
+
+
+def _serve_other_registries() -> None:
+    """`registryId` names the account whose registry a call is about, which MiniStack ignores."""
+    handle = app.SERVICE_HANDLERS["ecr"]
+
+    async def handle_request(method, path, headers, body, query):  # type: ignore[no-untyped-def]
+        data = json.loads(body or b"{}")
+        with scope(data.get("registryId") or get_account_id(), get_region()):
+            if headers.get("x-amz-target", "").endswith(".DescribeImageScanFindings"):
+                return scans.describe_image_scan_findings(data)
+            return await handle(method, path, headers, body, query)
+
+    app.SERVICE_HANDLERS["ecr"] = handle_request
+    ecr.repository_policy_for_arn = _repository_policy
+
+
 _store_image = ecr._put_image
 _delete_images = ecr._batch_delete_image
 _list_image_details = ecr._describe_images
@@ -205,3 +239,4 @@ def install() -> None:
     ecr._put_image = _put_image
     ecr._batch_delete_image = _batch_delete_image
     ecr._describe_images = _describe_images
+    _serve_other_registries()

@@ -17,6 +17,7 @@ import clock
 import faults
 import lambda_functions
 import queues
+import scope
 
 logger = logging.getLogger("eventbridge")
 
@@ -28,7 +29,7 @@ RETRIES = 185
 EVENT_AGE = 24 * 3600
 LONGEST_WAIT = 300
 
-# What went over the default bus.
+# What went over the default bus of the account that all is in.
 events: deque[Event] = deque(maxlen=10_000)
 
 
@@ -70,7 +71,8 @@ def _remember_events() -> None:
 
     def dispatch_event(event: Event, view: Any = None) -> None:
         view = view or eventbridge._pattern_event_view(event)
-        if event.get("EventBusName", "default") == "default":
+        here = (get_account_id(), get_region()) == (scope.ACCOUNT, scope.REGION)
+        if here and event.get("EventBusName", "default") == "default":
             events.append(view.event_with_detail())
         dispatch(event, view)
 

@@ -202,13 +202,15 @@ def _rds(call: Call) -> Iterator[Check]:
 
 
 def _ecr(call: Call) -> Iterator[Check]:
+    owner = call.parameters.get("registryId") or call.account
+    repositories = f"arn:aws:ecr:{call.region}:{owner}:repository"
     if arn := call.parameters.get("resourceArn"):
         yield Check(call.action, arn, call.request_tags())
     elif name := call.parameters.get("repositoryName"):
-        yield Check(call.action, call.arn("ecr", f"repository/{name}"), call.request_tags())
+        yield Check(call.action, f"{repositories}/{name}", call.request_tags())
     elif call.operation == "DescribeRepositories":
         for name in call.parameters.get("repositoryNames") or ["*"]:
-            yield Check(call.action, call.arn("ecr", f"repository/{name}"))
+            yield Check(call.action, f"{repositories}/{name}")
     else:
         yield Check(call.action, "*")
 

@@ -1,6 +1,9 @@
 //! A container image without a container: what `docker push` leaves in ECR.
 
-use crate::{Error, LocalAws, Result};
+use crate::{ACCOUNT, Error, LocalAws, REGION, Result};
+use aws_config::Region;
+use aws_sdk_ecr::Client;
+use aws_sdk_ecr::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_ecr::types::ImageIdentifier;
 use aws_smithy_types::Blob;
 use groundcrew::image::TagRule;
@@ -17,6 +20,121 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 static PUSHED: AtomicU64 = AtomicU64::new(0);
 
 impl LocalAws {
+    /// The private registry of an account in a region. What is pushed to that of another account or region is an event
+    /// there, and not here.
+    pub fn registry(&self, account: &str, region: &str) -> Registry {
+        let root = Credentials::new(account, "test", None, None, "the root user of an account");
+        let config = self.sdk_config().to_builder();
+        let config = config
+            .region(Region::new(region.to_owned()))
+            .credentials_provider(SharedCredentialsProvider::new(root));
+        Registry {
+            ecr: Client::new(&config.build()),
+        }
+    }
+
+    /// [`Registry::push_image`] to the account's own registry.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn push_image(&self, repository: &str, tag: &str, arch: &str) -> Result<String> {
+        self.own().push_image(repository, tag, arch).await
+    }
+
+    /// [`Registry::push_image_as`] to the account's own registry.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn push_image_as(
+        &self,
+        repository: &str,
+        tags: &[&str],
+        architecture: &str,
+    ) -> Result<String> {
+        let own = self.own();
+        own.push_image_as(repository, tags, architecture).await
+    }
+
+    /// [`Registry::push_index`] to the account's own registry.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn push_index(
+        &self,
+        repository: &str,
+        tag: &str,
+        architectures: &[&str],
+    ) -> Result<String> {
+        self.own().push_index(repository, tag, architectures).await
+    }
+
+    /// [`Registry::tag_image`] in the account's own registry.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn tag_image(&self, repository: &str, digest: &str, tag: &str) -> Result<()> {
+        self.own().tag_image(repository, digest, tag).await
+    }
+
+    /// [`Registry::delete_image`] in the account's own registry.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn delete_image(&self, repository: &str, digest: &str) -> Result<()> {
+        self.own().delete_image(repository, digest).await
+    }
+
+    fn own(&self) -> Registry {
+        self.registry(ACCOUNT, REGION)
+    }
+}
+
+/// A private registry of ECR.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    ecr: Client,
+}
+
+impl Registry {
+    /// Creates a repository that all accounts named here may pull from.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn create_repository(&self, name: &str, readers: &[&str]) -> Result<()> {
+        let create = self.ecr.create_repository().repository_name(name);
+        create
+            .send()
+            .await
+            .map_err(Error::call("ecr:CreateRepository"))?;
+        if readers.is_empty() {
+            return Ok(());
+        }
+        let readers = readers
+            .iter()
+            .map(|account| format!("arn:aws:iam::{account}:root"));
+        let policy = json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow",
+                "Principal": {"AWS": readers.collect::<Vec<_>>()},
+                "Action": [
+                    "ecr:BatchGetImage",
+                    "ecr:DescribeImages",
+                    "ecr:DescribeImageScanFindings",
+                    "ecr:GetDownloadUrlForLayer",
+                ],
+            }],
+        });
+        self.ecr
+            .set_repository_policy()
+            .repository_name(name)
+            .policy_text(policy.to_string())
+            .send()
+            .await
+            .map(drop)
+            .map_err(Error::call("ecr:SetRepositoryPolicy"))
+    }
+
     /// Pushes a new image for `linux/{architecture}` (`amd64`, `arm64`), as `docker push` does, and returns its digest,
     /// which no image had before.
     ///
@@ -87,8 +205,7 @@ impl LocalAws {
     pub async fn tag_image(&self, repository: &str, digest: &str, tag: &str) -> Result<()> {
         let image = ImageIdentifier::builder().image_digest(digest).build();
         let found = self
-            .aws()
-            .ecr()
+            .ecr
             .batch_get_image()
             .repository_name(repository)
             .image_ids(image)
@@ -111,8 +228,7 @@ impl LocalAws {
     /// # Errors
     /// [`Error::Call`].
     pub async fn delete_image(&self, repository: &str, digest: &str) -> Result<()> {
-        self.aws()
-            .ecr()
+        self.ecr
             .batch_delete_image()
             .repository_name(repository)
             .image_ids(ImageIdentifier::builder().image_digest(digest).build())
@@ -150,8 +266,7 @@ impl LocalAws {
         manifest: &str,
     ) -> Result<()> {
         let put = self
-            .aws()
-            .ecr()
+            .ecr
             .put_image()
             .repository_name(repository)
             .set_image_tag(tag.map(str::to_owned))
@@ -173,7 +288,7 @@ impl LocalAws {
     }
 
     async fn upload(&self, repository: &str, layer: &str) -> Result<()> {
-        let ecr = &self.aws().ecr();
+        let ecr = &self.ecr;
         let upload = ecr
             .initiate_layer_upload()
             .repository_name(repository)

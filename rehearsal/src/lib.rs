@@ -23,10 +23,10 @@ pub use deploy::{Outputs, STACK_NAME};
 pub use error::{Error, Result};
 pub use execution::{End, Execution, Happening, What};
 pub use functions::build;
-pub use image::tag_for;
+pub use image::{Registry, tag_for};
 pub use local_aws::{
     ACCOUNT, Call, Event, Fault, FaultKind, Limit, LocalAws, Message, NewService, Notification,
-    Options, REGION, TIME_SCALE,
+    Options, REGION, Scan, ScanStatus, TIME_SCALE,
 };
 pub use play::{Played, Stage};
 pub use project::root;

@@ -5,7 +5,7 @@ mod run_folder;
 mod secret;
 mod service;
 
-pub use control::{Call, Event, Fault, FaultKind, Limit, Message, Notification};
+pub use control::{Call, Event, Fault, FaultKind, Limit, Message, Notification, Scan, ScanStatus};
 pub use service::NewService;
 
 use crate::console::progress;

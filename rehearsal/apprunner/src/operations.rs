@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use crate::arrangements::Fate;
 use crate::ids;
 use crate::states::{OperationStatus, OperationType, ServiceStatus};
-use crate::surroundings::{Event, Notice, SecretReference, Surroundings, SurroundingsError};
+use crate::surroundings::{
+    Event, ImageReference, Notice, SecretReference, Surroundings, SurroundingsError,
+};
 use crate::world::{Emulation, Operation, Running, Service, World, now};
 
 /// AWS seconds that it takes longer when a service is the first to use a VPC connector ("2–5 minutes", developer guide,
@@ -271,8 +273,7 @@ impl Emulation {
         surroundings: &Surroundings,
         image: &str,
     ) -> Result<Result<Option<String>, String>, SurroundingsError> {
-        let (repository, reference) = repository_and_reference(image);
-        let found = surroundings.image(repository, reference).await?;
+        let found = surroundings.image(&image_reference(image)).await?;
         if !found.exists {
             // aws/apprunner-roadmap#127: this is all that it says about an image that is not there
             return Ok(Err(format!(
@@ -366,15 +367,20 @@ impl Operation {
     }
 }
 
-/// The repository and the tag or digest of `ACCOUNT.dkr.ecr.REGION.amazonaws.com/repository[:tag|@digest]`.
-fn repository_and_reference(identifier: &str) -> (&str, &str) {
-    let image = identifier
-        .split_once('/')
-        .map_or(identifier, |(_, image)| image);
-    image
+/// What `ACCOUNT.dkr.ecr.REGION.amazonaws.com/repository[:tag|@digest]` names.
+fn image_reference(identifier: &str) -> ImageReference<'_> {
+    let (registry, image) = identifier.split_once('/').unwrap_or(("", identifier));
+    let mut labels = registry.split('.');
+    let (repository, reference) = image
         .split_once('@')
         .or_else(|| image.split_once(':'))
-        .unwrap_or((image, "latest"))
+        .unwrap_or((image, "latest"));
+    ImageReference {
+        account: labels.next().unwrap_or_default(),
+        region: labels.nth(2).unwrap_or_default(),
+        repository,
+        reference,
+    }
 }
 
 #[cfg(test)]
@@ -382,16 +388,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_identifier_names_a_repository_and_a_tag_or_digest() {
+    fn an_image_identifier_names_a_registry_a_repository_and_a_tag_or_digest() {
         let registry = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
-        for (image, parts) in [
+        for (image, (repository, reference)) in [
             ("shop", ("shop", "latest")),
             ("team/shop:v1", ("team/shop", "v1")),
             ("shop@sha256:00ff", ("shop", "sha256:00ff")),
         ] {
             assert_eq!(
-                repository_and_reference(&format!("{registry}/{image}")),
-                parts
+                image_reference(&format!("{registry}/{image}")),
+                ImageReference {
+                    account: "123456789012",
+                    region: "us-east-1",
+                    repository,
+                    reference,
+                }
             );
         }
     }

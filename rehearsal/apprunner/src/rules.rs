@@ -16,12 +16,8 @@ const CPU_AND_MEMORY: [(&str, &[&str]); 5] = [
 ];
 
 /// Refuses a configuration that App Runner would refuse whatever else exists in the account.
-pub(crate) fn check(
-    configuration: &Configuration,
-    account: &str,
-    region: &str,
-) -> Result<(), Refusal> {
-    check_source(configuration, account, region)?;
+pub(crate) fn check(configuration: &Configuration) -> Result<(), Refusal> {
+    check_source(configuration)?;
     check_variables(configuration)?;
 
     let (cpu, memory) = configuration.cpu_and_memory();
@@ -57,7 +53,7 @@ pub(crate) fn check(
     }
 }
 
-fn check_source(configuration: &Configuration, account: &str, region: &str) -> Result<(), Refusal> {
+fn check_source(configuration: &Configuration) -> Result<(), Refusal> {
     let source = &configuration.source;
     match (
         source["ImageRepository"].is_object(),
@@ -86,10 +82,11 @@ fn check_source(configuration: &Configuration, account: &str, region: &str) -> R
         }
         return Ok(());
     }
-    // AWS also takes another account's registry, if its policy lets it. Here is only this one.
-    if !identifier.starts_with(&format!("{account}.dkr.ecr.{region}.amazonaws.com/")) {
+    // The registry may be another account's (developer guide, service-source-image). Whether it may be in another Region
+    // is not documented; whatever watches it has to cope.
+    if !identifier.contains(".dkr.ecr.") {
         return refuse(format!(
-            "{identifier} is not an image of this account and Region."
+            "{identifier} is not the identifier of an ECR image."
         ));
     }
     if configuration.access_role_arn().is_none() {
@@ -140,9 +137,6 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const ACCOUNT: &str = "123456789012";
-    const REGION: &str = "us-east-1";
-
     fn request() -> Value {
         json!({
             "SourceConfiguration": {
@@ -158,11 +152,7 @@ mod tests {
     fn checked(change: impl FnOnce(&mut Value)) -> Result<(), Refusal> {
         let mut request = request();
         change(&mut request);
-        check(
-            &Configuration::with_defaults("asc").with(&request),
-            ACCOUNT,
-            REGION,
-        )
+        check(&Configuration::with_defaults("asc").with(&request))
     }
 
     #[test]
@@ -223,14 +213,8 @@ mod tests {
             (
                 image,
                 "ImageIdentifier",
-                json!("210987654321.dkr.ecr.us-east-1.amazonaws.com/shop"),
-                "this account",
-            ),
-            (
-                image,
-                "ImageIdentifier",
-                json!("123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop"),
-                "this account",
+                json!("public.ecr.aws/team/shop:v1"),
+                "not the identifier of an ECR image",
             ),
             (
                 image,

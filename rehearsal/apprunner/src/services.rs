@@ -27,7 +27,7 @@ impl Emulation {
         let new_tags = tags::of_request(request, &BTreeMap::new())?;
         let default_scaling = auto_scaling::default_arn(&self.world().auto_scaling);
         let mut configuration = Configuration::with_defaults(&default_scaling).with(request);
-        rules::check(&configuration, &self.account, &self.region)?;
+        rules::check(&configuration)?;
         self.check_roles(request).await?;
 
         let world = &mut *self.world();
@@ -110,7 +110,7 @@ impl Emulation {
             }
             service.configuration.with(request)
         };
-        rules::check(&proposed, &self.account, &self.region)?;
+        rules::check(&proposed)?;
         self.check_roles(request).await?;
 
         // Someone else may have been faster while the roles were looked at.

@@ -61,6 +61,16 @@ pub(crate) struct Image {
     pub(crate) architectures: Vec<String>,
 }
 
+/// Where an image is.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ImageReference<'a> {
+    pub(crate) account: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) repository: &'a str,
+    /// A tag or a digest.
+    pub(crate) reference: &'a str,
+}
+
 #[derive(Debug, Deserialize)]
 struct Secret {
     version: Option<String>,
@@ -143,12 +153,12 @@ impl Surroundings {
 
     pub(crate) async fn image(
         &self,
-        repository: &str,
-        reference: &str,
+        image: &ImageReference<'_>,
     ) -> Result<Image, SurroundingsError> {
-        let (repository, reference) = (encoded(repository), encoded(reference));
+        let (account, region) = (encoded(image.account), encoded(image.region));
+        let (repository, reference) = (encoded(image.repository), encoded(image.reference));
         self.ask(&format!(
-            "/_local/image?repository={repository}&reference={reference}"
+            "/_local/image?account={account}&region={region}&repository={repository}&reference={reference}"
         ))
         .await
     }

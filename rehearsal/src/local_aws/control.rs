@@ -88,6 +88,35 @@ pub struct Limit {
     pub per_second: f64,
 }
 
+/// What the scan of an image came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Scan {
+    /// The name of the repository.
+    pub repository: String,
+    /// `sha256:…` of an image, not of an index: ECR scans only images.
+    pub digest: String,
+    /// How it ended, or that it did not.
+    pub status: ScanStatus,
+    /// How many findings there are of a severity, `CRITICAL` for instance.
+    pub severities: BTreeMap<String, u32>,
+}
+
+/// The status of a scan.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ScanStatus {
+    /// A basic scan runs.
+    InProgress,
+    /// A basic scan has ended.
+    Complete,
+    /// An enhanced scan, which never ends.
+    Active,
+    /// It could not be carried out.
+    Failed,
+    /// The image has no packages that could be known, `FROM scratch` for instance.
+    UnsupportedImage,
+}
+
 /// An event that went over the default bus, as rules and targets see it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Event {
@@ -190,6 +219,16 @@ impl LocalAws {
     /// [`Error::Call`].
     pub async fn clear_faults(&self) -> Result<()> {
         ask(self.port, "DELETE", "faults", None).await.map(drop)
+    }
+
+    /// Lets the scan of an image come to this. An image without is not scanned: `ScanNotFoundException`.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn plant_scan(&self, scan: &Scan) -> Result<()> {
+        ask(self.port, "POST", "scan-findings", Some(json!(scan)))
+            .await
+            .map(drop)
     }
 
     /// Limits the calls of an operation, or of a service, until [`Self::clear_limits`].

@@ -9,6 +9,8 @@ use aws_sdk_apprunner::types::{
 use serde_json::json;
 use std::time::Duration;
 
+/// Where `provision` puts the roles of services, too: nothing else may be passed on.
+const ROLE_PATH: &str = "/groundcrew/";
 const ACCESS_ROLE: &str = "local-aws-access";
 const INSTANCE_ROLE: &str = "local-aws-instance";
 /// A role that was just made cannot be assumed for some seconds of AWS time.
@@ -19,7 +21,8 @@ const ATTEMPTS: u32 = 100;
 pub struct NewService<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Repository and tag or digest: `shop-dev@sha256:…`. It must be in the account's ECR when the service starts.
+    /// Repository and tag or digest in the account's own registry, `shop-dev@sha256:…`, or a whole identifier. The image
+    /// must be there when the service starts.
     pub image: &'a str,
     /// Its tags; nothing is added.
     pub tags: &'a [(&'a str, &'a str)],
@@ -34,19 +37,24 @@ impl LocalAws {
     /// # Errors
     /// [`Error::Call`].
     pub async fn create_service(&self, new: &NewService<'_>) -> Result<String> {
-        let of_account = |role: &str| format!("arn:aws:iam::{}:role/{role}", super::ACCOUNT);
+        let of_account =
+            |role: &str| format!("arn:aws:iam::{}:role{ROLE_PATH}{role}", super::ACCOUNT);
         self.ensure_role(ACCESS_ROLE, "build.apprunner.amazonaws.com")
             .await?;
         self.ensure_role(INSTANCE_ROLE, "tasks.apprunner.amazonaws.com")
             .await?;
-        let registry = format!("{}.dkr.ecr.{}.amazonaws.com", super::ACCOUNT, super::REGION);
+        let own = format!("{}.dkr.ecr.{}.amazonaws.com", super::ACCOUNT, super::REGION);
+        let identifier = match new.image.split_once(".dkr.ecr.") {
+            Some(_) => new.image.to_owned(),
+            None => format!("{own}/{}", new.image),
+        };
         let secrets = new.secrets.iter();
         let secrets = secrets.map(|(name, reference)| ((*name).into(), (*reference).into()));
         let configuration = ImageConfiguration::builder()
             .set_runtime_environment_secrets(Some(secrets.collect()))
             .build();
         let image = ImageRepository::builder()
-            .image_identifier(format!("{registry}/{}", new.image))
+            .image_identifier(identifier)
             .image_repository_type(ImageRepositoryType::Ecr)
             .image_configuration(configuration)
             .build()
@@ -109,8 +117,9 @@ impl LocalAws {
                 "Action": "sts:AssumeRole",
             }],
         });
-        let role = self.aws().iam().create_role().role_name(name);
+        let role = self.aws().iam().create_role().path(ROLE_PATH);
         match role
+            .role_name(name)
             .assume_role_policy_document(trust.to_string())
             .send()
             .await

@@ -6,6 +6,8 @@ mod alarms;
 mod deliveries;
 mod executions;
 mod images;
+mod registries;
+mod scans;
 mod secrets;
 mod services;
 mod stage;

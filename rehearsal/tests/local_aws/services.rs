@@ -4,7 +4,8 @@ use crate::stage::{Stage, eventually, play};
 use apprunner_emulator::{Arrangement, RunningSnapshot, ServiceStatus};
 use rehearsal::{Limit, NewService};
 
-async fn runs(stage: &Stage, arn: &str) -> RunningSnapshot {
+/// What a service runs, once it is RUNNING.
+pub(crate) async fn runs(stage: &Stage, arn: &str) -> RunningSnapshot {
     eventually(async || {
         let services = stage.local.apprunner().snapshot().services;
         let service = services.into_iter().find(|service| service.arn == arn)?;
