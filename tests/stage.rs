@@ -111,6 +111,11 @@ impl Stage {
         self.execute("TeardownStateMachineArn", removal).await
     }
 
+    /// Starts `deploy` and waits for its end.
+    pub async fn deploy(&self, request: &Value) -> End {
+        self.execute("DeployStateMachineArn", request).await
+    }
+
     async fn execute(&self, output: &str, input: &Value) -> End {
         let machine = self
             .outputs

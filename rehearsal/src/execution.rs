@@ -88,13 +88,41 @@ impl LocalAws {
             .send()
             .await
             .map_err(Error::call("states:StartExecution"))?;
-        Ok(Execution {
-            client,
-            arn: started.execution_arn,
+        Ok(self.execution(started.execution_arn))
+    }
+
+    /// The executions of a state machine whose names begin so, the oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn executions(
+        &self,
+        state_machine_arn: &str,
+        name_prefix: &str,
+    ) -> Result<Vec<Execution>> {
+        let found = Client::new(self.sdk_config())
+            .list_executions()
+            .state_machine_arn(state_machine_arn)
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<Vec<_>, _>>()
+            .await;
+        let mut found = found.map_err(Error::call("states:ListExecutions"))?;
+        found.retain(|execution| execution.name.starts_with(name_prefix));
+        found.sort_by_key(|execution| execution.start_date);
+        let arns = found.into_iter().map(|execution| execution.execution_arn);
+        Ok(arns.map(|arn| self.execution(arn)).collect())
+    }
+
+    fn execution(&self, arn: String) -> Execution {
+        Execution {
+            client: Client::new(self.sdk_config()),
+            arn,
             time_scale: self.time_scale(),
             history: History::default(),
             ended: false,
-        })
+        }
     }
 }
 

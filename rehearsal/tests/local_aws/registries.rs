@@ -4,6 +4,7 @@ use crate::stage::{Stage, play};
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::types::ImageIdentifier;
 use rehearsal::{ACCOUNT, NewService, REGION};
+use serde_json::json;
 
 const OTHER: &str = "210987654321";
 
@@ -78,5 +79,21 @@ fn a_service_can_run_an_image_of_another_account() {
         let arn = stage.local.create_service(&new).await.unwrap();
         let running = crate::services::runs(stage, &arn).await;
         assert_eq!(running.image_digest, Some(digest));
+    });
+}
+
+#[test]
+fn another_accounts_repository_must_let_the_caller_in() {
+    play(async |stage| {
+        let registry = stage.local.registry(OTHER, REGION);
+        for (name, readers) in [("open", &[ACCOUNT][..]), ("closed", &[])] {
+            registry.create_repository(name, readers).await.unwrap();
+            registry.push_image(name, "v1", "amd64").await.unwrap();
+            let asked = json!({"registryId": OTHER, "repositoryName": name});
+            let calls = json!([["ecr", "describe_images", asked]]);
+            let answers = crate::executions::calls(stage, name, calls).await;
+            let answer = answers["describe_images"].as_str().unwrap();
+            assert_eq!(answer == "ok", name == "open", "{name}: {answer}");
+        }
     });
 }

@@ -1,0 +1,883 @@
+//! The promises O1–O5 and O11 over the deployed template: events in, deployments and notifications out. IAM is enforced.
+
+use apprunner_emulator::{
+    Arrangement, OperationStatus, OperationType, ServiceSnapshot, ServiceStatus,
+};
+use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, StateValue, Statistic};
+use rehearsal::{Call, End, NewService, Notification};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tests::{Stage, play};
+
+/// How long something may take that has to happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A managed service of its own repository, which runs its first image.
+struct App<'a> {
+    stage: &'a Stage,
+    name: String,
+    arn: String,
+    first: String,
+}
+
+/// What a service of a test differs in.
+#[derive(Default)]
+struct Given<'a> {
+    rule: Option<&'a str>,
+    policy: Option<&'a str>,
+    secrets: &'a [(&'a str, &'a str)],
+    foreign: bool,
+}
+
+impl<'a> App<'a> {
+    /// With the alarms not watched, unless the policy says otherwise: most tests are not about them.
+    async fn new(stage: &'a Stage, name: &str, given: Given<'_>) -> Self {
+        let repository = stage.local.aws().ecr().create_repository();
+        // A test that plays twice on a stage finds it already.
+        let _ = repository.repository_name(name).send().await;
+        let rule = given.rule.unwrap_or("latest");
+        let tag = if rule.contains(':') { "1.0.0" } else { rule };
+        let first = stage
+            .local
+            .push_image(name, tag, "amd64")
+            .await
+            .expect("pushed");
+        let tags = [
+            ("groundcrew:managed", "true"),
+            ("groundcrew:app", name),
+            ("groundcrew:environment", "test"),
+            ("groundcrew:image-tag", rule),
+            ("groundcrew:deploy-policy", given.policy.unwrap_or("bake=0")),
+        ];
+        let arn = stage
+            .local
+            .create_service(&NewService {
+                name,
+                image: &format!("{name}@{first}"),
+                tags: if given.foreign { &[] } else { &tags },
+                secrets: given.secrets,
+            })
+            .await
+            .expect("created");
+        let app = Self {
+            stage,
+            name: name.to_owned(),
+            arn,
+            first,
+        };
+        app.eventually(|seen| seen.status == ServiceStatus::Running)
+            .await;
+        // The event of its own push and start may have asked for a look already, which has nothing to do.
+        app.quiet().await;
+        if !given.foreign && !given.secrets.is_empty() {
+            // What it was created with counts as delivered, as `provision` records it.
+            app.stage.deploy(&json!({"service": name})).await;
+            app.quiet().await;
+        }
+        app
+    }
+
+    async fn push(&self, tag: &str) -> String {
+        let pushed = self.stage.local.push_image(&self.name, tag, "amd64");
+        pushed.await.expect("pushed")
+    }
+
+    fn look(&self) -> ServiceSnapshot {
+        let services = self.stage.local.apprunner().snapshot().services;
+        let found = services.into_iter().find(|service| service.arn == self.arn);
+        found.expect("the service exists")
+    }
+
+    async fn eventually(&self, is: impl Fn(&ServiceSnapshot) -> bool) -> ServiceSnapshot {
+        let seen = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let seen = self.look();
+                if is(&seen) {
+                    return seen;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        seen.await
+            .unwrap_or_else(|_| panic!("it did not happen: {:#?}", self.look()))
+    }
+
+    /// The executions of `deploy` for this service that events have started, ended, once no more come.
+    async fn quiet(&self) -> Vec<End> {
+        let machine = self
+            .stage
+            .outputs
+            .get("DeployStateMachineArn")
+            .expect("an output");
+        let prefix = format!("{}-", self.name);
+        let mut known = usize::MAX;
+        loop {
+            let executions = self.stage.local.executions(machine, &prefix).await;
+            let executions = executions.expect("listed");
+            let count = executions.len();
+            let mut ends = Vec::new();
+            for execution in executions {
+                ends.push(execution.end().await.expect("it ends"));
+            }
+            if count == known {
+                return ends;
+            }
+            known = count;
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+        }
+    }
+
+    /// The operations since the service was created, the oldest first.
+    fn operations(&self) -> Vec<(OperationType, OperationStatus)> {
+        let operations = self.look().operations.into_iter().rev();
+        let operations = operations.map(|operation| (operation.operation_type, operation.status));
+        operations.skip(1).collect()
+    }
+
+    fn runs(&self) -> String {
+        self.look().runs.image_digest.unwrap_or_default()
+    }
+
+    fn tag(&self, key: &str) -> Option<String> {
+        self.look().tags.get(key).cloned()
+    }
+
+    /// What was told of this service.
+    async fn told(&self) -> Vec<Notification> {
+        let told = self.stage.local.notifications().await.expect("listed");
+        let prefix = format!("{}:", self.name);
+        let of_service = told.into_iter().filter(|told| {
+            told.subject
+                .as_deref()
+                .is_some_and(|subject| subject.starts_with(&prefix))
+        });
+        of_service.collect()
+    }
+
+    async fn subjects(&self) -> Vec<String> {
+        let told = self.told().await.into_iter();
+        told.filter_map(|told| told.subject).collect()
+    }
+
+    /// Waits until so many notifications were told of this service.
+    async fn hear(&self, count: usize) -> Vec<Notification> {
+        let heard = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let told = self.told().await;
+                if told.len() >= count {
+                    return told;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        match heard.await {
+            Ok(told) => told,
+            Err(_) => panic!(
+                "{count} were not told: {:?} {:#?}",
+                self.subjects().await,
+                self.look()
+            ),
+        }
+    }
+
+    async fn alarm(&self, name: &str, metric: &str) -> String {
+        let service_id = self.arn.rsplit('/').next().expect("an id");
+        let name = format!("{}-{name}", self.name);
+        let dimension =
+            |name: &str, value: &str| Dimension::builder().name(name).value(value).build();
+        self.stage
+            .local
+            .aws()
+            .cloudwatch()
+            .put_metric_alarm()
+            .alarm_name(&name)
+            .namespace("AWS/AppRunner")
+            .metric_name(metric)
+            .statistic(Statistic::Sum)
+            .period(300)
+            .evaluation_periods(1)
+            .threshold(1.0)
+            .comparison_operator(ComparisonOperator::GreaterThanOrEqualToThreshold)
+            .dimensions(dimension("ServiceName", &self.name))
+            .dimensions(dimension("ServiceID", service_id))
+            .send()
+            .await
+            .expect("an alarm");
+        name
+    }
+
+    async fn turn(&self, alarm: &str, state: StateValue) {
+        self.stage
+            .local
+            .aws()
+            .cloudwatch()
+            .set_alarm_state()
+            .alarm_name(alarm)
+            .state_value(state)
+            .state_reason("a test")
+            .send()
+            .await
+            .expect("turned");
+    }
+
+    async fn next(&self, operation: &str, fate: Value) {
+        let arrangement = json!({"kind": "next-operation", "operation": operation, "service": self.name, "fate": fate});
+        let arrangement: Arrangement = serde_json::from_value(arrangement).expect("an arrangement");
+        self.stage
+            .local
+            .apprunner()
+            .arrange(arrangement)
+            .expect("arranged");
+    }
+
+    fn answers(&self, digest: &str, status: u16) {
+        let arrangement = json!({"kind": "image-answer", "digest": digest, "status": status});
+        let arrangement: Arrangement = serde_json::from_value(arrangement).expect("an arrangement");
+        self.stage
+            .local
+            .apprunner()
+            .arrange(arrangement)
+            .expect("arranged");
+    }
+
+    /// The calls to App Runner that change this service, by groundcrew.
+    async fn changes(&self) -> Vec<Call> {
+        let calls = self.stage.local.calls().await.expect("the calls");
+        let changes = calls.into_iter().filter(|call| {
+            call.resource == self.arn
+                && ["apprunner:UpdateService", "apprunner:StartDeployment"]
+                    .contains(&call.action.as_str())
+        });
+        changes.collect()
+    }
+}
+
+fn updated() -> (OperationType, OperationStatus) {
+    (OperationType::UpdateService, OperationStatus::Succeeded)
+}
+
+fn redeployed() -> (OperationType, OperationStatus) {
+    (OperationType::StartDeployment, OperationStatus::Succeeded)
+}
+
+fn event(file: &str) -> Value {
+    let path = rehearsal::root().join("events").join(file);
+    let text = std::fs::read_to_string(path).expect("an event");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+async fn secret(stage: &Stage, name: &str) -> String {
+    let secrets = stage.local.aws().secrets_manager();
+    let created = secrets.create_secret().name(name).secret_string("one");
+    created.send().await.expect("created").arn.expect("an ARN")
+}
+
+#[test]
+fn o1_a_push_is_deployed_once_by_digest_and_told_once() {
+    play(|stage| async move {
+        let app = App::new(stage, "pushed-once", Given::default()).await;
+        let digest = app.push("latest").await;
+        app.eventually(|seen| seen.runs.image_digest.as_deref() == Some(&digest))
+            .await;
+        let told = app.hear(1).await;
+        let ends = app.quiet().await;
+        assert_eq!(app.operations(), [updated()]);
+        assert!(ends.iter().all(|end| end.succeeded), "{ends:#?}");
+        let identifier = &app.look().description["Service"]["SourceConfiguration"]["ImageRepository"]
+            ["ImageIdentifier"];
+        assert!(
+            identifier
+                .as_str()
+                .expect("text")
+                .ends_with(&format!("pushed-once@{digest}")),
+            "{identifier}"
+        );
+        assert_eq!(app.subjects().await, ["pushed-once: latest deployed"]);
+        for part in [&digest[..19], &app.first, "push of pushed-once:latest"] {
+            assert!(
+                told[0].message.contains(part),
+                "{part} is not in {}",
+                told[0].message
+            );
+        }
+    });
+}
+
+#[test]
+fn o4_the_same_event_ten_times_and_its_siblings_deploy_once() {
+    play(|stage| async move {
+        let app = App::new(
+            stage,
+            "siblings",
+            Given {
+                rule: Some("prefix:main-"),
+                ..Given::default()
+            },
+        )
+        .await;
+        // An index with its untagged children, then the same image under more tags.
+        let digest = stage
+            .local
+            .push_index("siblings", "main-1", &["amd64", "arm64"])
+            .await
+            .expect("pushed");
+        for tag in ["main-2", "other"] {
+            stage
+                .local
+                .tag_image("siblings", &digest, tag)
+                .await
+                .expect("tagged");
+        }
+        let events = stage.local.events().await.expect("events");
+        let of_repository = events.iter().filter(|event| {
+            event.detail["repository-name"] == "siblings" && event.detail["image-digest"] == digest
+        });
+        let pushed: Vec<_> = of_repository.collect();
+        assert_eq!(pushed.len(), 3, "{pushed:#?}");
+        for n in 0..10 {
+            let replayed = pushed[n % pushed.len()];
+            stage.local.put_event(&json!({
+                "id": replayed.id, "time": replayed.time, "account": replayed.account, "region": replayed.region,
+                "source": replayed.source, "detail-type": replayed.detail_type, "resources": replayed.resources, "detail": replayed.detail,
+            })).await.expect("put");
+        }
+        app.hear(1).await;
+        app.quiet().await;
+        assert_eq!(app.runs(), digest);
+        assert_eq!(app.operations(), [updated()]);
+        assert_eq!(app.subjects().await.len(), 1);
+    });
+}
+
+#[test]
+fn o4_five_pushes_and_a_rotation_during_an_operation_make_one_further_deployment() {
+    play(|stage| async move {
+        let arn = secret(stage, "coalesced").await;
+        let app = App::new(
+            stage,
+            "coalesced",
+            Given {
+                secrets: &[("PASSWORD", &format!("{arn}:password::"))],
+                ..Given::default()
+            },
+        )
+        .await;
+        let before = app.operations().len();
+        app.next("UPDATE_SERVICE", json!({"takes": 3.0})).await;
+        app.push("latest").await;
+        app.eventually(|seen| seen.status == ServiceStatus::OperationInProgress)
+            .await;
+        let mut newest = String::new();
+        for _ in 0..5 {
+            newest = app.push("latest").await;
+        }
+        let version = stage
+            .local
+            .rotate_secret(&arn, "two")
+            .await
+            .expect("rotated");
+        let seen = app
+            .eventually(|seen| {
+                seen.runs.image_digest.as_deref() == Some(&newest)
+                    && seen.status == ServiceStatus::Running
+            })
+            .await;
+        app.quiet().await;
+        assert_eq!(seen.runs.secret_versions["PASSWORD"], version);
+        assert_eq!(app.operations()[before..], [updated(), updated()]);
+        assert_eq!(app.subjects().await.len(), 2 + before);
+    });
+}
+
+#[test]
+fn o2_a_rotation_reaches_the_services_that_use_the_secret_and_no_other() {
+    play(|stage| async move {
+        let arn = secret(stage, "rotated/db").await;
+        let look_alike = secret(stage, "rotated/db-backup").await;
+        let bare = arn.rsplit_once('-').expect("a suffix").0.to_owned();
+        let uses = |reference: String| async move {
+            let name = match reference.as_str() {
+                reference if reference.ends_with("password::") => "by-key",
+                reference if reference.contains("backup") => "look-alike",
+                reference if reference.matches('-').count() > 2 => "by-arn",
+                _ => "by-name",
+            };
+            App::new(
+                stage,
+                name,
+                Given {
+                    secrets: &[("PASSWORD", &reference)],
+                    ..Given::default()
+                },
+            )
+            .await
+        };
+        let (key, whole, named, other) = (
+            uses(format!("{arn}:password::")).await,
+            uses(arn.clone()).await,
+            uses(bare).await,
+            uses(look_alike).await,
+        );
+        let (others, plain) = (
+            other.operations(),
+            App::new(stage, "no-secret", Given::default()).await,
+        );
+        let before: Vec<_> = [&key, &whole, &named]
+            .iter()
+            .map(|app| app.operations().len())
+            .collect();
+        let version = stage
+            .local
+            .rotate_secret(&arn, "two")
+            .await
+            .expect("rotated");
+        for (app, before) in [&key, &whole, &named].into_iter().zip(before) {
+            app.eventually(|seen| seen.runs.secret_versions.get("PASSWORD") == Some(&version))
+                .await;
+            app.quiet().await;
+            assert_eq!(app.operations()[before..], [redeployed()], "{}", app.name);
+            assert_eq!(app.runs(), app.first, "the image is the same");
+        }
+        assert_eq!(other.operations(), others);
+        assert!(plain.operations().is_empty());
+    });
+}
+
+#[test]
+fn o2_a_test_rotation_a_put_and_a_pending_version_deploy_nothing() {
+    play(|stage| async move {
+        let arn = secret(stage, "pending").await;
+        let app = App::new(
+            stage,
+            "pending-only",
+            Given {
+                secrets: &[("PASSWORD", &arn)],
+                ..Given::default()
+            },
+        )
+        .await;
+        let before = app.operations();
+        let looks = app.quiet().await.len();
+        stage
+            .local
+            .begin_rotation(&arn, "two")
+            .await
+            .expect("begun");
+        for file in [
+            "secret-test-rotation-succeeded.json",
+            "secret-put-value.json",
+            "secret-label-updated-pending.json",
+        ] {
+            let text = event(file).to_string();
+            let of_file = if text.contains("secretId") || text.contains("SecretId") {
+                text
+            } else {
+                text
+            };
+            stage
+                .local
+                .put_event(&serde_json::from_str(&of_file).expect("JSON"))
+                .await
+                .expect("put");
+        }
+        assert_eq!(app.quiet().await.len(), looks, "nobody looked");
+        assert_eq!(app.operations(), before);
+    });
+}
+
+#[test]
+fn o3_an_operation_that_rolls_back_has_failed_although_the_service_runs() {
+    play(|stage| async move {
+        let app = App::new(stage, "not-deployed", Given::default()).await;
+        app.next("UPDATE_SERVICE", json!("fails")).await;
+        let bad = app.push("latest").await;
+        let told = app.hear(1).await;
+        let ends = app.quiet().await;
+        assert_eq!(app.look().status, ServiceStatus::Running);
+        assert_eq!(app.runs(), app.first);
+        assert_eq!(app.subjects().await, ["not-deployed: deployment failed"]);
+        assert!(
+            told[0].message.contains(&bad[..19]) && told[0].message.contains("ROLLBACK_SUCCEEDED"),
+            "{}",
+            told[0].message
+        );
+        assert!(
+            ends.iter().any(|end| end.error == "DeploymentFailed"),
+            "{ends:#?}"
+        );
+
+        // The same digest once more, under another event: it is not tried again. A newer one is.
+        stage
+            .local
+            .tag_image("not-deployed", &bad, "again")
+            .await
+            .expect("tagged");
+        let events = stage.local.events().await.expect("events");
+        let again = events
+            .iter()
+            .rfind(|event| event.detail["image-digest"] == bad)
+            .expect("an event");
+        let mut detail = again.detail.clone();
+        detail["image-tag"] = json!("latest");
+        stage
+            .local
+            .put_event(
+                &json!({"source": "aws.ecr", "detail-type": "ECR Image Action", "detail": detail}),
+            )
+            .await
+            .expect("put");
+        app.quiet().await;
+        assert_eq!(app.operations().len(), 1);
+        let good = app.push("latest").await;
+        app.eventually(|seen| seen.runs.image_digest.as_deref() == Some(&good))
+            .await;
+        app.quiet().await;
+        assert_eq!(app.subjects().await.len(), 2);
+    });
+}
+
+#[test]
+fn o5_an_alarm_in_the_bake_window_takes_the_image_back_once() {
+    play(|stage| async move {
+        let app = App::new(
+            stage,
+            "baked-red",
+            Given {
+                policy: Some("bake=30"),
+                ..Given::default()
+            },
+        )
+        .await;
+        let errors = app.alarm("errors", "5xxStatusResponses").await;
+        let bad = app.push("latest").await;
+        app.eventually(|seen| seen.runs.image_digest.as_deref() == Some(&bad))
+            .await;
+        app.turn(&errors, StateValue::Alarm).await;
+        app.eventually(|seen| seen.status == ServiceStatus::OperationInProgress)
+            .await;
+        // Another alarm, while it goes back: no second rollback.
+        let latency = app.alarm("latency", "RequestLatency").await;
+        app.turn(&latency, StateValue::Alarm).await;
+        let told = app.hear(1).await;
+        let ends = app.quiet().await;
+        assert_eq!(app.runs(), app.first);
+        assert_eq!(app.operations(), [updated(), updated()]);
+        assert_eq!(app.subjects().await, ["baked-red: rolled back"]);
+        assert!(
+            told[0].message.contains("baked-red-errors"),
+            "{}",
+            told[0].message
+        );
+        assert!(
+            ends.iter().any(|end| end.error == "RolledBack"),
+            "{ends:#?}"
+        );
+        assert_eq!(
+            app.tag("groundcrew:rejected-image").as_deref(),
+            Some(bad.as_str())
+        );
+    });
+}
+
+#[test]
+fn o5_an_alarm_that_was_red_before_is_no_reason() {
+    play(|stage| async move {
+        let app = App::new(
+            stage,
+            "red-before",
+            Given {
+                policy: Some("bake=2"),
+                ..Given::default()
+            },
+        )
+        .await;
+        let errors = app.alarm("errors", "5xxStatusResponses").await;
+        app.turn(&errors, StateValue::Alarm).await;
+        let digest = app.push("latest").await;
+        app.hear(1).await;
+        app.quiet().await;
+        assert_eq!(app.runs(), digest);
+        assert_eq!(app.subjects().await, ["red-before: latest deployed"]);
+    });
+}
+
+#[test]
+fn o5_an_image_that_fails_its_smoke_check_is_taken_back() {
+    play(|stage| async move {
+        let app = App::new(stage, "smoking", Given::default()).await;
+        let bad = stage
+            .local
+            .push_image("smoking", "waiting", "amd64")
+            .await
+            .expect("pushed");
+        app.answers(&bad, 500);
+        stage
+            .local
+            .tag_image("smoking", &bad, "latest")
+            .await
+            .expect("tagged");
+        let told = app.hear(1).await;
+        app.quiet().await;
+        assert_eq!(app.runs(), app.first);
+        assert_eq!(app.subjects().await, ["smoking: rolled back"]);
+        assert!(
+            told[0].message.contains("answered 500"),
+            "{}",
+            told[0].message
+        );
+    });
+}
+
+#[test]
+fn o5_a_person_goes_back_to_any_earlier_release_and_events_leave_it_there() {
+    play(|stage| async move {
+        let app = App::new(
+            stage,
+            "by-hand",
+            Given {
+                rule: Some("semver:1"),
+                ..Given::default()
+            },
+        )
+        .await;
+        let second = app.push("1.1.0").await;
+        app.hear(1).await;
+        let third = app.push("1.2.0").await;
+        app.hear(2).await;
+        app.quiet().await;
+        assert_eq!(app.runs(), third);
+
+        let end = stage
+            .deploy(&json!({"service": "by-hand", "to": "previous"}))
+            .await;
+        assert!(end.succeeded, "{}", end.message);
+        assert_eq!(app.runs(), second);
+        let end = stage
+            .deploy(&json!({"service": app.arn, "to": app.first}))
+            .await;
+        assert!(end.succeeded, "{}", end.message);
+        assert_eq!(app.runs(), app.first);
+
+        // A look for whatever reason leaves it there, until something newer is pushed.
+        let end = stage.deploy(&json!({"service": "by-hand"})).await;
+        assert_eq!(end.output["outcome"], "Nothing", "{}", end.output);
+        let fourth = app.push("1.2.1").await;
+        app.eventually(|seen| seen.runs.image_digest.as_deref() == Some(&fourth))
+            .await;
+        app.quiet().await;
+
+        let end = stage
+            .deploy(&json!({"service": "by-hand", "to": "7.0.0"}))
+            .await;
+        assert!(
+            end.error == "Invalid" && end.message.contains("7.0.0"),
+            "{}",
+            end.message
+        );
+        let digests: Vec<_> = app
+            .look()
+            .tags
+            .into_iter()
+            .filter(|(key, _)| key.starts_with("groundcrew:release-"))
+            .collect();
+        assert!(digests.len() >= 5, "{digests:#?}");
+    });
+}
+
+#[test]
+fn o1_a_held_service_is_frozen_until_it_is_let_go_and_then_gets_what_came_in() {
+    play(|stage| async move {
+        let app = App::new(stage, "held", Given::default()).await;
+        let end = stage
+            .deploy(&json!({"service": "held", "hold": true}))
+            .await;
+        assert!(
+            end.succeeded && end.output["outcome"] == "Nothing",
+            "{}",
+            end.output
+        );
+        let digest = app.push("latest").await;
+        app.quiet().await;
+        assert_eq!(app.operations(), []);
+        let end = stage
+            .deploy(&json!({"service": "held", "hold": false}))
+            .await;
+        assert!(end.succeeded, "{}", end.message);
+        assert_eq!(app.runs(), digest);
+    });
+}
+
+#[test]
+fn o1_an_image_for_another_platform_is_refused_and_told_once() {
+    play(|stage| async move {
+        let app = App::new(stage, "arm-only", Given::default()).await;
+        let bad = stage
+            .local
+            .push_image("arm-only", "latest", "arm64")
+            .await
+            .expect("pushed");
+        let told = app.hear(1).await;
+        // Another event of the same image: it is known by now.
+        stage.deploy(&json!({"service": "arm-only"})).await;
+        app.quiet().await;
+        assert!(app.changes().await.is_empty(), "App Runner was not asked");
+        assert_eq!(app.subjects().await, ["arm-only: latest refused"]);
+        for part in ["linux/arm64", "--platform linux/amd64", &bad[..19]] {
+            assert!(told[0].message.contains(part), "{}", told[0].message);
+        }
+    });
+}
+
+#[test]
+fn o4_a_push_while_paused_is_deployed_once_after_resume() {
+    play(|stage| async move {
+        let app = App::new(stage, "asleep", Given::default()).await;
+        let apprunner = stage.local.aws().apprunner();
+        apprunner
+            .pause_service()
+            .service_arn(&app.arn)
+            .send()
+            .await
+            .expect("pausing");
+        app.eventually(|seen| seen.status == ServiceStatus::Paused)
+            .await;
+        let digest = app.push("latest").await;
+        let ends = app.quiet().await;
+        assert!(ends.iter().all(|end| end.succeeded), "{ends:#?}");
+        assert!(app.subjects().await.is_empty(), "nobody is woken");
+        apprunner
+            .resume_service()
+            .service_arn(&app.arn)
+            .send()
+            .await
+            .expect("resuming");
+        app.eventually(|seen| seen.runs.image_digest.as_deref() == Some(&digest))
+            .await;
+        app.quiet().await;
+        let updates = app
+            .operations()
+            .into_iter()
+            .filter(|(kind, _)| *kind == OperationType::UpdateService);
+        assert_eq!(updates.count(), 1);
+        assert_eq!(app.subjects().await.len(), 1);
+    });
+}
+
+#[test]
+fn o11_a_service_that_is_stuck_ends_in_one_notification_with_its_operation() {
+    play(|stage| async move {
+        let app = App::new(stage, "stuck-fast", Given::default()).await;
+        app.next("UPDATE_SERVICE", json!("stuck")).await;
+        app.push("latest").await;
+        let told = app.hear(1).await;
+        let ends = app.quiet().await;
+        let operation = &app.look().operations[0].id;
+        assert_eq!(app.subjects().await, ["stuck-fast: stuck"]);
+        assert!(
+            told[0].message.contains(operation.as_str()) && told[0].message.contains("since"),
+            "{}",
+            told[0].message
+        );
+        assert!(ends.iter().any(|end| end.error == "Stuck"), "{ends:#?}");
+        assert_eq!(app.changes().await.len(), 1, "it was not tried again");
+    });
+}
+
+#[test]
+fn a_service_without_our_tags_is_never_touched() {
+    play(|stage| async move {
+        let app = App::new(
+            stage,
+            "foreign",
+            Given {
+                foreign: true,
+                ..Given::default()
+            },
+        )
+        .await;
+        app.push("latest").await;
+        app.quiet().await;
+        let end = stage.deploy(&json!({"service": "foreign"})).await;
+        assert_eq!(end.error, "Conflict", "{}", end.message);
+        assert!(app.changes().await.is_empty());
+        assert!(app.look().tags.is_empty());
+        assert!(app.subjects().await.is_empty());
+    });
+}
+
+#[test]
+fn a_push_to_another_repository_account_or_tag_concerns_nobody() {
+    play(|stage| async move {
+        let app = App::new(stage, "unconcerned", Given::default()).await;
+        let looks = app.quiet().await.len();
+        app.push("other").await;
+        let events = stage.local.events().await.expect("events");
+        let pushed = events
+            .iter()
+            .rfind(|event| event.detail["repository-name"] == "unconcerned")
+            .expect("an event");
+        let mut detail = pushed.detail.clone();
+        detail["image-tag"] = json!("latest");
+        let event = |account: &str, region: &str, detail: &Value| json!({"account": account, "region": region, "source": "aws.ecr", "detail-type": "ECR Image Action", "detail": detail});
+        stage
+            .local
+            .put_event(&event("999999999999", "us-east-1", &detail))
+            .await
+            .expect("put");
+        stage
+            .local
+            .put_event(&event("123456789012", "eu-west-1", &detail))
+            .await
+            .expect("put");
+        detail["repository-name"] = json!("unconcerned-too");
+        stage
+            .local
+            .put_event(&event("123456789012", "us-east-1", &detail))
+            .await
+            .expect("put");
+        assert_eq!(app.quiet().await.len(), looks);
+    });
+}
+
+#[test]
+fn a_malformed_event_ends_in_the_dead_letter_queue() {
+    play(|stage| async move {
+        let queue = stage.outputs.get("DeadLettersArn").expect("an output");
+        let malformed = json!({"source": "aws.ecr", "detail-type": "ECR Image Action", "detail": {
+            "result": "SUCCESS", "action-type": "PUSH", "image-tag": "latest", "image-digest": 7, "repository-name": "malformed",
+        }});
+        stage.local.put_event(&malformed).await.expect("put");
+        let found = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let messages = stage.local.messages(queue).await.expect("the queue");
+                if let Some(found) = messages
+                    .into_iter()
+                    .find(|message| message.body.contains("malformed"))
+                {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        let found = found.await.expect("it is in the queue");
+        let error = found.attributes.get("ErrorMessage").expect("why");
+        assert!(error.contains("image-digest"), "{error}");
+    });
+}
+
+#[test]
+fn a_bad_request_by_hand_is_refused_with_every_mistake_and_tells_nobody() {
+    play(|stage| async move {
+        let end = stage
+            .deploy(&json!({"service": "no such thing!", "to": "no tag!"}))
+            .await;
+        assert_eq!(end.error, "Invalid");
+        assert!(
+            end.message.contains("service") && end.message.contains("to:"),
+            "{}",
+            end.message
+        );
+        let end = stage.deploy(&json!({"service": "nobody-here"})).await;
+        assert_eq!(end.output["outcome"], "Nothing", "{}", end.output);
+    });
+}
