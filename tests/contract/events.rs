@@ -3,11 +3,12 @@
 
 use super::documents::{files, json, yaml};
 use Means::{LookAgain, NotForUs};
+use deploy::Request;
 use groundcrew::Spec;
 use groundcrew::step::Removal;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use trigger::Event;
+use trigger::{Cause, Event, ServiceArn};
 
 /// What an event means to the function `trigger`: the cause as people read it, or why there is none.
 #[derive(Debug, PartialEq)]
@@ -159,6 +160,7 @@ fn every_input_is_what_its_reader_expects() {
         let read = match file.as_str() {
             name if name.starts_with("provision") => Spec::parse(&event).map(drop),
             "teardown.json" => Removal::parse(&event).map(drop),
+            "deploy.json" => Request::parse(&event).map(drop),
             name => panic!("nobody reads events/{name}"),
         };
         read.unwrap_or_else(|error| panic!("events/{file}: {error}"));
@@ -167,7 +169,12 @@ fn every_input_is_what_its_reader_expects() {
 
 #[test]
 fn each_state_machine_has_an_example_of_its_input() {
-    for file in ["provision.json", "provision-minimal.json", "teardown.json"] {
+    for file in [
+        "deploy.json",
+        "provision.json",
+        "provision-minimal.json",
+        "teardown.json",
+    ] {
         assert!(files("events").contains(&file.to_owned()), "{file}");
     }
 }
@@ -221,12 +228,47 @@ fn each_event_means_what_it_should() {
     }
 }
 
-/// What a rule lets through and the function ignores costs an invocation. Of that there is only what no pattern can tell.
 #[test]
 fn no_event_that_means_something_is_held_back_by_the_rules() {
     for (file, rules, means) in FROM_AWS {
         if matches!(means, LookAgain(_)) {
             assert!(!rules.is_empty(), "{file}");
+        }
+    }
+}
+
+/// With the longest names that AWS allows, too.
+#[test]
+fn what_an_event_starts_deploy_with_is_what_deploy_reads() {
+    let id = "8fe1e10304f84fd2b0df550fe98a71fa";
+    let service = format!(
+        "arn:aws:apprunner:us-east-1:123456789012:service/{}/{id}",
+        "s".repeat(40)
+    );
+    let service = ServiceArn::parse(&service).unwrap();
+    let read = |cause: &Cause| {
+        let input = trigger::input(&service, cause);
+        let request = Request::parse(&input).unwrap_or_else(|error| panic!("{input}: {error}"));
+        assert_eq!(request.service, service.as_str());
+        assert!(
+            cause
+                .to_string()
+                .starts_with(request.why().trim_end_matches('…'))
+        );
+    };
+    for (file, ..) in FROM_AWS {
+        let mut event = json(&format!("events/{file}.json"));
+        if let Ok(Event::LookAgain { cause, .. }) = Event::parse(&event) {
+            read(&cause);
+        }
+        event["detail"]["repository-name"] = "r".repeat(256).into();
+        event["detail"]["image-tag"] = "t".repeat(128).into();
+        let name = "n".repeat(512);
+        event["resources"] = json!([format!(
+            "arn:aws:secretsmanager:us-east-1:123456789012:secret:{name}-a1B2c3"
+        )]);
+        if let Ok(Event::LookAgain { cause, .. }) = Event::parse(&event) {
+            read(&cause);
         }
     }
 }

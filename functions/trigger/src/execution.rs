@@ -4,7 +4,7 @@ use crate::arn::ServiceArn;
 use crate::event::Cause;
 use groundcrew::{Aws, Error, Result};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// What a start came to.
@@ -27,13 +27,12 @@ pub(crate) async fn start(
     cause: &Cause,
     time: Timestamp,
 ) -> Result<Start> {
-    let input = json!({"service": service.as_str(), "cause": cause.to_string()});
     let started = aws
         .sfn()
         .start_execution()
         .state_machine_arn(&aws.account.deploy_state_machine)
         .name(name(service, cause, time))
-        .input(input.to_string())
+        .input(input(service, cause).to_string())
         .send()
         .await;
     match started {
@@ -48,6 +47,21 @@ pub(crate) async fn start(
         Err(error) => Err(Error::aws("states:StartExecution")(error)),
     }
 }
+
+/// What `deploy` is started with: the service, and for people the cause in as many characters as it takes. Repositories, tags
+/// and secrets may have longer names together.
+pub fn input(service: &ServiceArn, cause: &Cause) -> Value {
+    let mut text = cause.to_string();
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_CAUSE) {
+        text.truncate(end);
+        text.pop();
+        text.push('…');
+    }
+    json!({"service": service.as_str(), "cause": text})
+}
+
+/// A contract test holds it to what `deploy` takes.
+const LONGEST_CAUSE: usize = 256;
 
 /// `{service}-{hash of service, cause and time}`: at most 80 characters, of those that Step Functions and its logs allow.
 fn name(service: &ServiceArn, cause: &Cause, time: Timestamp) -> String {
@@ -101,6 +115,28 @@ mod tests {
             first[9..],
             name(&service("blog-dev"), &rotation(Some("1")), at(0))[9..]
         );
+    }
+
+    #[test]
+    fn a_cause_with_long_names_is_cut_to_what_deploy_takes() {
+        let moved = |length: usize| {
+            let name = "é".repeat(length);
+            let arn = format!("arn:aws:secretsmanager:us-east-1:123456789012:secret:{name}");
+            let arn = SecretArn::parse(&arn).expect("a secret");
+            let cause = Cause::SecretMoved {
+                arn,
+                version_id: None,
+            };
+            input(&service("shop-dev"), &cause)["cause"]
+                .as_str()
+                .expect("a text")
+                .to_owned()
+        };
+        let words = "rotation of the secret ".len();
+        assert!(!moved(256 - words).ends_with('…'));
+        let cut = moved(257 - words);
+        assert_eq!(cut.chars().count(), 256);
+        assert!(cut.starts_with("rotation of the secret é") && cut.ends_with("é…"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod tests;
 
 pub use arn::{SecretArn, ServiceArn};
 pub use event::{Cause, Event};
+pub use execution::input;
 pub use services::concerns;
 
 use execution::Start;
