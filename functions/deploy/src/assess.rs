@@ -1,4 +1,8 @@
 //! The first step: compares what a service should run with what it runs, and has App Runner make up the difference.
+//!
+//! It takes two attempts. The first one decides, and writes the decision as a claim into a tag of the service; the next one
+//! does what the claim says. Of executions that claim the service at the same moment, the last one to write wins: seconds
+//! later, only that one finds its own claim. And whoever comes back after a crash knows what was asked of App Runner.
 
 use crate::claim::{Claim, Kind, NONE};
 use crate::decide::{Decision, Situation, decide, wish};
@@ -9,8 +13,10 @@ use crate::notification::Notification;
 use crate::release::releases;
 use crate::request::Request;
 use crate::{follow, preflight, settle};
-use aws_sdk_apprunner::types::{HealthCheckProtocol, ServiceStatus};
-use groundcrew::image::{self, Candidate, TagRule};
+use aws_sdk_apprunner::types::{
+    HealthCheckProtocol, OperationStatus, OperationSummary, ServiceStatus,
+};
+use groundcrew::image::{self, Candidate, Pushed, TagRule};
 use groundcrew::managed::operations;
 use groundcrew::reference::{ImageReference, current_secrets};
 use groundcrew::stack::{
@@ -20,12 +26,7 @@ use groundcrew::stack::{
 use groundcrew::{Aws, Error, Managed, Policy, Result, secrets};
 use serde_json::Value;
 
-pub(crate) async fn assess(
-    aws: &Aws,
-    request: &Value,
-    execution: &str,
-    attempt: u32,
-) -> Result<Assessment> {
+pub(crate) async fn assess(aws: &Aws, request: &Value, execution: &str) -> Result<Assessment> {
     let request = Request::parse(request)?;
     if tag_value(execution) != execution
         || execution.contains(' ')
@@ -44,6 +45,16 @@ pub(crate) async fn assess(
         return Err(Error::Conflict(format!("service {}", managed.name())));
     }
     hold(aws, &mut managed, request.hold).await?;
+    let claim = own_claim(aws, &mut managed, execution).await?;
+    if let Some(claim) = &claim {
+        let operations = operations(aws, managed.arn()).await?;
+        let found = claim
+            .operation(&operations)
+            .filter(|found| delivers(found, claim, &managed));
+        if let Some(id) = found.and_then(|found| found.id()) {
+            return deploying(aws, &managed, &request, claim, id).await;
+        }
+    }
     let no = |reason: &str| match &request.to {
         Some(to) => Err(Error::invalid(
             "to",
@@ -59,11 +70,6 @@ pub(crate) async fn assess(
     {
         return no("it is held; start deploy with hold: false to go on");
     }
-    if let Some(claim) = Claim::of(&managed.tags) {
-        if let Some(deployment) = resume(aws, &mut managed, &request, &claim, execution).await? {
-            return Ok(deploying(deployment));
-        }
-    }
     match managed.service.status() {
         ServiceStatus::Running => {}
         ServiceStatus::Paused => return no("it is paused, and is looked at again when it wakes"),
@@ -78,7 +84,18 @@ pub(crate) async fn assess(
             return no(&reason);
         }
     }
-    act(aws, &managed, &request, execution, attempt).await
+    match claim {
+        Some(claim) => act(aws, &managed, &request, &claim).await,
+        None => decide_and_claim(aws, &managed, &request, execution).await,
+    }
+}
+
+/// Whether an operation is the one that the claim asked for. Somebody else's, which was quicker, delivers another image.
+fn delivers(operation: &OperationSummary, claim: &Claim, managed: &Managed) -> bool {
+    let image = ImageReference::of(&managed.service).and_then(|image| image.digest);
+    operation.status() != Some(&OperationStatus::Succeeded)
+        || claim.kind == Kind::Secrets
+        || image.as_ref() == Some(&claim.digest)
 }
 
 async fn look(aws: &Aws, service: &str) -> Result<Option<Managed>> {
@@ -94,12 +111,8 @@ async fn hold(aws: &Aws, managed: &mut Managed, hold: Option<bool>) -> Result<()
     let Some(hold) = hold else { return Ok(()) };
     let is = managed.tags.get(TAG_HOLD).map_or("false", String::as_str);
     if is != hold.to_string() {
-        set(
-            aws,
-            managed,
-            Tags::from([(TAG_HOLD.into(), hold.to_string())]),
-        )
-        .await?;
+        let tags = Tags::from([(TAG_HOLD.into(), hold.to_string())]);
+        set(aws, managed, tags).await?;
     }
     Ok(())
 }
@@ -110,17 +123,16 @@ async fn set(aws: &Aws, managed: &mut Managed, tags: Tags) -> Result<()> {
     Ok(())
 }
 
-/// What became of a claim. One of this execution: the deployment that came of it, if App Runner heard of it. One of another
-/// execution that runs: `Busy`. One of an execution that ended early: its operation is recorded, and the claim is void.
-async fn resume(
-    aws: &Aws,
-    managed: &mut Managed,
-    request: &Request,
-    claim: &Claim,
-    execution: &str,
-) -> Result<Option<Deployment>> {
-    let own = claim.execution == execution;
-    if !own && follow::is_running(aws, &claim.execution).await? {
+/// The claim of this execution. That of another one that runs is `Busy`; that of one that ended early is void, and what
+/// became of it is recorded.
+async fn own_claim(aws: &Aws, managed: &mut Managed, execution: &str) -> Result<Option<Claim>> {
+    let Some(claim) = Claim::of(&managed.tags) else {
+        return Ok(None);
+    };
+    if claim.execution == execution {
+        return Ok(Some(claim));
+    }
+    if follow::is_running(aws, &claim.execution).await? {
         return Err(Error::Busy {
             call: "apprunner:UpdateService",
             reason: format!(
@@ -130,48 +142,162 @@ async fn resume(
             ),
         });
     }
-    let operations = operations(aws, managed.arn()).await?;
-    let operation = claim.operation(&operations);
-    if own {
-        let Some(id) = operation.and_then(|operation| operation.id()) else {
-            return Ok(None);
-        };
-        let mut deployment = describe(managed, request, claim, id)?;
-        if let Some(image) = ImageReference::of(&managed.service) {
-            let images = image::pushed(aws, &image.repository).await?;
-            let rule = managed
-                .tags
-                .get(TAG_IMAGE_TAG)
-                .map(|rule| TagRule::parse(rule));
-            let deployed = images.iter().find(|image| image.digest == claim.digest);
-            let candidate = deployed
-                .zip(rule)
-                .and_then(|(image, rule)| rule.candidate(image));
-            deployment.tag = candidate.map(|candidate| candidate.tag);
-        }
-        return Ok(Some(deployment));
-    }
     if managed.service.status() != &ServiceStatus::OperationInProgress {
-        let tags = settle::aftermath(managed, claim, operation);
+        let operations = operations(aws, managed.arn()).await?;
+        let tags = settle::aftermath(managed, &claim, claim.operation(&operations));
         set(aws, managed, tags).await?;
     }
     Ok(None)
 }
 
-/// The deployment of a claim.
-fn describe(
+/// Decides what to deploy, checks that it may be deployed, and claims the service for it.
+///
+/// # Errors
+/// `NotReady` when it has claimed: the next attempt acts.
+async fn decide_and_claim(
+    aws: &Aws,
+    managed: &Managed,
+    request: &Request,
+    execution: &str,
+) -> Result<Assessment> {
+    let tag = |name: &str| managed.tags.get(name).map(String::as_str);
+    let policy = Policy::parse(managed.tags.get(TAG_POLICY))?;
+    let Some(image) = ImageReference::of(&managed.service) else {
+        return Ok(nothing(
+            "it does not run an image from a private ECR repository",
+        ));
+    };
+    let images = image::pushed(aws, &image.repository).await?;
+    let now = secrets::fingerprint(aws, &current_secrets(&managed.service)).await?;
+    let record = releases(&managed.tags);
+    let situation = Situation {
+        rule: tag(TAG_IMAGE_TAG)
+            .or(image.tag.as_deref())
+            .map(TagRule::parse),
+        running: image.digest.as_deref(),
+        images: &images,
+        releases: &record,
+        rejected_image: tag(TAG_REJECTED_IMAGE),
+        secrets: now.as_deref(),
+        deployed_secrets: tag(TAG_DEPLOYED_SECRETS),
+        rejected_secrets: tag(TAG_REJECTED_SECRETS),
+    };
+    let decision = match &request.to {
+        None => decide(&situation),
+        Some(to) => Decision::Image(
+            wish(&situation, to).map_err(|sentence| Error::invalid("to", to.clone(), sentence))?,
+        ),
+    };
+    let (kind, digest) = match decision {
+        Decision::Nothing(reason) => return Ok(nothing(&reason)),
+        Decision::Image(candidate) if image.digest.as_ref() == Some(&candidate.digest) => {
+            return Ok(nothing("the service runs that image already"));
+        }
+        Decision::Image(candidate) => {
+            let objection =
+                preflight::objection(aws, &image.repository, &candidate, &policy).await?;
+            if let Some(objection) = objection {
+                let without = Situation {
+                    rejected_image: Some(&candidate.digest),
+                    ..situation.clone()
+                };
+                let secrets_wait = request.to.is_none() && decide(&without) == Decision::Secrets;
+                let refused = refuse(aws, managed, request, &candidate, &objection).await?;
+                return Ok(Assessment {
+                    look_again: secrets_wait,
+                    ..refused
+                });
+            }
+            (Kind::Image, candidate.digest)
+        }
+        Decision::Secrets => (Kind::Secrets, image.digest.clone().unwrap_or_default()),
+    };
+    let claim = Claim {
+        execution: execution.to_owned(),
+        kind,
+        after: newest_operation(aws, managed).await?,
+        previous: image.digest.clone().filter(|running| *running != digest),
+        digest,
+        secrets: now.clone(),
+    };
+    let mut tags = Tags::from([(TAG_DEPLOYING.into(), claim.to_string())]);
+    if request.to.is_some() {
+        // What a person passes over is not deployed by the next event; what they ask for is welcome again.
+        let newest = situation
+            .rule
+            .as_ref()
+            .and_then(|rule| rule.choose(&images));
+        let passed_over = newest.filter(|newest| newest.digest != claim.digest);
+        let passed_over = passed_over.map_or(NONE.into(), |newest| newest.digest);
+        tags.insert(TAG_REJECTED_IMAGE.into(), passed_over);
+    }
+    managed.tag(aws, &tags).await?;
+    Err(Error::NotReady(format!(
+        "the claim on service {}",
+        managed.name()
+    )))
+}
+
+/// Remembers that the image must not be deployed, so that it is told once and not with every event that follows.
+async fn refuse(
+    aws: &Aws,
+    managed: &Managed,
+    request: &Request,
+    candidate: &Candidate,
+    objection: &str,
+) -> Result<Assessment> {
+    let image = called(Some(&candidate.tag), &candidate.digest);
+    tracing::error!("{} was not given {image}: {objection}", managed.name());
+    let tags = Tags::from([(TAG_REJECTED_IMAGE.into(), candidate.digest.clone())]);
+    managed.tag(aws, &tags).await?;
+    Ok(Assessment {
+        verdict: AssessmentVerdict::Refused,
+        reason: objection.to_owned(),
+        deployment: None,
+        notification: Some(Notification::refused(
+            aws,
+            managed.name(),
+            candidate,
+            request,
+            objection,
+        )),
+        look_again: false,
+    })
+}
+
+/// Does what the claim says.
+async fn act(aws: &Aws, managed: &Managed, request: &Request, claim: &Claim) -> Result<Assessment> {
+    let operation_id = match (claim.kind, ImageReference::of(&managed.service)) {
+        (Kind::Image | Kind::Rollback, Some(image)) => {
+            let identifier = identifier(&image.repository, &claim.digest);
+            update_image(aws, managed, &identifier).await?
+        }
+        (Kind::Secrets, _) | (_, None) => start_deployment(aws, managed).await?,
+    };
+    deploying(aws, managed, request, claim, &operation_id).await
+}
+
+async fn deploying(
+    aws: &Aws,
     managed: &Managed,
     request: &Request,
     claim: &Claim,
     operation_id: &str,
-) -> Result<Deployment> {
+) -> Result<Assessment> {
+    let (service, digest) = (managed.name(), &claim.digest);
+    let what = match claim.kind {
+        Kind::Secrets => "the current secrets",
+        Kind::Image | Kind::Rollback => digest,
+    };
+    let reason = format!("{service} is being deployed with {what}");
+    tracing::info!(operation_id, "{reason}");
     let deployed = managed.tags.get(TAG_DEPLOYED_SECRETS);
-    Ok(Deployment {
+    let deployment = Deployment {
         service_arn: managed.arn().to_owned(),
-        service: managed.name().to_owned(),
+        service: service.to_owned(),
         kind: claim.kind,
-        digest: claim.digest.clone(),
-        tag: None,
+        digest: digest.clone(),
+        tag: tag_of(aws, managed, digest).await?,
         previous: claim.previous.clone(),
         secrets: claim.secrets.clone(),
         new_secrets: claim.secrets.is_some() && claim.secrets.as_ref() != deployed,
@@ -181,133 +307,29 @@ fn describe(
         cause: request.why().to_owned(),
         asked_for: request.to.is_some(),
         instead_of: None,
-        note: None,
+    };
+    Ok(Assessment {
+        verdict: AssessmentVerdict::Deploying,
+        reason,
+        deployment: Some(deployment),
+        notification: None,
+        look_again: false,
     })
 }
 
-/// Decides, checks, claims, and calls App Runner.
-async fn act(
-    aws: &Aws,
-    managed: &Managed,
-    request: &Request,
-    execution: &str,
-    attempt: u32,
-) -> Result<Assessment> {
-    let tag = |name: &str| managed.tags.get(name).map(String::as_str);
-    let policy = Policy::parse(managed.tags.get(TAG_POLICY))?;
-    let Some(image) = ImageReference::of(&managed.service) else {
-        return Ok(nothing(
-            "it does not run an image from a private ECR repository",
-        ));
+/// The tag that an image is known by: the one that the service's rule took it for, or any.
+async fn tag_of(aws: &Aws, managed: &Managed, digest: &str) -> Result<Option<String>> {
+    let Some(reference) = ImageReference::of(&managed.service) else {
+        return Ok(None);
     };
-    let rule = tag(TAG_IMAGE_TAG).or(image.tag.as_deref());
-    let images = image::pushed(aws, &image.repository).await?;
-    let now = secrets::fingerprint(aws, &current_secrets(&managed.service)).await?;
-    let record = releases(&managed.tags);
-    let situation = Situation {
-        rule: rule.map(TagRule::parse),
-        running: image.digest.as_deref(),
-        images: &images,
-        releases: &record,
-        rejected_image: tag(TAG_REJECTED_IMAGE),
-        secrets: now.as_deref(),
-        deployed_secrets: tag(TAG_DEPLOYED_SECRETS),
-        rejected_secrets: tag(TAG_REJECTED_SECRETS),
-    };
-    let mut decision = match &request.to {
-        None => decide(&situation),
-        Some(to) => {
-            let wished = wish(&situation, to)
-                .map_err(|sentence| Error::invalid("to", to.clone(), sentence))?;
-            if image.digest.as_ref() == Some(&wished.digest) {
-                return Ok(nothing("the service runs that image already"));
-            }
-            Decision::Image(wished)
-        }
-    };
-    let mut note = None;
-    if let Decision::Image(candidate) = decision.clone() {
-        let digest = &candidate.digest;
-        let objection =
-            preflight::objection(aws, &image.repository, digest, &policy, attempt).await?;
-        if let Some(objection) = objection {
-            let refusal =
-                Notification::refused(aws, managed.name(), &candidate, request, &objection);
-            // Remembered, so that it is told once and not with every event that follows.
-            let tags = Tags::from([(TAG_REJECTED_IMAGE.into(), digest.clone())]);
-            managed.tag(aws, &tags).await?;
-            let without = Situation {
-                rejected_image: Some(digest),
-                ..situation.clone()
-            };
-            decision = match request.to {
-                None => decide(&without),
-                Some(_) => Decision::Nothing(String::new()),
-            };
-            if decision != Decision::Secrets {
-                return Ok(Assessment {
-                    verdict: AssessmentVerdict::Refused,
-                    reason: objection,
-                    deployment: None,
-                    notification: Some(refusal),
-                });
-            }
-            let refused = called(Some(&candidate.tag), digest);
-            note = Some(format!(
-                "The image {refused} was not deployed: {objection}."
-            ));
-        }
-    }
-    let (kind, candidate) = match decision {
-        Decision::Nothing(reason) => return Ok(nothing(&reason)),
-        Decision::Image(candidate) => (Kind::Image, candidate),
-        Decision::Secrets => {
-            let digest = image.digest.clone().unwrap_or_default();
-            let tag = record.iter().find(|release| release.digest == digest);
-            let tag = tag.and_then(|release| release.tag.clone());
-            let candidate = Candidate {
-                digest,
-                tag: tag.or(image.tag.clone()).unwrap_or_default(),
-                at: 0,
-            };
-            (Kind::Secrets, candidate)
-        }
-    };
-    let claim = Claim {
-        execution: execution.to_owned(),
-        kind,
-        after: newest_operation(aws, managed).await?,
-        digest: candidate.digest.clone(),
-        previous: image
-            .digest
-            .clone()
-            .filter(|digest| *digest != candidate.digest),
-        secrets: now.clone(),
-    };
-    let mut tags = Tags::from([(TAG_DEPLOYING.into(), claim.to_string())]);
-    let newest = situation
-        .rule
-        .as_ref()
-        .and_then(|rule| rule.choose(&images));
-    if request.to.is_some() {
-        // What a person passes over is not deployed by the next event; what they ask for is welcome again.
-        let passed_over = newest.map(|newest| newest.digest);
-        let rejected = passed_over.filter(|newest| *newest != candidate.digest);
-        tags.insert(TAG_REJECTED_IMAGE.into(), rejected.unwrap_or(NONE.into()));
-    }
-    managed.tag(aws, &tags).await?;
-    let operation_id = match kind {
-        Kind::Secrets => start_deployment(aws, managed).await?,
-        Kind::Image | Kind::Rollback => {
-            let identifier = identifier(&image.repository, &candidate.digest);
-            update_image(aws, managed, &identifier).await?
-        }
-    };
-    Ok(deploying(Deployment {
-        tag: Some(candidate.tag).filter(|tag| !tag.is_empty()),
-        note,
-        ..describe(managed, request, &claim, &operation_id)?
-    }))
+    let images = image::pushed(aws, &reference.repository).await?;
+    let found = images.iter().find(|image| image.digest == digest);
+    let rule = managed
+        .tags
+        .get(TAG_IMAGE_TAG)
+        .map(|rule| TagRule::parse(rule));
+    let by_rule = |image: &Pushed| Some(rule.as_ref()?.candidate(image)?.tag);
+    Ok(found.and_then(|image| by_rule(image).or_else(|| image.tags.first().cloned())))
 }
 
 pub(crate) async fn newest_operation(aws: &Aws, managed: &Managed) -> Result<Option<String>> {
@@ -385,23 +407,6 @@ fn nothing(reason: &str) -> Assessment {
         reason: reason.to_owned(),
         deployment: None,
         notification: None,
-    }
-}
-
-fn deploying(deployment: Deployment) -> Assessment {
-    let Deployment {
-        service, digest, ..
-    } = &deployment;
-    let what = match deployment.kind {
-        Kind::Secrets => "the current secrets",
-        Kind::Image | Kind::Rollback => digest,
-    };
-    let reason = format!("{service} is being deployed with {what}");
-    tracing::info!(operation_id = deployment.operation_id, "{reason}");
-    Assessment {
-        verdict: AssessmentVerdict::Deploying,
-        reason,
-        deployment: Some(deployment),
-        notification: None,
+        look_again: false,
     }
 }

@@ -35,8 +35,6 @@ pub struct Deployment {
     pub asked_for: bool,
     /// What is taken back, if this is a rollback.
     pub instead_of: Option<Unwell>,
-    /// What else there is to tell.
-    pub note: Option<String>,
 }
 
 /// Where a service is asked whether it is well.
@@ -70,6 +68,8 @@ pub struct Assessment {
     pub deployment: Option<Deployment>,
     /// What is to be told.
     pub notification: Option<crate::notification::Notification>,
+    /// Whether the service has to be looked at once more: secrets may wait behind a refused image.
+    pub look_again: bool,
 }
 
 /// What came of an assessment.

@@ -44,8 +44,6 @@ pub enum Step {
         request: Value,
         /// The execution's name.
         execution: String,
-        /// How often the state was retried already.
-        attempt: u32,
     },
     /// Waits for the end of App Runner's operation; answers a [`follow::Verdict`].
     AwaitOperation {
@@ -118,11 +116,9 @@ impl Step {
     /// Those of [`Error`]; the state machine retries or catches them by name.
     pub async fn handle(self, aws: &Aws) -> Result<Value> {
         Ok(match self {
-            Self::Assess {
-                request,
-                execution,
-                attempt,
-            } => json!(assess::assess(aws, &request, &execution, attempt).await?),
+            Self::Assess { request, execution } => {
+                json!(assess::assess(aws, &request, &execution).await?)
+            }
             Self::AwaitOperation { deployment } => {
                 json!(follow::operation(aws, &deployment).await?)
             }

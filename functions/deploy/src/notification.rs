@@ -100,7 +100,6 @@ impl Notification {
             (true, Kind::Image) => "It got the current secrets along with it.".to_owned(),
             _ => String::new(),
         };
-        let note = deployment.note.clone().unwrap_or_default();
         let cause = why(&deployment.cause);
         match (end, deployment.kind) {
             (End::Deployed, Kind::Secrets) => Self::new(
@@ -109,7 +108,6 @@ impl Notification {
                     format!(
                         "{service} runs with the current version of its secrets since {at}. Its image is the same, {image}."
                     ),
-                    note,
                     cause,
                 ],
             ),
@@ -119,7 +117,6 @@ impl Notification {
                     format!("{service} runs {image} since {at}."),
                     secrets,
                     watched(deployment),
-                    note,
                     cause,
                     before,
                 ],
@@ -151,7 +148,6 @@ impl Notification {
                         ),
                         next.into(),
                         logs,
-                        note,
                         cause,
                     ],
                 )

@@ -1,12 +1,13 @@
 //! What keeps an image from being deployed, found out before App Runner is asked to change anything.
 
-use groundcrew::image::{self, PLATFORM};
+use groundcrew::image::{self, Candidate, PLATFORM};
 use groundcrew::policy::{Policy, Severity, WithoutScan};
 use groundcrew::reference::Repository;
 use groundcrew::{Aws, Error, Result};
+use jiff::Timestamp;
 
-/// How many times a scan that is still running is waited for; `statemachine/deploy.asl.yaml` says how long between two.
-const SCAN_PATIENCE: u32 = 40;
+/// How many seconds after its push the scan of an image is waited for; those of `statemachine/deploy.asl.yaml` are more.
+const SCAN_SECONDS: i64 = 600;
 
 /// Why the image must not be deployed, or nothing.
 ///
@@ -15,10 +16,10 @@ const SCAN_PATIENCE: u32 = 40;
 pub(crate) async fn objection(
     aws: &Aws,
     repository: &Repository,
-    digest: &str,
+    candidate: &Candidate,
     policy: &Policy,
-    attempt: u32,
 ) -> Result<Option<String>> {
+    let digest = &candidate.digest;
     let platforms = match image::platforms(aws, repository, digest).await {
         Ok(platforms) => platforms,
         Err(Error::Failed(sentence)) => return Ok(Some(sentence)),
@@ -34,7 +35,8 @@ pub(crate) async fn objection(
         return Ok(None);
     }
     let scan = scan(aws, repository, digest).await?;
-    if scan == Scan::Running && attempt < SCAN_PATIENCE {
+    let overdue = Timestamp::now().as_second() - candidate.at > SCAN_SECONDS;
+    if scan == Scan::Running && !overdue {
         return Err(Error::NotReady(format!(
             "the scan of {repository}@{digest}"
         )));

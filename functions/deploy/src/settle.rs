@@ -216,7 +216,6 @@ pub(crate) fn aftermath(
         cause: format!("left unwatched by {}", claim.execution),
         asked_for: false,
         instead_of: None,
-        note: None,
     };
     let end = if verdict.succeeded {
         End::Deployed
