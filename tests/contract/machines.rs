@@ -3,9 +3,13 @@
 use super::documents;
 use serde_json::{Map, Value};
 
-/// Both state machines.
-pub(crate) fn all() -> [Machine; 2] {
-    [provision(), teardown()]
+/// Every state machine.
+pub(crate) fn all() -> [Machine; 3] {
+    [deploy(), provision(), teardown()]
+}
+
+pub(crate) fn deploy() -> Machine {
+    Machine::read("deploy")
 }
 
 pub(crate) fn provision() -> Machine {
@@ -139,7 +143,7 @@ impl<'a> State<'a> {
         self.value["End"] == true || ["Succeed", "Fail"].contains(&self.kind())
     }
 
-    /// `CreateFunction` or `DeleteFunction`, for a state that calls one of them.
+    /// `CreateFunction` for instance, for a state that calls a function.
     pub(crate) fn function(self) -> Option<&'a str> {
         let name = self.value["Parameters"]["FunctionName"].as_str()?;
         name.strip_prefix("${")?.strip_suffix('}')

@@ -8,3 +8,4 @@ mod events;
 mod machines;
 mod state_machines;
 mod template;
+mod walks;

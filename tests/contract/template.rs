@@ -1,5 +1,6 @@
 use super::documents::{self, files, text};
 use super::machines;
+use deploy::Request;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -284,17 +285,21 @@ fn every_alarm_tells_somebody() {
     }
 }
 
+/// An execution of `deploy` that fails has told so by itself; one that is stopped could not.
 #[test]
-fn every_state_machine_has_an_alarm_on_failure_and_on_running_out_of_time() {
+fn every_state_machine_has_alarms_on_the_ends_that_nobody_is_told_of_otherwise() {
     let template = Template::read();
     for (name, _) in template.resources("AWS::Serverless::StateMachine") {
-        for metric in ["ExecutionsFailed", "ExecutionsTimedOut"] {
-            let watches = |alarm: &Value| {
-                alarm["MetricName"] == metric && alarm["Dimensions"][0]["Value"]["Ref"] == name
-            };
-            let mut alarms = template.resources("AWS::CloudWatch::Alarm");
-            assert!(alarms.any(|(_, alarm)| watches(alarm)), "{name}: {metric}");
-        }
+        let expected = match name {
+            "DeployStateMachine" => ["ExecutionsAborted", "ExecutionsTimedOut"],
+            _ => ["ExecutionsFailed", "ExecutionsTimedOut"],
+        };
+        let alarms = template.resources("AWS::CloudWatch::Alarm");
+        let of_machine = alarms.filter(|(_, alarm)| alarm["Dimensions"][0]["Value"]["Ref"] == name);
+        let watched: BTreeSet<_> = of_machine
+            .map(|(_, alarm)| alarm["MetricName"].as_str().unwrap())
+            .collect();
+        assert_eq!(watched, BTreeSet::from(expected), "{name}");
     }
 }
 
@@ -383,44 +388,67 @@ fn the_function_that_deletes_cannot_create() {
     }
 }
 
-/// What the reading half of both functions needs is no reason to read a secret.
+/// Which version of a secret is current is no reason to read its value.
 #[test]
-fn the_function_that_deletes_reads_no_secret() {
+fn only_the_function_that_creates_reads_a_secret() {
     let template = Template::read();
-    let actions = template.actions("DeleteFunction");
-    assert!(!actions.contains("secretsmanager:GetSecretValue"));
+    for (name, _) in template.functions() {
+        let reads = template
+            .actions(name)
+            .contains("secretsmanager:GetSecretValue");
+        assert!(!reads || name == "CreateFunction", "{name}");
+    }
+}
+
+#[test]
+fn the_functions_that_deploy_neither_create_nor_delete() {
+    let template = Template::read();
+    for function in ["DeployFunction", "TriggerFunction"] {
+        for action in template.actions(function) {
+            let (_, operation) = action.split_once(':').unwrap();
+            for verb in ["Create", "Delete", "Put", "Authorize", "Modify", "Remove"] {
+                assert!(!operation.starts_with(verb), "{function}: {action}");
+            }
+        }
+    }
 }
 
 #[test]
 fn roles_are_passed_to_app_runner_only() {
     let template = Template::read();
-    let passing: Vec<_> = template
-        .statements()
-        .into_iter()
-        .filter(|statement| statement.actions.contains(&"iam:PassRole"))
-        .collect();
-    assert_eq!(passing.len(), 1);
-    let statement = &passing[0];
-    assert_eq!(statement.of, "CreateFunction");
-    assert_eq!(statement.actions, ["iam:PassRole"]);
-    let roles: Vec<_> = statement
-        .resources
-        .iter()
-        .map(|resource| &resource["Fn::Sub"])
-        .collect();
-    assert_eq!(
-        roles,
-        ["arn:${AWS::Partition}:iam::${AWS::AccountId}:role/groundcrew/*"]
-    );
-    let condition = statement.condition.as_object().unwrap();
-    assert_eq!(condition.keys().collect::<Vec<_>>(), ["StringEquals"]);
-    let services = strings(&condition["StringEquals"]["iam:PassedToService"]);
-    let all = [
+    let mut passing = BTreeMap::new();
+    for statement in template.statements() {
+        if !statement.actions.contains(&"iam:PassRole") {
+            continue;
+        }
+        assert_eq!(statement.actions, ["iam:PassRole"]);
+        let roles: Vec<_> = statement
+            .resources
+            .iter()
+            .map(|resource| &resource["Fn::Sub"])
+            .collect();
+        assert_eq!(
+            roles,
+            ["arn:${AWS::Partition}:iam::${AWS::AccountId}:role/groundcrew/*"]
+        );
+        let condition = statement.condition.as_object().unwrap();
+        assert_eq!(condition.keys().collect::<Vec<_>>(), ["StringEquals"]);
+        let services = strings(&condition["StringEquals"]["iam:PassedToService"]);
+        let before = passing.insert(statement.of, BTreeSet::from_iter(services));
+        assert_eq!(before, None, "{}", statement.of);
+    }
+    let create = [
         "apprunner.amazonaws.com",
         "build.apprunner.amazonaws.com",
         "tasks.apprunner.amazonaws.com",
     ];
-    assert_eq!(BTreeSet::from_iter(services), BTreeSet::from(all));
+    // An update with another image gives the access role once more, and no other.
+    let deploy = ["build.apprunner.amazonaws.com"];
+    let expected = [
+        ("CreateFunction", BTreeSet::from(create)),
+        ("DeployFunction", BTreeSet::from(deploy)),
+    ];
+    assert_eq!(passing, BTreeMap::from(expected));
 }
 
 #[test]
@@ -444,11 +472,16 @@ fn what_changes_or_deletes_is_held_to_what_is_ours() {
         "role/aws-service-role/",
         "/aws/apprunner/",
         "snapshot:*-final-",
+        "stateMachine:${AWS::StackName}-deploy",
     ];
     // Neither can carry a tag of ours: a dashboard has none, and these belong to AWS or to another's VPC.
     let untagged = ["dashboard/", "og:default:", "pg:default.", ":vpc/"];
-    for statement in Template::read().statements() {
-        if !["CreateFunction", "DeleteFunction"].contains(&statement.of) {
+    let template = Template::read();
+    for statement in template.statements() {
+        if !template
+            .functions()
+            .any(|(function, _)| function == statement.of)
+        {
             continue;
         }
         let reads = |action: &str| {
@@ -525,12 +558,18 @@ fn the_outputs_hold_the_command_that_starts_each_state_machine() {
         .collect();
     for (machine, _) in template.resources("AWS::Serverless::StateMachine") {
         let start = format!(
-            "aws stepfunctions start-execution --state-machine-arn ${{{machine}}} --input file://"
+            "aws stepfunctions start-execution --state-machine-arn ${{{machine}}} --input "
         );
-        assert!(
-            commands.values().any(|command| command.starts_with(&start)),
-            "{machine}"
-        );
+        let mut inputs = commands
+            .values()
+            .filter_map(|command| command.strip_prefix(&start));
+        // A short input is in the command itself.
+        let is_input = |input: &str| {
+            let text = input.trim_matches('\'');
+            let input: Option<Value> = serde_json::from_str(text).ok();
+            text.starts_with("file://") || input.is_some_and(|input| Request::parse(&input).is_ok())
+        };
+        assert!(inputs.any(is_input), "{machine}");
     }
     for (name, output) in outputs {
         assert!(output["Description"].is_string(), "{name}");

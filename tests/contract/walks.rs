@@ -1,0 +1,419 @@
+//! Every way through the state machine `deploy`, walked with real data: each payload is made by the machine's own paths out of
+//! answers that its functions can give, and each choice is made by the machine's own rules.
+
+use super::machines::{self, State, errors, patience_seconds};
+use deploy::{Assessment, Step};
+use groundcrew::Error;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// How often a walk assesses: a service is looked at once more behind a failed or refused image, which is rejected by then.
+const ROUNDS: usize = 2;
+
+/// One way through the machine.
+#[derive(Clone, Default)]
+struct Walk {
+    /// The states in their order.
+    states: Vec<String>,
+    /// The execution's data.
+    data: Value,
+    /// The context object.
+    context: Value,
+    /// What its states sent to the function.
+    steps: Vec<Value>,
+    /// How many of its answers said what is to be told.
+    to_tell: usize,
+    /// How long its states may take together.
+    seconds: f64,
+}
+
+impl Walk {
+    /// From each assessment to the next one, or to the end.
+    fn rounds(&self) -> Vec<&[String]> {
+        let starts = self.positions("Assess");
+        let ends = starts.iter().skip(1).copied().chain([self.states.len()]);
+        let rounds = starts.iter().zip(ends);
+        rounds
+            .map(|(start, end)| &self.states[*start..end])
+            .collect()
+    }
+
+    fn positions(&self, name: &str) -> Vec<usize> {
+        let states = self.states.iter().enumerate();
+        let found = states.filter(|(_, state)| *state == name);
+        found.map(|(n, _)| n).collect()
+    }
+
+    fn last(&self) -> &str {
+        self.states.last().unwrap()
+    }
+
+    /// The value of a path, of the data or of the context object.
+    fn path(&self, path: &str) -> Value {
+        let (of, path) = match path.strip_prefix("$$.") {
+            Some(path) => (&self.context, path),
+            None => (&self.data, path.strip_prefix("$.").unwrap()),
+        };
+        found(of, path).unwrap_or_else(|| panic!("{:?}: there is no {path} in {of}", self.states))
+    }
+
+    /// A template of the language, with the values of its paths.
+    fn filled(&self, template: &Value) -> Value {
+        let Value::Object(members) = template else {
+            return template.clone();
+        };
+        let member = |(name, value): (&String, &Value)| match name.strip_suffix(".$") {
+            None => (name.clone(), self.filled(value)),
+            Some(name) => {
+                let text = value.as_str().unwrap();
+                let arguments = text.strip_prefix("States.Format(");
+                let value = arguments.map_or_else(
+                    || self.path(text),
+                    |arguments| {
+                        let paths = arguments.trim_end_matches(')').split(", ").skip(1);
+                        paths.map(|path| self.path(path)).collect()
+                    },
+                );
+                (name.to_owned(), value)
+            }
+        };
+        Value::Object(members.iter().map(member).collect())
+    }
+
+    /// The data after a state whose result is this.
+    fn with_result(&self, state: State<'_>, result: Value) -> Self {
+        let mut walk = self.clone();
+        match state.value["ResultPath"].as_str() {
+            None => walk.data = result,
+            Some(path) => walk.data[path.strip_prefix("$.").unwrap()] = result,
+        }
+        walk
+    }
+}
+
+fn found(of: &Value, path: &str) -> Option<Value> {
+    let mut value = of;
+    for name in path.split('.') {
+        value = value.as_object()?.get(name)?;
+    }
+    Some(value.clone())
+}
+
+fn holds(rule: &Value, walk: &Walk) -> bool {
+    let value = walk.path(rule["Variable"].as_str().unwrap());
+    let comparison = rule.as_object().unwrap().iter();
+    let mut comparison =
+        comparison.filter(|(name, _)| !["Variable", "Next"].contains(&name.as_str()));
+    let (operator, operand) = comparison.next_back().unwrap();
+    match operator.as_str() {
+        "StringEquals" | "BooleanEquals" => {
+            // Another type would fail the execution.
+            assert_eq!(value.is_string(), operator == "StringEquals", "{rule}");
+            value == *operand
+        }
+        "IsNull" => value.is_null() == operand.as_bool().unwrap(),
+        operator => panic!("{operator} is not known here"),
+    }
+}
+
+/// A deployment as the states hand it on.
+pub(crate) fn deployment(kind: &str) -> Value {
+    json!({
+        "service_arn": "arn:aws:apprunner:us-east-1:123456789012:service/shop-dev/0a", "service": "shop-dev", "kind": kind,
+        "digest": "sha256:0b", "tag": "latest", "previous": null, "secrets": null, "new_secrets": true, "operation_id": "0c",
+        "bake_minutes": 10, "health": null, "cause": "a push", "asked_for": false, "instead_of": null,
+    })
+}
+
+/// The end of an operation.
+pub(crate) fn ended(succeeded: bool) -> Value {
+    let at = "2026-11-21T01:02:03Z";
+    json!({"succeeded": succeeded, "status": "…", "started_at": at, "ended_at": at})
+}
+
+fn assessment(verdict: &str, kind: Option<&str>, look_again: bool) -> Value {
+    let told =
+        json!({"subject": "shop-dev: latest refused", "message": "it is for another platform"});
+    let answer = json!({
+        "verdict": verdict, "reason": "so", "deployment": kind.map(deployment), "look_again": look_again,
+        "notification": if verdict == "refused" { told } else { Value::Null },
+    });
+    // Through its own type, so that an answer that it cannot give is not walked with.
+    let answer: Assessment = serde_json::from_value(answer).unwrap();
+    json!(answer)
+}
+
+/// What the function can answer to a step.
+fn answers(step: &Value) -> Vec<Value> {
+    let told = json!({"subject": "shop-dev: …", "message": "…"});
+    let health = || [true, false].map(|well| json!({"well": well, "why": "seen"}));
+    match step["action"].as_str().unwrap() {
+        "assess" => vec![
+            assessment("nothing", None, false),
+            assessment("refused", None, false),
+            assessment("refused", None, true),
+            assessment("deploying", Some("image"), false),
+            assessment("deploying", Some("secrets"), false),
+            assessment("deploying", Some("rollback"), false),
+        ],
+        "await-operation" => [true, false].map(ended).into(),
+        "smoke-check" | "bake" => health().into(),
+        "roll-back" => {
+            let answer = |deployment, left| json!({"deployment": deployment, "operation": step["operation"], "left": left});
+            vec![
+                answer(deployment("rollback"), Value::Null),
+                answer(step["deployment"].clone(), "no way back".into()),
+            ]
+        }
+        "settle" => {
+            let kind = step["deployment"]["kind"].as_str().unwrap();
+            let succeeded = step["operation"]["succeeded"] == true;
+            let (outcome, look_again) = match (kind, succeeded, step["left"].is_null()) {
+                (_, true, false) => ("Unwell", false),
+                ("rollback", true, true) => ("RolledBack", false),
+                ("rollback", false, _) => ("RollbackFailed", false),
+                (_, true, true) => ("Deployed", false),
+                (kind, false, _) => ("DeploymentFailed", kind == "image"),
+            };
+            vec![json!({"outcome": outcome, "notification": told, "look_again": look_again})]
+        }
+        "explain" => vec![json!({"outcome": "Stuck", "notification": told})],
+        action => panic!("who answers {action}?"),
+    }
+}
+
+/// The errors that a state can end with, once its retries are over, each with its catcher.
+fn failures(state: State<'_>) -> Vec<(&str, &Value)> {
+    let mut failures = Vec::new();
+    for catcher in state.catchers() {
+        for name in errors(catcher) {
+            let name = if name == "States.ALL" { "Denied" } else { name };
+            failures.push((name, catcher));
+        }
+    }
+    failures
+}
+
+/// All ways through the machine, to their end.
+fn walks() -> Vec<Walk> {
+    let machine = machines::deploy();
+    let top = machine.top();
+    let start = Walk {
+        data: json!({"service": "shop-dev"}),
+        context: json!({
+            "Execution": {"Input": {"service": "shop-dev"}, "Name": "run-1"},
+            "State": {"RetryCount": 0},
+        }),
+        ..Walk::default()
+    };
+    let mut ended = Vec::new();
+    let mut going = vec![(start, top.start_at.to_owned())];
+    while let Some((mut walk, name)) = going.pop() {
+        assert!(
+            walk.states.len() < 100,
+            "round in a circle: {:?}",
+            walk.states
+        );
+        let state = top.state(&name).unwrap_or_else(|| panic!("no {name}"));
+        walk.states.push(name.clone());
+        if walk.positions("Assess").len() > ROUNDS {
+            continue;
+        }
+        let waits = ["Busy", "NotReady"].into_iter();
+        let waits: BTreeSet<_> = waits
+            .filter_map(|error| {
+                state
+                    .retriers()
+                    .iter()
+                    .position(|of| errors(of).contains(&error))
+            })
+            .collect();
+        for waits in waits {
+            walk.seconds += patience_seconds(&state.retriers()[waits]);
+        }
+        for time in ["TimeoutSeconds", "Seconds"] {
+            walk.seconds += state.value[time].as_f64().unwrap_or(0.0);
+        }
+        let next = state.value["Next"].as_str().map(str::to_owned);
+        match state.kind() {
+            "Fail" => {
+                for path in ["ErrorPath", "CausePath"] {
+                    assert!(walk.path(state.value[path].as_str().unwrap()).is_string());
+                }
+                ended.push(walk);
+            }
+            "Pass" => {
+                walk.data = walk.filled(&state.value["Parameters"]);
+                assert!(state.is_end(), "{name}");
+                ended.push(walk);
+            }
+            "Wait" => going.push((walk, next.unwrap())),
+            "Choice" => {
+                let rules = state.value["Choices"].as_array().unwrap();
+                let rule = rules.iter().find(|rule| holds(rule, &walk));
+                let next = rule.map_or(&state.value["Default"], |rule| &rule["Next"]);
+                going.push((walk, next.as_str().unwrap().to_owned()));
+            }
+            "Task" => {
+                let parameters = walk.filled(&state.value["Parameters"]);
+                let results: Vec<_> = if state.function().is_some() {
+                    let step = parameters["Payload"].clone();
+                    Step::parse(step.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
+                    walk.steps.push(step.clone());
+                    let answers = answers(&step).into_iter();
+                    answers
+                        .map(|answer| {
+                            let answered = Walk {
+                                data: json!({"Payload": answer}),
+                                ..walk.clone()
+                            };
+                            answered.filled(&state.value["ResultSelector"])
+                        })
+                        .collect()
+                } else {
+                    assert_eq!(state.value["Resource"], "arn:aws:states:::sns:publish");
+                    vec![json!({"MessageId": "0d"})]
+                };
+                for result in results {
+                    let to_tell = usize::from(result["notification"].is_object());
+                    let mut walk = walk.with_result(state, result);
+                    walk.to_tell += to_tell;
+                    going.push((walk, next.clone().unwrap()));
+                }
+                for (error, catcher) in failures(state) {
+                    let failure = json!({"Error": error, "Cause": r#"{"errorMessage": "…"}"#});
+                    let mut caught = walk.clone();
+                    let path = catcher["ResultPath"].as_str().unwrap();
+                    caught.data[path.strip_prefix("$.").unwrap()] = failure;
+                    going.push((caught, catcher["Next"].as_str().unwrap().to_owned()));
+                }
+            }
+            kind => panic!("{name}: {kind} is not known here"),
+        }
+    }
+    ended
+}
+
+/// The states that publish.
+fn publishing() -> BTreeSet<String> {
+    let machine = machines::deploy();
+    let tasks = machine.tasks().into_iter();
+    let publishing = tasks.filter(|task| task.value["Resource"] == "arn:aws:states:::sns:publish");
+    publishing.map(|task| task.name.to_owned()).collect()
+}
+
+#[test]
+fn the_walks_come_to_every_state_of_deploy() {
+    let walks = walks();
+    let walked: BTreeSet<_> = walks.iter().flat_map(|walk| &walk.states).collect();
+    for state in machines::deploy().states() {
+        assert!(walked.contains(&state.name.to_owned()), "{}", state.name);
+    }
+    assert!(walks.len() > 50, "{} walks", walks.len());
+}
+
+#[test]
+fn each_outcome_of_a_deployment_is_told_once_and_that_there_is_nothing_to_do_is_not() {
+    let publishing = publishing();
+    for walk in walks() {
+        let rounds = walk.rounds();
+        for (n, round) in rounds.iter().enumerate() {
+            let told = round.iter().filter(|state| publishing.contains(*state));
+            let is_last = n + 1 == rounds.len();
+            let silent = is_last && ["Nothing to do", "Refused input"].contains(&walk.last());
+            let expected = if silent { 0 } else { 1 };
+            assert_eq!(told.count(), expected, "{round:?}");
+        }
+        assert_eq!(
+            walk.positions("Tell").len(),
+            walk.to_tell,
+            "{:?}",
+            walk.states
+        );
+    }
+}
+
+#[test]
+fn a_deployment_is_rolled_back_at_most_once_and_a_rollback_never() {
+    for walk in walks() {
+        for round in walk.rounds() {
+            let back = round.iter().filter(|state| *state == "Roll back");
+            assert!(back.count() <= 1, "{round:?}");
+        }
+        for step in walk.steps {
+            let again = step["action"] == "roll-back" && step["deployment"]["kind"] == "rollback";
+            assert!(!again, "{:?}", walk.states);
+        }
+    }
+}
+
+/// The end that its `Settle` or `Explain` found out, and no other.
+#[test]
+fn an_execution_succeeds_if_and_only_if_it_deployed_or_had_nothing_to_do() {
+    let machine = machines::deploy();
+    let top = machine.top();
+    for walk in walks() {
+        let fails = top.state(walk.last()).unwrap().kind() == "Fail";
+        let outcome = walk.data["outcome"].as_str();
+        let is_good = ["Deployed", "Nothing"].map(Some).contains(&outcome);
+        assert_ne!(fails, is_good, "{:?}: {}", walk.states, walk.data);
+    }
+}
+
+/// Whatever App Runner was asked for, its end is recorded, or a person is told that nobody knows it.
+#[test]
+fn what_was_deployed_is_settled_or_explained() {
+    for walk in walks() {
+        for round in walk.rounds() {
+            let has = |name: &str| round.iter().any(|state| state == name);
+            if has("Await the operation") {
+                assert!(has("Settle") || has("Explain"), "{round:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn deploy_does_not_time_out_before_its_states_give_up() {
+    let walks = walks();
+    let longest = walks.iter().map(|walk| walk.seconds).fold(0.0, f64::max);
+    let allowed = machines::deploy().timeout_seconds();
+    assert!(
+        longest <= allowed as f64,
+        "the longest way takes {longest} s, and an execution may take {allowed} s"
+    );
+}
+
+/// A state that writes goes on after every error that a repetition may mend, and after no other.
+#[test]
+fn what_writes_is_repeated_on_exactly_the_errors_that_ask_for_it() {
+    let machine = machines::deploy();
+    for state in machine.steps() {
+        if ["assess", "roll-back", "settle"].contains(&state.action()) {
+            let retried: BTreeSet<_> = Error::NAMES
+                .into_iter()
+                .filter(|name| state.retrier(name).is_some())
+                .collect();
+            let expected = BTreeSet::from(["Busy", "NotReady", "Throttled", "Unavailable"]);
+            assert_eq!(retried, expected, "{}", state.name);
+        }
+    }
+}
+
+/// The functions count the retries and have no other clock.
+#[test]
+fn the_longest_bake_window_and_the_smoke_check_end_before_the_retries_do() {
+    let machine = machines::deploy();
+    let attempts = |name: &str| {
+        let state = machine.top().state(name).unwrap();
+        let retrier = state.retrier("NotReady").unwrap();
+        retrier["MaxAttempts"].as_u64().unwrap()
+    };
+    let longest = (1..=u16::MAX).take_while(|minutes| {
+        let policy = Some(format!("bake={minutes}"));
+        groundcrew::Policy::parse(policy.as_ref()).is_ok()
+    });
+    let longest = longest.count() as u64;
+    assert!(longest >= 10 && attempts("Bake") >= longest, "{longest}");
+    assert!(attempts("Smoke check") >= 5);
+}
