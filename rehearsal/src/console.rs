@@ -3,6 +3,9 @@
 
 use crate::promises::Checked;
 use anstyle::{AnsiColor, Style};
+use std::fmt::Display;
+use std::io::Write as _;
+use tokio::sync::Notify;
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
@@ -10,19 +13,38 @@ pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
 pub(crate) const RED: Style = AnsiColor::Red.on_default();
 pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
 
+/// Told once nobody reads what is written, as after `cargo rehearse | head`.
+static CLOSED: Notify = Notify::const_new();
+
+/// Waits until nobody reads the output any more.
+pub async fn closed() {
+    CLOSED.notified().await;
+}
+
+/// One line of the play.
+pub fn line(text: impl Display) {
+    if writeln!(anstream::stdout(), "{text}").is_err() {
+        CLOSED.notify_one();
+    }
+}
+
 /// One line of progress, before the thing that takes its time.
-pub fn progress(text: impl std::fmt::Display) {
-    anstream::eprintln!("{DIM}· {text}{DIM:#}");
+pub fn progress(text: impl Display) {
+    if writeln!(anstream::stderr(), "{DIM}· {text}{DIM:#}").is_err() {
+        CLOSED.notify_one();
+    }
 }
 
 /// The beginning of an act.
-pub fn heading(text: impl std::fmt::Display) {
-    anstream::println!("\n{BOLD}{text}{BOLD:#}");
+pub fn heading(text: impl Display) {
+    line(format_args!("\n{BOLD}{text}{BOLD:#}"));
 }
 
 /// Why nothing more happens.
-pub fn error(error: &dyn std::fmt::Display) {
-    anstream::eprintln!("{RED}{BOLD}error:{BOLD:#}{RED:#} {error}");
+pub fn error(error: &dyn Display) {
+    let text = format_args!("{RED}{BOLD}error:{BOLD:#}{RED:#} {error}");
+    // This is the last word in any case.
+    let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 /// The promises, kept or broken, each with its evidence.
@@ -38,22 +60,24 @@ pub fn table(checked: &[Checked]) {
             Ok(evidence) => (GREEN, "kept", evidence),
             Err(evidence) => (RED, "BROKEN", evidence),
         };
-        anstream::println!("{style}{word:>8}{style:#}  {BOLD}{id:<4}{BOLD:#}  {sentence}");
-        anstream::println!(
+        line(format_args!(
+            "{style}{word:>8}{style:#}  {BOLD}{id:<4}{BOLD:#}  {sentence}"
+        ));
+        line(format_args!(
             "{:16}{DIM}{}{DIM:#}",
             "",
             evidence.replace('\n', "\n                ")
-        );
+        ));
     }
     let kept = checked
         .iter()
         .filter(|promise| promise.verdict.is_ok())
         .count();
     let style = if kept == checked.len() { GREEN } else { RED };
-    anstream::println!(
+    line(format_args!(
         "\n{style}{BOLD}{kept} of {} promises kept{BOLD:#}{style:#}",
         checked.len()
-    );
+    ));
 }
 
 /// A duration as `0:45`, `12:03` or `1:02:03`.

@@ -35,7 +35,7 @@ Exit codes:
   1    a promise was broken
   2    the command line or the input is wrong
   3    the local AWS could not be prepared, started or used
-  130  interrupted; nothing is left running";
+  130  interrupted, or nobody reads the output any more; nothing is left running";
 
 /// Rehearses groundcrew on this machine: no AWS account, no Docker.
 ///
@@ -79,6 +79,7 @@ async fn main() -> ExitCode {
         biased;
         code = rehearse(&arguments) => code,
         () = interrupted() => INTERRUPTED,
+        () = console::closed() => INTERRUPTED,
     };
     code.into()
 }
@@ -168,19 +169,19 @@ fn keep(local: &LocalAws) {
 fn explain(stage: &Stage) -> Result<()> {
     console::heading("The local AWS is up until Ctrl-C. In another terminal:");
     for (name, value) in stage.local().environment() {
-        println!("export {name}={value}");
+        console::line(format_args!("export {name}={value}"));
     }
-    println!("aws apprunner list-services");
-    println!("aws stepfunctions start-execution --input file://my-stack.json \\");
-    println!(
+    console::line("aws apprunner list-services");
+    console::line("aws stepfunctions start-execution --input file://my-stack.json \\");
+    console::line(format_args!(
         "  --state-machine-arn {}",
         stage.outputs().get("ProvisionStateMachineArn")?
-    );
+    ));
     let authority = stage.local().certificate_authority();
-    println!(
+    console::line(format_args!(
         "curl --cacert {} https://…  # the address of a service",
         authority.display()
-    );
+    ));
     Ok(())
 }
 

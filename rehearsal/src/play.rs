@@ -1,6 +1,6 @@
 //! The flows of a rehearsal, each played to its end and then checked against the promises.
 
-use crate::console::{self, BOLD, DIM, GREEN, RED, YELLOW, clock};
+use crate::console::{self, BOLD, DIM, GREEN, RED, YELLOW, clock, line};
 use crate::promises::{self, Checked, Planned, Provisioned, Refused, Removed, Repeated};
 use crate::{
     Call, End, Error, Execution, Happening, LocalAws, Options, Outputs, Result, What, World,
@@ -104,10 +104,10 @@ impl Stage {
                 .into_iter()
                 .flatten()
                 .filter_map(Value::as_str);
-            anstream::println!(
+            line(format_args!(
                 "           {BOLD}{name}{BOLD:#}: {}",
                 changes.collect::<Vec<_>>().join(", ")
-            );
+            ));
         }
         let calls = self.calls().await?;
         let differences = before.differences(&World::look(&self.local).await?);
@@ -235,14 +235,17 @@ impl Stage {
         let end = Execution::end(execution).await?;
         let at = clock(end.seconds);
         if end.succeeded {
-            anstream::println!(
+            line(format_args!(
                 "{at:>9}  {GREEN}{BOLD}succeeded{BOLD:#}{GREEN:#}  {} state transitions",
                 end.transitions
-            );
+            ));
         } else {
-            anstream::println!("{at:>9}  {RED}{BOLD}{}{BOLD:#}{RED:#}", end.error);
-            for line in end.message.lines() {
-                anstream::println!("           {line}");
+            line(format_args!(
+                "{at:>9}  {RED}{BOLD}{}{BOLD:#}{RED:#}",
+                end.error
+            ));
+            for sentence in end.message.lines() {
+                line(format_args!("           {sentence}"));
             }
         }
         Ok(end)
@@ -264,10 +267,10 @@ impl Stage {
             crate::tag_for(&TagRule::parse(&spec.image.tag)),
         );
         let digest = self.local.push_image(&repository, &tag, "amd64").await?;
-        anstream::println!(
+        line(format_args!(
             "{:>9}  {DIM}the rehearsal pushes {repository}:{tag}, {digest}{DIM:#}",
             ""
-        );
+        ));
         Ok(())
     }
 
@@ -333,7 +336,7 @@ impl Shown {
         match &happening.what {
             What::Entered => {
                 self.entered.insert(state.clone(), happening.seconds);
-                anstream::println!("{at:>9}  {DIM}{state} …{DIM:#}");
+                line(format_args!("{at:>9}  {DIM}{state} …{DIM:#}"));
             }
             // It was left through a catch.
             What::Exited(_) if self.failed.remove(state) => {}
@@ -345,20 +348,24 @@ impl Shown {
                         .get(state)
                         .copied()
                         .unwrap_or(happening.seconds);
-                anstream::println!(
+                line(format_args!(
                     "{at:>9}  {GREEN}✓{GREEN:#} {BOLD}{state}{BOLD:#}  {outcome}, after {}",
                     clock(took)
-                );
+                ));
             }
             // Each attempt of a wait says the same: once is enough.
             What::Failed { message, .. } if self.waits.get(state) == Some(message) => {}
             What::Failed { error, message } if is_retried(error) => {
-                anstream::println!("{at:>9}  {YELLOW}…{YELLOW:#} {state}: {message}");
+                line(format_args!(
+                    "{at:>9}  {YELLOW}…{YELLOW:#} {state}: {message}"
+                ));
                 self.waits.insert(state.clone(), message.clone());
             }
             What::Failed { error, .. } => {
                 self.failed.insert(state.clone());
-                anstream::println!("{at:>9}  {RED}✗{RED:#} {BOLD}{state}{BOLD:#}  {error}");
+                line(format_args!(
+                    "{at:>9}  {RED}✗{RED:#} {BOLD}{state}{BOLD:#}  {error}"
+                ));
             }
         }
     }
