@@ -5,10 +5,10 @@ use apprunner_emulator::{
 };
 use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, StateValue, Statistic};
 use regex_lite::Regex;
-use rehearsal::{Call, End, NewService, Notification};
+use rehearsal::{Call, End, NewService, Notification, Scan, ScanStatus};
 use serde_json::{Value, json};
 use std::time::Duration;
-use tests::{Stage, play};
+use tests::{Stage, play, spec};
 
 /// How long something may take that has to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,6 +43,14 @@ impl<'a> App<'a> {
             .push_image(name, tag, "amd64")
             .await
             .expect("pushed");
+        let image = format!("{name}@{first}");
+        Self::running(stage, name, &image, given).await
+    }
+
+    /// A service of an image that is there.
+    async fn running(stage: &'a Stage, name: &str, image: &str, given: Given<'_>) -> Self {
+        let rule = given.rule.unwrap_or("latest");
+        let first = image.split_once('@').expect("a digest").1.to_owned();
         let tags = [
             ("groundcrew:managed", "true"),
             ("groundcrew:app", name),
@@ -54,7 +62,7 @@ impl<'a> App<'a> {
             .local
             .create_service(&NewService {
                 name,
-                image: &format!("{name}@{first}"),
+                image,
                 tags: if given.foreign { &[] } else { &tags },
                 secrets: given.secrets,
             })
@@ -259,6 +267,10 @@ fn updated() -> (OperationType, OperationStatus) {
 
 fn redeployed() -> (OperationType, OperationStatus) {
     (OperationType::StartDeployment, OperationStatus::Succeeded)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
 }
 
 fn event(file: &str) -> Value {
@@ -875,5 +887,354 @@ fn a_bad_request_by_hand_is_refused_with_every_mistake_and_tells_nobody() {
         );
         let end = stage.deploy(&json!({"service": "nobody-here"})).await;
         assert_eq!(end.output["outcome"], "Nothing", "{}", end.output);
+    });
+}
+
+#[test]
+fn o1_findings_of_a_scan_refuse_an_image_where_the_policy_says_so() {
+    play(|stage| async move {
+        let policy = Some("bake=0 findings=high unscanned=refuse");
+        let app = App::new(
+            stage,
+            "scanned",
+            Given {
+                policy,
+                ..Given::default()
+            },
+        )
+        .await;
+        let scan = |digest: &str, status, severities: &[(&str, u32)]| Scan {
+            repository: "scanned".into(),
+            digest: digest.into(),
+            status,
+            severities: severities
+                .iter()
+                .map(|(name, count)| ((*name).into(), *count))
+                .collect(),
+        };
+        let push = |scans: Vec<(ScanStatus, Vec<(&'static str, u32)>)>| {
+            let (stage, scan) = (app.stage, &scan);
+            async move {
+                let digest = stage
+                    .local
+                    .push_image("scanned", "aside", "amd64")
+                    .await
+                    .expect("pushed");
+                for (status, severities) in scans {
+                    stage
+                        .local
+                        .plant_scan(&scan(&digest, status, &severities))
+                        .await
+                        .expect("planted");
+                }
+                stage
+                    .local
+                    .tag_image("scanned", &digest, "latest")
+                    .await
+                    .expect("tagged");
+                digest
+            }
+        };
+        push(vec![(
+            ScanStatus::Complete,
+            vec![("CRITICAL", 2), ("LOW", 9)],
+        )])
+        .await;
+        let told = app.hear(1).await;
+        assert!(
+            told[0].message.contains("2 CRITICAL"),
+            "{}",
+            told[0].message
+        );
+        push(vec![(ScanStatus::UnsupportedImage, vec![])]).await;
+        let told = app.hear(2).await;
+        assert!(
+            told[1].message.contains("UNSUPPORTED_IMAGE"),
+            "{}",
+            told[1].message
+        );
+        assert!(app.changes().await.is_empty());
+        // The shape of enhanced scanning; a severity that is not there has no findings.
+        let good = push(vec![(ScanStatus::Active, vec![("MEDIUM", 5)])]).await;
+        app.hear(3).await;
+        app.quiet().await;
+        assert_eq!(app.runs(), good);
+    });
+}
+
+#[test]
+fn o1_a_push_in_another_account_reaches_the_services_that_run_its_images() {
+    play(|stage| async move {
+        const OTHER: &str = "210987654321";
+        let registry = stage.local.registry(OTHER, "us-east-1");
+        registry
+            .create_repository("central", &[rehearsal::ACCOUNT])
+            .await
+            .expect("created");
+        let first = registry
+            .push_image("central", "latest", "amd64")
+            .await
+            .expect("pushed");
+        let image = format!("{OTHER}.dkr.ecr.us-east-1.amazonaws.com/central@{first}");
+        let app = App::running(stage, "from-elsewhere", &image, Given::default()).await;
+        // A repository of the same name in this account is another one.
+        let twin = App::new(stage, "central", Given::default()).await;
+        let second = registry
+            .push_image("central", "latest", "amd64")
+            .await
+            .expect("pushed");
+        // Its own account's bus forwards the event to ours, as it is.
+        let pushed = json!({
+            "account": OTHER, "region": "us-east-1", "source": "aws.ecr", "detail-type": "ECR Image Action",
+            "detail": {"result": "SUCCESS", "action-type": "PUSH", "repository-name": "central", "image-digest": second, "image-tag": "latest"},
+        });
+        stage.local.put_event(&pushed).await.expect("put");
+        app.hear(1).await;
+        app.quiet().await;
+        let identifier =
+            app.look().description["SourceConfiguration"]["ImageRepository"]["ImageIdentifier"]
+                .clone();
+        assert!(
+            identifier.as_str().expect("text").ends_with(&second),
+            "{identifier}"
+        );
+        assert_eq!(twin.operations(), []);
+    });
+}
+
+#[test]
+fn o2_a_rotation_that_cannot_be_deployed_is_told_once_and_not_tried_again() {
+    play(|stage| async move {
+        let arn = secret(stage, "unlucky").await;
+        let app = App::new(
+            stage,
+            "bad-secret",
+            Given {
+                secrets: &[("PASSWORD", &arn)],
+                ..Given::default()
+            },
+        )
+        .await;
+        let (before, told) = (app.operations().len(), app.subjects().await.len());
+        app.next("START_DEPLOYMENT", json!("fails")).await;
+        stage
+            .local
+            .rotate_secret(&arn, "two")
+            .await
+            .expect("rotated");
+        app.hear(told + 1).await;
+        stage.deploy(&json!({"service": "bad-secret"})).await;
+        app.quiet().await;
+        assert_eq!(app.operations().len(), before + 1);
+        assert_eq!(
+            app.subjects().await[told..],
+            ["bad-secret: deployment failed"]
+        );
+        let version = stage
+            .local
+            .rotate_secret(&arn, "three")
+            .await
+            .expect("rotated");
+        app.eventually(|seen| seen.runs.secret_versions.get("PASSWORD") == Some(&version))
+            .await;
+        app.quiet().await;
+    });
+}
+
+#[test]
+fn o2_secrets_that_wait_behind_a_bad_image_are_delivered_without_it() {
+    play(|stage| async move {
+        let arn = secret(stage, "behind").await;
+        let app = App::new(
+            stage,
+            "behind-it",
+            Given {
+                secrets: &[("PASSWORD", &arn)],
+                ..Given::default()
+            },
+        )
+        .await;
+        let apprunner = stage.local.aws().apprunner();
+        apprunner
+            .pause_service()
+            .service_arn(&app.arn)
+            .send()
+            .await
+            .expect("pausing");
+        app.eventually(|seen| seen.status == ServiceStatus::Paused)
+            .await;
+        app.push("latest").await;
+        let version = stage
+            .local
+            .rotate_secret(&arn, "two")
+            .await
+            .expect("rotated");
+        app.quiet().await;
+        app.next("UPDATE_SERVICE", json!("fails")).await;
+        apprunner
+            .resume_service()
+            .service_arn(&app.arn)
+            .send()
+            .await
+            .expect("resuming");
+        app.eventually(|seen| seen.runs.secret_versions.get("PASSWORD") == Some(&version))
+            .await;
+        app.quiet().await;
+        assert_eq!(app.runs(), app.first);
+        let newest: Vec<_> = app.operations().into_iter().rev().take(2).collect();
+        assert_eq!(
+            newest,
+            [
+                redeployed(),
+                (
+                    OperationType::UpdateService,
+                    OperationStatus::RollbackSucceeded
+                )
+            ]
+        );
+    });
+}
+
+#[test]
+fn o5_what_a_person_has_deployed_since_is_not_taken_back() {
+    play(|stage| async move {
+        let app = App::new(
+            stage,
+            "overtaken",
+            Given {
+                policy: Some("bake=30"),
+                ..Given::default()
+            },
+        )
+        .await;
+        let errors = app.alarm("errors", "5xxStatusResponses").await;
+        let bad = app.push("latest").await;
+        app.eventually(|seen| {
+            seen.runs.image_digest.as_deref() == Some(&bad) && seen.status == ServiceStatus::Running
+        })
+        .await;
+        let own = stage
+            .local
+            .push_image("overtaken", "hotfix", "amd64")
+            .await
+            .expect("pushed");
+        let apprunner = stage.local.aws().apprunner();
+        let described = apprunner
+            .describe_service()
+            .service_arn(&app.arn)
+            .send()
+            .await
+            .expect("described");
+        let mut source = described
+            .service
+            .and_then(|service| service.source_configuration)
+            .expect("a source");
+        let image = source.image_repository.as_mut().expect("an image");
+        image.image_identifier = image.image_identifier.replace(&bad, &own);
+        apprunner
+            .update_service()
+            .service_arn(&app.arn)
+            .source_configuration(source)
+            .send()
+            .await
+            .expect("updating");
+        app.turn(&errors, StateValue::Alarm).await;
+        let told = app.hear(1).await;
+        app.quiet().await;
+        assert_eq!(app.runs(), own);
+        assert_eq!(
+            app.subjects().await,
+            ["overtaken: not well after a deployment"]
+        );
+        assert!(
+            told[0].message.contains("another image since"),
+            "{}",
+            told[0].message
+        );
+    });
+}
+
+#[test]
+fn o4_a_stack_that_was_just_provisioned_is_up_to_date_and_gets_the_next_push() {
+    play(|stage| async move {
+        let mut spec = spec("fresh");
+        spec["service"]["secrets"] = json!({"PASSWORD": "database:password"});
+        spec["deploy"] = json!({"bake_minutes": 0});
+        let end = stage.provision(&spec).await;
+        assert!(end.succeeded, "{}", end.message);
+        let arn = text(&end.output["resources"]["service"]["details"]["service_arn"]);
+        let app = App {
+            stage,
+            name: "fresh-dev".into(),
+            arn,
+            first: String::new(),
+        };
+        app.quiet().await;
+        assert_eq!(app.operations(), [], "nothing was left to deploy");
+        let digest = app.push("latest").await;
+        let told = app.hear(1).await;
+        app.quiet().await;
+        assert_eq!((app.runs(), app.operations()), (digest, vec![updated()]));
+        let version = stage
+            .local
+            .rotate_secret("groundcrew/fresh/dev/database", r#"{"password": "two"}"#)
+            .await
+            .expect("rotated");
+        app.hear(2).await;
+        app.quiet().await;
+        assert_eq!(app.look().runs.secret_versions["PASSWORD"], version);
+        assert_eq!(app.operations(), [updated(), redeployed()]);
+        assert!(!told[0].message.contains("two"), "no secret is told");
+        // And the same spec again leaves alone what was deployed.
+        let end = stage.provision_without_image(&spec).await;
+        assert_eq!(tests::touched(&end), Vec::<String>::new());
+        let end = stage.teardown(&spec).await;
+        assert!(end.succeeded, "{}", end.message);
+    });
+}
+
+#[test]
+fn an_event_that_concerns_nobody_is_one_line_in_the_log_and_no_error() {
+    play(|stage| async move {
+        stage
+            .local
+            .put_event(&event("ecr-push-other-repository.json"))
+            .await
+            .expect("put");
+        let logs = stage.local.aws().logs();
+        let line = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let groups = logs.describe_log_groups().send().await.expect("groups");
+                let group = groups
+                    .log_groups
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|group| group.log_group_name)
+                    .find(|name| name.contains("TriggerFunction"));
+                if let Some(group) = group {
+                    let found = logs
+                        .filter_log_events()
+                        .log_group_name(group)
+                        .send()
+                        .await
+                        .expect("events");
+                    let lines = found
+                        .events
+                        .unwrap_or_default()
+                        .into_iter()
+                        .filter_map(|event| event.message);
+                    let lines: Vec<_> = lines
+                        .filter(|line| line.contains("blog-staging"))
+                        .collect();
+                    if !lines.is_empty() {
+                        return lines;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        let lines = line.await.expect("it is logged");
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        assert!(lines[0].contains("INFO"), "{}", lines[0]);
     });
 }

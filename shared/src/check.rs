@@ -137,15 +137,15 @@ async fn image(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
         }
         Err(error) => return Err(error),
     };
-    let platforms = image::platforms(aws, &repository, &digest).await?;
-    Ok((!platforms.iter().any(|platform| platform == image::PLATFORM)).then(|| {
+    let variants = image::variants(aws, &repository, &digest).await?;
+    Ok((!variants.iter().any(|variant| variant.platform == image::PLATFORM)).then(|| {
         Mistake::new(
             "image.tag",
             spec.image.tag.clone(),
             format!(
                 "an image for {}, which is all that App Runner runs; {digest} is for {} (build it with --platform {})",
                 image::PLATFORM,
-                platforms.join(", "),
+                image::platforms(&variants),
                 image::PLATFORM
             ),
         )

@@ -172,11 +172,29 @@ pub async fn newest(aws: &Aws, repository: &Repository, rule: &TagRule) -> Resul
     Ok(rule.choose(&images).map(|candidate| candidate.digest))
 }
 
-/// The platforms of an image, `linux/amd64`. An index names them; for a single image they are in its configuration.
+/// An image for one platform.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Variant {
+    /// `linux/amd64`
+    pub platform: String,
+    /// The digest of its own manifest.
+    pub digest: String,
+}
+
+/// The platforms of several variants, for a person.
+pub fn platforms(variants: &[Variant]) -> String {
+    let platforms: Vec<_> = variants
+        .iter()
+        .map(|variant| variant.platform.as_str())
+        .collect();
+    platforms.join(", ")
+}
+
+/// The variants of an image. An index names them; for a single image the platform is in its configuration.
 ///
 /// # Errors
 /// [`Error::Failed`] if the repository holds something that is not a container image, otherwise those of ECR.
-pub async fn platforms(aws: &Aws, repository: &Repository, digest: &str) -> Result<Vec<String>> {
+pub async fn variants(aws: &Aws, repository: &Repository, digest: &str) -> Result<Vec<Variant>> {
     let ecr = aws.ecr_in(&repository.region);
     let found = ecr
         .batch_get_image()
@@ -225,13 +243,20 @@ pub async fn platforms(aws: &Aws, repository: &Repository, digest: &str) -> Resu
             });
         }
         let platform: Platform = serde_json::from_slice(&body).map_err(|_| not_an_image())?;
-        return Ok(vec![platform.to_string()]);
+        return Ok(vec![Variant {
+            platform: platform.to_string(),
+            digest: digest.to_owned(),
+        }]);
     }
     Ok(manifest
         .manifests
         .into_iter()
-        .filter_map(|entry| entry.platform)
-        .map(|platform| platform.to_string())
+        .filter_map(|entry| {
+            Some(Variant {
+                platform: entry.platform?.to_string(),
+                digest: entry.digest,
+            })
+        })
         .collect())
 }
 
@@ -255,11 +280,11 @@ pub async fn wait(aws: &Aws, spec: &Spec, attempt: u32) -> Result<String> {
         }
         return Err(Error::NotReady(push));
     };
-    let platforms = platforms(aws, &repository, &digest).await?;
-    if !platforms.iter().any(|platform| platform == PLATFORM) {
+    let variants = variants(aws, &repository, &digest).await?;
+    if !variants.iter().any(|variant| variant.platform == PLATFORM) {
         return Err(Error::Failed(format!(
             "{repository}@{digest} is for {}, and App Runner runs {PLATFORM} only: build it with --platform {PLATFORM}",
-            platforms.join(", ")
+            platforms(&variants)
         )));
     }
     Ok(digest)
@@ -294,6 +319,7 @@ struct Descriptor {
 
 #[derive(Deserialize)]
 struct Entry {
+    digest: String,
     platform: Option<Platform>,
 }
 

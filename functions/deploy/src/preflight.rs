@@ -20,21 +20,22 @@ pub(crate) async fn objection(
     policy: &Policy,
 ) -> Result<Option<String>> {
     let digest = &candidate.digest;
-    let platforms = match image::platforms(aws, repository, digest).await {
-        Ok(platforms) => platforms,
+    let variants = match image::variants(aws, repository, digest).await {
+        Ok(variants) => variants,
         Err(Error::Failed(sentence)) => return Ok(Some(sentence)),
         Err(error) => return Err(error),
     };
-    if !platforms.iter().any(|platform| platform == PLATFORM) {
+    let Some(runs) = variants.iter().find(|variant| variant.platform == PLATFORM) else {
         return Ok(Some(format!(
             "it is built for {}, and App Runner runs {PLATFORM} only: build it with --platform {PLATFORM}",
-            platforms.join(", ")
+            image::platforms(&variants)
         )));
-    }
+    };
     if policy.refuse_findings == Severity::None {
         return Ok(None);
     }
-    let scan = scan(aws, repository, digest).await?;
+    // ECR scans images and no index of them.
+    let scan = scan(aws, repository, &runs.digest).await?;
     let overdue = Timestamp::now().as_second() - candidate.at > SCAN_SECONDS;
     if scan == Scan::Running && !overdue {
         return Err(Error::NotReady(format!(

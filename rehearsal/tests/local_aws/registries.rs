@@ -68,8 +68,8 @@ fn a_service_can_run_an_image_of_another_account() {
             region: REGION.into(),
             name: "lent".into(),
         };
-        let platforms = groundcrew::image::platforms(stage.local.aws(), &lent, &digest).await;
-        assert_eq!(platforms.unwrap(), ["linux/amd64"]);
+        let variants = groundcrew::image::variants(stage.local.aws(), &lent, &digest).await;
+        assert_eq!(variants.unwrap()[0].platform, "linux/amd64");
 
         let new = NewService {
             name: "lent",
