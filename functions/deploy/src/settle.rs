@@ -80,10 +80,10 @@ pub(crate) async fn settle(
     if claimed {
         tags.insert(TAG_DEPLOYING.into(), claim::NONE.into());
     }
-    let too_many: Vec<_> = surplus(&managed.tags)
-        .into_iter()
-        .filter(|key| !tags.contains_key(key))
-        .collect();
+    // Settled once more, the release itself is among them already, and takes no other's place.
+    let mut others = managed.tags.clone();
+    others.retain(|key, _| !tags.contains_key(key));
+    let too_many = surplus(&others);
     if !too_many.is_empty() {
         aws.apprunner()
             .untag_resource()
