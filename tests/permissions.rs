@@ -1,11 +1,17 @@
 //! Each function may do what it does, and nothing else: the actions that its role grants are the actions that a play
 //! through every branch calls.
 
-use apprunner_emulator::Arrangement;
-use rehearsal::End;
+use apprunner_emulator::{Arrangement, ServiceSnapshot, ServiceStatus};
+use aws_sdk_apprunner::types::Tag;
+use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, StateValue, Statistic};
+use rehearsal::{End, NewService, Scan, ScanStatus};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use tests::{Stage, play_alone};
+
+/// How long something may take that has to happen.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn assert_succeeded(end: &End) {
     assert!(end.succeeded, "{}: {}", end.error, end.message);
@@ -131,14 +137,199 @@ async fn play_every_branch(stage: &Stage) {
     assert!(!stage.provision(&spec).await.succeeded);
 }
 
+/// A managed service of its own, beside all stacks.
+struct App<'a> {
+    stage: &'a Stage,
+    arn: String,
+}
+
+impl<'a> App<'a> {
+    const NAME: &'static str = "granted";
+
+    /// With a secret, a scan that is asked for, and as many releases as are kept.
+    async fn new(stage: &'a Stage, secret: &str) -> Self {
+        let repository = stage.local.aws().ecr().create_repository();
+        let repository = repository.repository_name(Self::NAME).send().await;
+        repository.expect("a repository");
+        let pushed = stage.local.push_image(Self::NAME, "latest", "amd64").await;
+        let first = pushed.expect("pushed");
+        let (release, days) = (format!("deployed {first} why=long ago"), 1..=10);
+        let releases: Vec<_> = days
+            .map(|day| format!("groundcrew:release-2020-01-{day:02}T00:00:00Z"))
+            .collect();
+        let mut tags = vec![
+            ("groundcrew:managed", "true"),
+            ("groundcrew:app", Self::NAME),
+            ("groundcrew:environment", "test"),
+            ("groundcrew:image-tag", "latest"),
+            ("groundcrew:deploy-policy", "bake=1 findings=high"),
+        ];
+        tags.extend(releases.iter().map(|key| (key.as_str(), release.as_str())));
+        let arn = stage
+            .local
+            .create_service(&NewService {
+                name: Self::NAME,
+                image: &format!("{}@{first}", Self::NAME),
+                tags: &tags,
+                secrets: &[("PASSWORD", secret)],
+            })
+            .await
+            .expect("created");
+        let app = Self { stage, arn };
+        app.eventually(|seen| seen.status == ServiceStatus::Running)
+            .await;
+        app
+    }
+
+    fn look(&self) -> ServiceSnapshot {
+        let services = self.stage.local.apprunner().snapshot().services;
+        let found = services.into_iter().find(|service| service.arn == self.arn);
+        found.expect("the service exists")
+    }
+
+    async fn eventually(&self, is: impl Fn(&ServiceSnapshot) -> bool) {
+        let happened = tokio::time::timeout(PATIENCE, async {
+            while !is(&self.look()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        if happened.await.is_err() {
+            panic!("it did not happen: {:#?}", self.look());
+        }
+    }
+
+    /// Waits until a deployment has been settled, with this outcome for this image.
+    async fn released(&self, outcome: &str, digest: &str) {
+        let release = format!("{outcome} {digest}");
+        self.eventually(|seen| {
+            let is_release = |key: &str| key.starts_with("groundcrew:release-");
+            let mut tags = seen.tags.iter();
+            tags.any(|(key, value)| is_release(key) && value.starts_with(&release))
+                && seen.tags["groundcrew:deploying"] == "none"
+        })
+        .await;
+    }
+
+    /// Pushes an image whose scan has found this, and only then tags it.
+    async fn push(&self, name: &str, severities: &[(&str, u32)]) -> String {
+        let local = &self.stage.local;
+        let pushed = local.push_image(Self::NAME, name, "amd64").await;
+        let digest = pushed.expect("pushed");
+        let scan = Scan {
+            repository: Self::NAME.into(),
+            digest: digest.clone(),
+            status: ScanStatus::Complete,
+            severities: severities
+                .iter()
+                .map(|(severity, count)| ((*severity).to_owned(), *count))
+                .collect(),
+        };
+        local.plant_scan(&scan).await.expect("planted");
+        let tagged = local.tag_image(Self::NAME, &digest, "latest").await;
+        tagged.expect("tagged");
+        digest
+    }
+
+    async fn set(&self, key: &str, value: &str) {
+        let tag = Tag::builder().key(key).value(value).build();
+        let tagged = self.stage.local.aws().apprunner().tag_resource();
+        let tagged = tagged.resource_arn(&self.arn).tags(tag).send().await;
+        tagged.expect("tagged");
+    }
+
+    async fn alarm(&self) -> String {
+        let id = self.arn.rsplit('/').next().expect("an id");
+        let name = format!("{}-errors", Self::NAME);
+        let alarm = self.stage.local.aws().cloudwatch().put_metric_alarm();
+        alarm
+            .alarm_name(&name)
+            .namespace("AWS/AppRunner")
+            .metric_name("5xxStatusResponses")
+            .statistic(Statistic::Sum)
+            .period(300)
+            .evaluation_periods(1)
+            .threshold(1.0)
+            .comparison_operator(ComparisonOperator::GreaterThanOrEqualToThreshold)
+            .dimensions(Dimension::builder().name("ServiceID").value(id).build())
+            .send()
+            .await
+            .expect("an alarm");
+        name
+    }
+}
+
+/// Everything that makes `trigger` and `deploy` look, and everything that they find.
+async fn play_every_deployment(stage: &Stage) {
+    let aws = stage.local.aws();
+    let secret = aws.secrets_manager().create_secret().name("granted");
+    let secret = secret.secret_string("one").send().await;
+    let secret = secret.expect("created").arn.expect("an ARN");
+    let app = &App::new(stage, &secret).await;
+
+    // A push, whose release takes the place of the oldest; and a rotation.
+    let second = app.push("second", &[]).await;
+    app.released("deployed", &second).await;
+    let rotated = stage.local.rotate_secret(&secret, "two").await;
+    let version = rotated.expect("rotated");
+    app.eventually(|seen| {
+        seen.runs.secret_versions["PASSWORD"] == version
+            && seen.tags["groundcrew:deploying"] == "none"
+    })
+    .await;
+
+    // By name: held, with a claim whose execution nobody knows, and let go.
+    let request = json!({"service": App::NAME, "hold": true});
+    assert_succeeded(&stage.deploy(&request).await);
+    let claim = format!("gone image none {} none none", "0a".repeat(32));
+    app.set("groundcrew:deploying", &claim).await;
+    let request = json!({"service": App::NAME, "hold": false});
+    assert_succeeded(&stage.deploy(&request).await);
+
+    // Refused for what its scan found.
+    let refused = app.push("refused", &[("CRITICAL", 1)]).await;
+    app.eventually(|seen| seen.tags.get("groundcrew:rejected-image") == Some(&refused))
+        .await;
+
+    // Pushed while it is paused, deployed when it is running again, and taken back for an alarm.
+    app.set("groundcrew:deploy-policy", "bake=60").await;
+    let alarm = app.alarm().await;
+    let paused = aws.apprunner().pause_service().service_arn(&app.arn);
+    paused.send().await.expect("pausing");
+    app.eventually(|seen| seen.status == ServiceStatus::Paused)
+        .await;
+    let third = app.push("third", &[]).await;
+    let resumed = aws.apprunner().resume_service().service_arn(&app.arn);
+    resumed.send().await.expect("resuming");
+    app.eventually(|seen| {
+        seen.runs.image_digest.as_ref() == Some(&third) && seen.status == ServiceStatus::Running
+    })
+    .await;
+    let red = aws.cloudwatch().set_alarm_state().alarm_name(alarm);
+    let red = red.state_value(StateValue::Alarm).state_reason("a test");
+    red.send().await.expect("turned");
+    app.released("rolled-back", &third).await;
+
+    // By hand, with what nobody can read: it is explained.
+    app.set("groundcrew:deploy-policy", "bake=long").await;
+    let end = stage
+        .deploy(&json!({"service": app.arn, "to": "previous"}))
+        .await;
+    assert_eq!(end.error, "Failed", "{}", end.message);
+}
+
 #[test]
 fn each_role_grants_exactly_the_actions_that_its_function_calls() {
     play_alone(|stage| async move {
         stage.local.clear_calls().await.expect("the log is cleared");
-        play_every_branch(stage).await;
+        tokio::join!(play_every_branch(stage), play_every_deployment(stage));
         let calls = stage.local.calls().await.expect("the calls are logged");
         let world = stage.world().await;
-        for function in ["CreateFunction", "DeleteFunction"] {
+        for function in [
+            "CreateFunction",
+            "DeleteFunction",
+            "DeployFunction",
+            "TriggerFunction",
+        ] {
             let role = format!("-{function}Role-");
             let own = || calls.iter().filter(|call| call.principal.contains(&role));
             let denied: Vec<_> = own().filter(|call| !call.allowed).collect();
