@@ -198,6 +198,43 @@ fn every_state_machine_of_the_folder_is_looked_at() {
     assert_eq!(files("statemachine"), known);
 }
 
+/// What Step Functions asks of a machine's role for a task, by its developer guide, "Integrating services".
+fn asked_for(resource: &str) -> &'static [&'static str] {
+    match resource {
+        "arn:aws:states:::lambda:invoke" => &["lambda:InvokeFunction"],
+        "arn:aws:states:::sns:publish" => &["sns:Publish"],
+        "arn:aws:states:::states:startExecution.sync"
+        | "arn:aws:states:::states:startExecution.sync:2" => &[
+            "events:DescribeRule",
+            "events:PutRule",
+            "events:PutTargets",
+            "states:DescribeExecution",
+            "states:StartExecution",
+            "states:StopExecution",
+        ],
+        resource => panic!("what does {resource} ask for?"),
+    }
+}
+
+#[test]
+fn each_state_machine_may_do_what_its_tasks_ask_for_and_nothing_else() {
+    let template = Template::read();
+    for machine in machines::all() {
+        let uri = format!("statemachine/{}.asl.yaml", machine.name);
+        let mut deployed = template.resources("AWS::Serverless::StateMachine");
+        let found = deployed.find(|(_, properties)| properties["DefinitionUri"] == uri);
+        let (name, _) = found.unwrap_or_else(|| panic!("{uri} is not deployed"));
+        let mut granted = template.actions(name);
+        granted.retain(|action| !action.starts_with("logs:"));
+        let tasks = machine.tasks().into_iter();
+        let asked: BTreeSet<_> = tasks
+            .flat_map(|task| asked_for(task.value["Resource"].as_str().unwrap()))
+            .copied()
+            .collect();
+        assert_eq!(granted, asked, "{name}");
+    }
+}
+
 #[test]
 fn every_function_logs_to_a_group_that_forgets() {
     let template = Template::read();
