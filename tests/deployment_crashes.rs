@@ -215,7 +215,7 @@ impl Stage {
                     ("groundcrew:image-tag", rule),
                     ("groundcrew:deploy-policy", "bake=1"),
                     ("groundcrew:deployed-secrets", &before),
-                    ("groundcrew:release-2026-01-01T00:00:00Z", &release),
+                    ("groundcrew:release-2020-01-01T00:00:00Z", &release),
                 ],
             )
             .await;
@@ -610,7 +610,7 @@ fn remembered(app: &App<'_>) -> BTreeMap<String, String> {
     let tags = app.stage.look(&app.arn).tags;
     let mut remembered = BTreeMap::new();
     for (key, value) in tags {
-        if key.starts_with("groundcrew:release-2026-01-01T") {
+        if key.starts_with("groundcrew:release-2020-01-01T") {
             continue;
         }
         let (key, value) = match key.strip_prefix("groundcrew:release-") {
@@ -699,7 +699,7 @@ fn the_last_ten_releases_are_kept_whichever_write_is_disturbed() {
                 let app = stage.app(Scenario::Image).await;
                 let releases = (2..=10).map(|day| {
                     let tag = aws_sdk_apprunner::types::Tag::builder();
-                    tag.key(format!("groundcrew:release-2026-01-{day:02}T00:00:00Z"))
+                    tag.key(format!("groundcrew:release-2020-01-{day:02}T00:00:00Z"))
                         .value(format!("deployed {} why=long ago", stage.first))
                         .build()
                 });
@@ -716,7 +716,7 @@ fn the_last_ten_releases_are_kept_whichever_write_is_disturbed() {
                     .filter(|key| key.starts_with("groundcrew:release-"));
                 let oldest = kept.next().expect("releases");
                 let label = format!("{kind:?} at write {write} ({})", disturbance.call());
-                assert_eq!(oldest, "groundcrew:release-2026-01-02T00:00:00Z", "{label}");
+                assert_eq!(oldest, "groundcrew:release-2020-01-02T00:00:00Z", "{label}");
                 assert_eq!(kept.count(), 9, "{label}");
                 app.remove().await;
                 if !disturbance.struck() {
