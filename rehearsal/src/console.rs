@@ -1,6 +1,7 @@
 //! What a person sees: progress on standard error, the play itself on standard output. Colour only on a terminal and
 //! without `NO_COLOR`; `anstream` sees to that.
 
+use crate::local_aws::Notification;
 use crate::promises::Checked;
 use anstyle::{AnsiColor, Style};
 use std::fmt::Display;
@@ -45,6 +46,41 @@ pub fn error(error: &dyn Display) {
     let text = format_args!("{RED}{BOLD}error:{BOLD:#}{RED:#} {error}");
     // This is the last word in any case.
     let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// A notification, as its reader sees it on a phone.
+pub(crate) fn notification(told: &Notification) {
+    let subject = told.subject.as_deref().unwrap_or_default();
+    line(format_args!("           ┌ {BOLD}{subject}{BOLD:#}"));
+    for paragraph in told.message.lines() {
+        for wrapped in wrapped(paragraph) {
+            line(
+                format_args!("           │ {wrapped}")
+                    .to_string()
+                    .trim_end(),
+            );
+        }
+    }
+    line("           └");
+}
+
+/// A paragraph in lines that are easy to read. A command stays whole, to be copied.
+fn wrapped(paragraph: &str) -> Vec<String> {
+    const WIDTH: usize = 80;
+    if paragraph.starts_with("aws ") || paragraph.is_empty() {
+        return vec![paragraph.to_owned()];
+    }
+    let mut lines: Vec<String> = Vec::new();
+    for word in paragraph.split(' ') {
+        match lines.last_mut() {
+            Some(last) if last.chars().count() + 1 + word.chars().count() <= WIDTH => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// The promises, kept or broken, each with its evidence.
@@ -94,6 +130,20 @@ pub(crate) fn clock(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_notification_is_wrapped_between_words_and_a_command_is_not() {
+        let text = "It runs again. ".repeat(8);
+        let lines = wrapped(text.trim());
+        assert!(
+            lines.len() > 1 && lines.iter().all(|line| line.len() <= 80),
+            "{lines:?}"
+        );
+        assert_eq!(lines.join(" "), text.trim());
+        let command = format!("aws {}", "x ".repeat(100));
+        assert_eq!(wrapped(&command), [command]);
+        assert_eq!(wrapped(""), [""]);
+    }
 
     #[test]
     fn a_duration_is_shown_as_a_clock_would() {

@@ -28,7 +28,7 @@ pub use local_aws::{
     ACCOUNT, Call, Event, Fault, FaultKind, Limit, LocalAws, Message, NewService, Notification,
     Options, REGION, Scan, ScanStatus, TIME_SCALE,
 };
-pub use play::{Played, Stage};
+pub use play::{Deployments, Occasion, Played, Stage};
 pub use project::root;
 pub use venv::{Prepared, prepare};
 pub use world::World;

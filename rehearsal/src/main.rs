@@ -1,7 +1,9 @@
 //! `cargo rehearse`: groundcrew on this machine, with no AWS account and no Docker.
 
-use clap::{Parser, Subcommand};
-use rehearsal::{Error, LocalAws, Options, Played, Result, Stage, World, console};
+use clap::{Args, Parser, Subcommand};
+use rehearsal::{
+    Deployments, Error, LocalAws, Occasion, Options, Played, Result, Stage, World, console,
+};
 use serde_json::Value;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -21,8 +23,18 @@ Examples:
   cargo rehearse provision --input my-stack.json --keep … and leave the local AWS up, to look at it with the aws CLI
   jq '.dry_run = true' my-stack.json | cargo rehearse provision --input -
                                                         only say what would be created
+  cargo rehearse deploy                                 push an image and see it deployed, and told
+  cargo rehearse deploy --input my-stack.json           … to your own stack, by its tag rule and its policy
+  cargo rehearse deploy --event events/ecr-push.json    … by this event alone: whom it concerns, and what comes of it
+  cargo rehearse rotate                                 rotate the database's password and see it delivered
+  cargo rehearse rotate --event events/secret-label-updated.json
+  cargo rehearse rollback                               three images that are taken back, then back to the release before
   cargo rehearse teardown --input my-teardown.json      a teardown of a stack that is not there
   cargo rehearse --scale 20                             ten times slower than usual, to watch
+
+With --event, the event is all that trigger hears: what it is about (a push of that tag, a new version of that secret) has
+happened before, while the service was held. The events in events/ are those of the stack in events/provision.json; one that
+concerns no service says so, and lists the services.
 
 Nothing is needed but Rust and Python 3.10 or newer; the first run downloads the local AWS into target/rehearsal and
 builds the functions. No call leaves this machine: everything listens on 127.0.0.1, and your AWS credentials are not read.
@@ -62,6 +74,12 @@ enum Flow {
         #[arg(long, value_name = "FILE")]
         input: PathBuf,
     },
+    /// Push an image to a stack, and follow its deployment
+    Deploy(Happens),
+    /// Rotate the secret of a stack, and follow its delivery
+    Rotate(Happens),
+    /// Push images that are taken back by themselves, then go back by hand
+    Rollback(Happens),
     /// Remove one stack
     Teardown {
         /// What to remove, a JSON file; - for standard input
@@ -70,6 +88,35 @@ enum Flow {
     },
     /// Only download what the local AWS needs, and build the functions
     Prepare,
+}
+
+#[derive(Args)]
+struct Happens {
+    /// The spec of the stack, a JSON file; - for standard input [default: events/provision.json]
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// An event of AWS, a JSON file, to be put on the bus as it is; - for standard input
+    #[arg(long, value_name = "FILE")]
+    event: Option<PathBuf>,
+}
+
+impl Happens {
+    fn read(&self, occasion: Occasion) -> Result<Play> {
+        let is_stdin = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
+        if is_stdin(&self.input) && is_stdin(&self.event) {
+            return Err(Error::Input(
+                "standard input holds either the spec or the event".into(),
+            ));
+        }
+        let spec = self.input.clone().unwrap_or_else(example);
+        let event = self.event.as_deref().map(read).transpose()?;
+        let deployments = Deployments::new(occasion, read(&spec)?, event)?;
+        Ok(Play::Deployments(deployments))
+    }
+}
+
+fn example() -> PathBuf {
+    rehearsal::root().join("events/provision.json")
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -100,15 +147,29 @@ async fn rehearse(arguments: &Arguments) -> u8 {
 
 /// What is to be played, with all its input, which is read before anything is started.
 enum Play {
-    Everything { spec: Value, removal: Value },
-    Provision { spec: Value },
-    Teardown { removal: Value },
+    Everything {
+        spec: Value,
+        deployments: Box<Deployments>,
+        removal: Value,
+    },
+    Provision {
+        spec: Value,
+    },
+    Deployments(Deployments),
+    Teardown {
+        removal: Value,
+    },
 }
 
 impl Play {
     async fn on(&self, stage: &Stage) -> Result<Played> {
         match self {
-            Self::Everything { spec, removal } => stage.everything(spec, removal).await,
+            Self::Everything {
+                spec,
+                deployments,
+                removal,
+            } => stage.everything(spec, deployments, removal).await,
+            Self::Deployments(deployments) => stage.deployments(deployments).await,
             Self::Provision { spec } => stage.provision(spec).await,
             Self::Teardown { removal } => {
                 let before = World::look(stage.local()).await?;
@@ -121,10 +182,14 @@ impl Play {
 async fn play(arguments: &Arguments) -> Result<u8> {
     let play = match &arguments.flow {
         None => Play::Everything {
-            spec: read(&rehearsal::root().join("events/provision.json"))?,
+            spec: read(&example())?,
+            deployments: Box::new(Deployments::new(Occasion::All, read(&example())?, None)?),
             removal: read(&rehearsal::root().join("events/teardown.json"))?,
         },
         Some(Flow::Provision { input }) => Play::Provision { spec: read(input)? },
+        Some(Flow::Deploy(happens)) => happens.read(Occasion::Push)?,
+        Some(Flow::Rotate(happens)) => happens.read(Occasion::Rotation)?,
+        Some(Flow::Rollback(happens)) => happens.read(Occasion::BadImage)?,
         Some(Flow::Teardown { input }) => Play::Teardown {
             removal: read(input)?,
         },

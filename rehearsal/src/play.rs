@@ -1,5 +1,10 @@
 //! The flows of a rehearsal, each played to its end and then checked against the promises.
 
+mod deployments;
+mod own_event;
+
+pub use deployments::{Deployments, Occasion};
+
 use crate::console::{self, BOLD, DIM, GREEN, RED, YELLOW, clock, line};
 use crate::promises::{self, Checked, Planned, Provisioned, Refused, Removed, Repeated};
 use crate::{
@@ -9,6 +14,10 @@ use groundcrew::image::TagRule;
 use groundcrew::{Spec, Stack};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+/// On the wall: for how long nothing may be shown.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// A local AWS with the template deployed on it.
 #[derive(Debug)]
@@ -42,11 +51,16 @@ impl Stage {
         &self.outputs
     }
 
-    /// Everything: a bad spec, a dry run, a stack from nothing, the same again, and its teardown.
+    /// Everything: a bad spec, a dry run, a stack from nothing, the same again, its deployments, and its teardown.
     ///
     /// # Errors
     /// If the local AWS does not play along.
-    pub async fn everything(&self, spec: &Value, removal: &Value) -> Result<Played> {
+    pub async fn everything(
+        &self,
+        spec: &Value,
+        deployments: &Deployments,
+        removal: &Value,
+    ) -> Result<Played> {
         let mut checked = self.refuse(spec).await?;
         checked.extend(self.plan(spec).await?.checked);
         let before = World::look(&self.local).await?;
@@ -57,6 +71,7 @@ impl Stage {
         checked.extend(provisioned);
         if end.succeeded {
             checked.extend(self.repeat(spec).await?);
+            checked.extend(self.deploy(deployments).await?);
         }
         checked.extend(self.tear_down(removal, &before).await?.checked);
         Ok(Played { end, checked })
@@ -221,34 +236,49 @@ impl Stage {
 
     /// Runs a state machine to its end and shows what happens.
     async fn run(&self, output: &str, name: &str, input: &Value) -> Result<End> {
-        let mut execution = self
+        let execution = self
             .local
             .start_execution(self.outputs.get(output)?, name, input)
             .await?;
-        let mut shown = Shown::default();
-        while let Some(happenings) = execution.next().await? {
-            for happening in happenings {
-                shown.show(&happening);
-                self.play_along(&happening, input).await?;
-            }
-        }
-        let end = Execution::end(execution).await?;
-        let at = clock(end.seconds);
-        if end.succeeded {
-            line(format_args!(
-                "{at:>9}  {GREEN}{BOLD}succeeded{BOLD:#}{GREEN:#}  {} state transitions",
-                end.transitions
-            ));
-        } else {
-            line(format_args!(
-                "{at:>9}  {RED}{BOLD}{}{BOLD:#}{RED:#}",
-                end.error
-            ));
-            for sentence in end.message.lines() {
-                line(format_args!("           {sentence}"));
-            }
+        let end = self
+            .follow(execution, async |happening| {
+                self.play_along(happening, input).await
+            })
+            .await?;
+        ended(&end);
+        for sentence in end.message.lines() {
+            line(format_args!("           {sentence}"));
         }
         Ok(end)
+    }
+
+    /// Shows what happens in an execution, and plays along, until its end.
+    async fn follow(
+        &self,
+        mut execution: Execution,
+        play_along: impl AsyncFn(&Happening) -> Result<()>,
+    ) -> Result<End> {
+        let mut shown = Shown::default();
+        let (began, mut spoke) = (Instant::now(), Instant::now());
+        loop {
+            let happenings = match tokio::time::timeout(SILENCE, execution.next()).await {
+                Ok(next) => match next? {
+                    Some(happenings) => happenings,
+                    None => return execution.end().await,
+                },
+                Err(_) => Vec::new(),
+            };
+            for happening in happenings {
+                if shown.show(&happening) {
+                    spoke = Instant::now();
+                }
+                play_along(&happening).await?;
+            }
+            if spoke.elapsed() >= SILENCE {
+                shown.still(began.elapsed().as_secs_f64() * self.local.time_scale());
+                spoke = Instant::now();
+            }
+        }
     }
 
     /// Does what a person would: pushes the first image once the execution says that it waits for it.
@@ -319,42 +349,73 @@ pub struct Played {
     pub checked: Vec<Checked>,
 }
 
+/// The last line of an execution.
+fn ended(end: &End) {
+    let (at, transitions) = (clock(end.seconds), end.transitions);
+    let (style, word) = if end.succeeded {
+        (GREEN, "succeeded")
+    } else {
+        (RED, end.error.as_str())
+    };
+    line(format_args!(
+        "{at:>9}  {style}{BOLD}{word}{BOLD:#}{style:#}  {transitions} state transitions"
+    ));
+}
+
 /// What a person has been shown of an execution.
 #[derive(Debug, Default)]
 struct Shown {
     entered: HashMap<String, f64>,
     waits: HashMap<String, String>,
     failed: HashSet<String>,
+    /// The task that was left last, and its outcome: one that is entered again at once goes round in a loop.
+    left: Option<(String, String)>,
 }
 
 impl Shown {
-    fn show(&mut self, happening: &Happening) {
+    /// Shows it, unless it was shown before. Says whether it did.
+    fn show(&mut self, happening: &Happening) -> bool {
+        if happening.kind == "Wait" {
+            if happening.what == What::Entered {
+                self.entered
+                    .insert(happening.state.clone(), happening.seconds);
+            } else {
+                self.entered.remove(&happening.state);
+            }
+        }
         if happening.kind != "Task" {
-            return;
+            return false;
         }
         let (at, state) = (clock(happening.seconds), &happening.state);
         match &happening.what {
             What::Entered => {
                 self.entered.insert(state.clone(), happening.seconds);
+                if self.left.as_ref().is_some_and(|(left, _)| left == state) {
+                    return false;
+                }
+                self.left = None;
                 line(format_args!("{at:>9}  {DIM}{state} …{DIM:#}"));
             }
             // It was left through a catch.
-            What::Exited(_) if self.failed.remove(state) => {}
+            What::Exited(_) if self.failed.remove(state) => {
+                self.entered.remove(state);
+                return false;
+            }
             What::Exited(output) => {
                 let outcome = outcome(state, output).unwrap_or("done");
-                let took = happening.seconds
-                    - self
-                        .entered
-                        .get(state)
-                        .copied()
-                        .unwrap_or(happening.seconds);
+                let entered = self.entered.remove(state);
+                let took = happening.seconds - entered.unwrap_or(happening.seconds);
+                let left = (state.clone(), outcome.to_owned());
+                if self.left.replace(left.clone()) == Some(left) {
+                    return false;
+                }
                 line(format_args!(
                     "{at:>9}  {GREEN}✓{GREEN:#} {BOLD}{state}{BOLD:#}  {outcome}, after {}",
                     clock(took)
                 ));
             }
             // Each attempt of a wait says the same: once is enough.
-            What::Failed { message, .. } if self.waits.get(state) == Some(message) => {}
+            What::Failed { message, .. } if self.waits.get(state) == Some(message) => return false,
             What::Failed { error, message } if is_retried(error) => {
                 line(format_args!(
                     "{at:>9}  {YELLOW}…{YELLOW:#} {state}: {message}"
@@ -368,6 +429,18 @@ impl Shown {
                 ));
             }
         }
+        true
+    }
+
+    /// While nothing happens that was not shown already.
+    fn still(&self, seconds: f64) {
+        let mut states: Vec<_> = self.entered.keys().map(String::as_str).collect();
+        states.sort_unstable();
+        let at = clock(seconds);
+        match states.as_slice() {
+            [] => console::progress(format_args!("{at}, waiting")),
+            states => console::progress(format_args!("{at}, still in {}", states.join(", "))),
+        }
     }
 }
 
@@ -376,13 +449,24 @@ fn is_retried(error: &str) -> bool {
     ["NotReady", "Busy", "Throttled", "Unavailable"].contains(&error)
 }
 
-/// The outcome in a state's output: its own result, or what it left under its resource's name.
+/// The outcome in a state's output: its own result, or what it left under its resource's name. Of `deploy` it is what the
+/// state has found out.
 fn outcome<'a>(state: &str, output: &'a Value) -> Option<&'a str> {
-    let state = state.to_lowercase();
-    let under_its_name = state
-        .split(' ')
-        .find_map(|word| output[word]["outcome"].as_str());
-    output["outcome"].as_str().or(under_its_name)
+    let of_deploy = match state {
+        "Assess" => &output["reason"],
+        "Await the operation" => &output["operation"]["status"],
+        "Smoke check" | "Bake" => &output["health"]["why"],
+        "Roll back" if output["left"].is_null() => &output["deployment"]["digest"],
+        "Roll back" => &output["left"],
+        "Tell" => &Value::Null,
+        _ => {
+            let state = state.to_lowercase();
+            let mut words = state.split(' ');
+            let under_its_name = words.find_map(|word| output[word]["outcome"].as_str());
+            return output["outcome"].as_str().or(under_its_name);
+        }
+    };
+    of_deploy.as_str()
 }
 
 #[cfg(test)]
@@ -399,5 +483,7 @@ mod tests {
         assert_eq!(outcome("Service once more", &whole), Some("changed"));
         assert_eq!(outcome("Remove service", &whole), Some("changed"));
         assert_eq!(outcome("Validate", &whole), None);
+        let assessed = json!({"reason": "it is paused", "outcome": "Refused"});
+        assert_eq!(outcome("Assess", &assessed), Some("it is paused"));
     }
 }

@@ -1,5 +1,6 @@
 //! What groundcrew promises and how a rehearsal checks it. Ids and sentences are those of the README.
 
+pub mod deployments;
 mod stack;
 
 use crate::End;
