@@ -446,14 +446,14 @@ impl Shown {
 
 /// What the state machines retry; `shared/src/error.rs` says why.
 fn is_retried(error: &str) -> bool {
-    ["NotReady", "Busy", "Throttled", "Unavailable"].contains(&error)
+    ["NotReady", "Busy", "Claimed", "Throttled", "Unavailable"].contains(&error)
 }
 
 /// The outcome in a state's output: its own result, or what it left under its resource's name. Of `deploy` it is what the
 /// state has found out.
 fn outcome<'a>(state: &str, output: &'a Value) -> Option<&'a str> {
     let of_deploy = match state {
-        "Assess" => &output["reason"],
+        "Assess" | "Hold" => &output["reason"],
         "Await the operation" => &output["operation"]["status"],
         "Smoke check" | "Bake" => &output["health"]["why"],
         "Roll back" if output["left"].is_null() => &output["deployment"]["digest"],
