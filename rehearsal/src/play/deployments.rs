@@ -382,6 +382,11 @@ impl Scenes<'_> {
                 Repository::own(&self.stage.local.aws().account, self.spec.repository());
             let newest = image::newest(self.stage.local.aws(), &repository, &self.rule).await;
             let newest = newest.ok().flatten();
+            if event.json()["detail"]["image-digest"] != digest {
+                line(format_args!(
+                    "           {DIM}the event names another digest: what the repository holds now is deployed{DIM:#}"
+                ));
+            }
             let act = self.put_alone(&event).await?;
             match (concerned, newest == Some(digest.clone())) {
                 (true, true) => self.check(PUSHED, &Pushed { digest, act }),
