@@ -111,7 +111,7 @@ impl Happens {
         let spec = self.input.clone().unwrap_or_else(example);
         let event = self.event.as_deref().map(read).transpose()?;
         let deployments = Deployments::new(occasion, read(&spec)?, event)?;
-        Ok(Play::Deployments(deployments))
+        Ok(Play::Deployments(Box::new(deployments)))
     }
 }
 
@@ -155,7 +155,7 @@ enum Play {
     Provision {
         spec: Value,
     },
-    Deployments(Deployments),
+    Deployments(Box<Deployments>),
     Teardown {
         removal: Value,
     },

@@ -409,8 +409,12 @@ impl Shown {
                 if self.left.replace(left.clone()) == Some(left) {
                     return false;
                 }
+                let (style, mark) = match is_unwell(state, output) {
+                    true => (RED, "✗"),
+                    false => (GREEN, "✓"),
+                };
                 line(format_args!(
-                    "{at:>9}  {GREEN}✓{GREEN:#} {BOLD}{state}{BOLD:#}  {outcome}, after {}",
+                    "{at:>9}  {style}{mark}{style:#} {BOLD}{state}{BOLD:#}  {outcome}, after {}",
                     clock(took)
                 ));
             }
@@ -469,6 +473,15 @@ fn outcome<'a>(state: &str, output: &'a Value) -> Option<&'a str> {
     of_deploy.as_str()
 }
 
+/// Whether a state of `deploy` has found out that its service is not well.
+fn is_unwell(state: &str, output: &Value) -> bool {
+    match state {
+        "Smoke check" | "Bake" => output["health"]["well"] == json!(false),
+        "Await the operation" => output["operation"]["succeeded"] == json!(false),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -483,6 +496,8 @@ mod tests {
         assert_eq!(outcome("Service once more", &whole), Some("changed"));
         assert_eq!(outcome("Remove service", &whole), Some("changed"));
         assert_eq!(outcome("Validate", &whole), None);
+        assert!(is_unwell("Bake", &json!({"health": {"well": false}})));
+        assert!(!is_unwell("Settle", &json!({"health": {"well": false}})));
         let assessed = json!({"reason": "it is paused", "outcome": "Refused"});
         assert_eq!(outcome("Assess", &assessed), Some("it is paused"));
     }
