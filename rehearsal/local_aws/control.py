@@ -24,6 +24,7 @@ import iam
 import limits
 import queues
 import scans
+import scheduler
 import secretsmanager
 import sns
 from scope import scope
@@ -148,6 +149,15 @@ def _list_notifications(body: dict[str, Any], query: Query) -> dict[str, Any]:
     return {"notifications": sns.notifications}
 
 
+def _list_schedules(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    return {"schedules": scheduler.listed(query.get("from", [None])[0], query.get("until", [None])[0])}
+
+
+def _fire_schedule(firing: dict[str, Any], query: Query) -> dict[str, Any]:
+    scheduler.fire(**firing)
+    return {}
+
+
 def _add_fault(fault: dict[str, Any], query: Query) -> dict[str, Any]:
     if fault["kind"] not in faults.OF_CALLS | faults.OF_RESOURCES:
         raise ValueError(f"unknown kind of fault {fault['kind']}")
@@ -237,6 +247,8 @@ ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any
     ("GET", "events"): _list_events,
     ("GET", "messages"): _list_messages,
     ("GET", "notifications"): _list_notifications,
+    ("GET", "schedules"): _list_schedules,
+    ("POST", "schedules/fire"): _fire_schedule,
     ("POST", "faults"): _add_fault,
     ("DELETE", "faults"): _clear_faults,
     ("POST", "limits"): _add_limit,

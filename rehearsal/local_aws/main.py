@@ -101,6 +101,7 @@ def main() -> None:
     import iam
     import lambda_functions
     import rds
+    import scheduler
     import secretsmanager
     import sns
     import stepfunctions
@@ -115,6 +116,7 @@ def main() -> None:
         eventbridge,
         lambda_functions,
         rds,
+        scheduler,
         secretsmanager,
         sns,
         stepfunctions,

@@ -26,7 +26,7 @@ pub use functions::build;
 pub use image::{Registry, tag_for};
 pub use local_aws::{
     ACCOUNT, Call, Event, Fault, FaultKind, Limit, LocalAws, Message, NewService, Notification,
-    Options, REGION, Scan, ScanStatus, TIME_SCALE,
+    Options, REGION, Scan, ScanStatus, Schedule, TIME_SCALE,
 };
 pub use play::{Deployments, Occasion, Played, Stage};
 pub use project::root;

@@ -2,10 +2,12 @@
 
 mod control;
 mod run_folder;
+mod schedule;
 mod secret;
 mod service;
 
 pub use control::{Call, Event, Fault, FaultKind, Limit, Message, Notification, Scan, ScanStatus};
+pub use schedule::Schedule;
 pub use service::NewService;
 
 use crate::console::progress;

@@ -198,7 +198,7 @@ impl LocalAws {
             .await
     }
 
-    async fn list<T: DeserializeOwned>(&self, what: &str, path: &str) -> Result<Vec<T>> {
+    pub(super) async fn list<T: DeserializeOwned>(&self, what: &str, path: &str) -> Result<Vec<T>> {
         let mut answer = ask(self.port, "GET", path, None).await?;
         serde_json::from_value(answer[what].take()).map_err(Error::call("/_local"))
     }

@@ -8,6 +8,7 @@ mod executions;
 mod images;
 mod registries;
 mod scans;
+mod schedules;
 mod secrets;
 mod services;
 mod stage;
