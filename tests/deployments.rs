@@ -347,6 +347,8 @@ fn o4_the_same_event_ten_times_and_its_siblings_deploy_once() {
         });
         let pushed: Vec<_> = of_repository.collect();
         assert_eq!(pushed.len(), 3, "{pushed:#?}");
+        app.hear(1).await;
+        let executions = app.quiet().await.len();
         for n in 0..10 {
             let replayed = pushed[n % pushed.len()];
             stage.local.put_event(&json!({
@@ -354,8 +356,11 @@ fn o4_the_same_event_ten_times_and_its_siblings_deploy_once() {
                 "source": replayed.source, "detail-type": replayed.detail_type, "resources": replayed.resources, "detail": replayed.detail,
             })).await.expect("put");
         }
-        app.hear(1).await;
-        app.quiet().await;
+        assert_eq!(
+            app.quiet().await.len(),
+            executions,
+            "a replay starts nothing"
+        );
         assert_eq!(app.runs(), digest);
         assert_eq!(app.operations(), [updated()]);
         assert_eq!(app.subjects().await.len(), 1);
@@ -876,6 +881,12 @@ fn a_malformed_event_ends_in_the_dead_letter_queue() {
 #[test]
 fn a_bad_request_by_hand_is_refused_with_every_mistake_and_tells_nobody() {
     play(|stage| async move {
+        let about = |told: Vec<Notification>| {
+            let texts = told.into_iter().map(|told| told.message);
+            texts
+                .filter(|text| text.contains("no such thing") || text.contains("nobody-here"))
+                .count()
+        };
         let end = stage
             .deploy(&json!({"service": "no such thing!", "to": "no tag!"}))
             .await;
@@ -887,6 +898,10 @@ fn a_bad_request_by_hand_is_refused_with_every_mistake_and_tells_nobody() {
         );
         let end = stage.deploy(&json!({"service": "nobody-here"})).await;
         assert_eq!(end.output["outcome"], "Nothing", "{}", end.output);
+        let end = stage.deploy(&json!("shop-dev")).await;
+        assert_eq!(end.error, "Invalid", "{}", end.message);
+        let told = stage.local.notifications().await.expect("listed");
+        assert_eq!(about(told), 0);
     });
 }
 
@@ -1223,9 +1238,8 @@ fn an_event_that_concerns_nobody_is_one_line_in_the_log_and_no_error() {
                         .unwrap_or_default()
                         .into_iter()
                         .filter_map(|event| event.message);
-                    let lines: Vec<_> = lines
-                        .filter(|line| line.contains("blog-staging"))
-                        .collect();
+                    let lines: Vec<_> =
+                        lines.filter(|line| line.contains("blog-staging")).collect();
                     if !lines.is_empty() {
                         return lines;
                     }
@@ -1236,5 +1250,109 @@ fn an_event_that_concerns_nobody_is_one_line_in_the_log_and_no_error() {
         let lines = line.await.expect("it is logged");
         assert_eq!(lines.len(), 1, "{lines:#?}");
         assert!(lines[0].contains("INFO"), "{}", lines[0]);
+    });
+}
+
+#[test]
+fn o5_secrets_are_never_rolled_back() {
+    play(|stage| async move {
+        let arn = secret(stage, "forward").await;
+        let given = Given {
+            secrets: &[("PASSWORD", &arn)],
+            ..Given::default()
+        };
+        let app = App::new(stage, "forward-only", given).await;
+        let told = app.subjects().await.len();
+        let bad = stage
+            .local
+            .push_image("forward-only", "aside", "amd64")
+            .await
+            .expect("pushed");
+        app.answers(&bad, 500);
+        stage
+            .local
+            .tag_image("forward-only", &bad, "latest")
+            .await
+            .expect("tagged");
+        app.eventually(|seen| seen.runs.image_digest.as_deref() == Some(&bad))
+            .await;
+        let version = stage
+            .local
+            .rotate_secret(&arn, "two")
+            .await
+            .expect("rotated");
+        app.hear(told + 1).await;
+        app.eventually(|seen| seen.runs.secret_versions.get("PASSWORD") == Some(&version))
+            .await;
+        app.quiet().await;
+        assert_eq!(app.runs(), app.first);
+        // The way back took them along, or they were delivered after it: once.
+        let deployed = app.operations().into_iter().rev().take(2);
+        let deployed: Vec<_> = deployed
+            .filter(|(kind, _)| *kind == OperationType::StartDeployment)
+            .collect();
+        assert!(deployed.len() <= 1, "{deployed:?}");
+    });
+}
+
+#[test]
+fn o4_a_push_during_maintenance_is_deployed_when_it_is_over() {
+    play(|stage| async move {
+        let app = App::new(stage, "maintained", Given::default()).await;
+        let maintenance = json!({"kind": "maintenance", "service": "maintained", "seconds": 9000});
+        let maintenance: Arrangement = serde_json::from_value(maintenance).expect("an arrangement");
+        stage
+            .local
+            .apprunner()
+            .arrange(maintenance)
+            .expect("arranged");
+        let digest = app.push("latest").await;
+        // An hour is waited for, and then a person is told.
+        let told = app.hear(1).await;
+        assert_eq!(told[0].subject.as_deref(), Some("maintained: stuck"));
+        assert!(
+            told[0].message.contains("maintenance"),
+            "{}",
+            told[0].message
+        );
+        // When it ends after all, App Runner says so, and the service is looked at again.
+        app.hear(2).await;
+        app.quiet().await;
+        assert_eq!(app.runs(), digest);
+        assert_eq!(
+            app.subjects().await,
+            ["maintained: stuck", "maintained: latest deployed"]
+        );
+    });
+}
+
+#[test]
+fn a_service_that_is_removed_during_its_deployment_tells_nobody() {
+    play(|stage| async move {
+        let app = App::new(
+            stage,
+            "removed",
+            Given {
+                policy: Some("bake=60"),
+                ..Given::default()
+            },
+        )
+        .await;
+        let digest = app.push("latest").await;
+        app.eventually(|seen| {
+            seen.runs.image_digest.as_deref() == Some(&digest)
+                && seen.status == ServiceStatus::Running
+        })
+        .await;
+        let apprunner = stage.local.aws().apprunner();
+        apprunner
+            .delete_service()
+            .service_arn(&app.arn)
+            .send()
+            .await
+            .expect("deleting");
+        let ends = app.quiet().await;
+        assert!(ends.iter().all(|end| end.succeeded), "{ends:#?}");
+        assert_eq!(app.subjects().await, Vec::<String>::new());
     });
 }

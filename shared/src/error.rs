@@ -23,6 +23,9 @@ pub enum Error {
         /// AWS's own sentence.
         reason: String,
     },
+    /// Another execution is deploying this service and watches it: ask again, for as long as the longest watch takes.
+    #[error("{0}")]
+    Claimed(String),
     /// AWS asks for fewer calls: ask again, later.
     #[error("{call}: AWS is throttling this call")]
     Throttled {
@@ -73,9 +76,10 @@ pub enum Error {
 
 impl Error {
     /// Every name that a state machine may match on.
-    pub const NAMES: [&str; 10] = [
+    pub const NAMES: [&str; 11] = [
         "NotReady",
         "Busy",
+        "Claimed",
         "Throttled",
         "Unavailable",
         "Conflict",
@@ -91,6 +95,7 @@ impl Error {
         match self {
             Self::NotReady(_) => "NotReady",
             Self::Busy { .. } => "Busy",
+            Self::Claimed(_) => "Claimed",
             Self::Throttled { .. } => "Throttled",
             Self::Unavailable { .. } => "Unavailable",
             Self::Conflict(_) => "Conflict",
@@ -108,6 +113,7 @@ impl Error {
             self,
             Self::NotReady(_)
                 | Self::Busy { .. }
+                | Self::Claimed(_)
                 | Self::Throttled { .. }
                 | Self::Unavailable { .. }
         )

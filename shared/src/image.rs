@@ -151,6 +151,10 @@ pub async fn pushed(aws: &Aws, repository: &Repository) -> Result<Vec<Pushed>> {
             page.image_details
                 .unwrap_or_default()
                 .into_iter()
+                .filter(|image| {
+                    let manifest = image.image_manifest_media_type();
+                    foreign_media_type(manifest, image.artifact_media_type()).is_none()
+                })
                 .filter_map(|image| {
                     Some(Pushed {
                         digest: image.image_digest?,
@@ -201,7 +205,13 @@ pub async fn variants(aws: &Aws, repository: &Repository, digest: &str) -> Resul
         .registry_id(&repository.account)
         .repository_name(&repository.name)
         // Without these ECR may hand out an index as the image for one platform.
-        .set_accepted_media_types(Some(MANIFESTS.map(str::to_owned).to_vec()))
+        .set_accepted_media_types(Some(
+            INDEXES
+                .iter()
+                .chain(&IMAGES)
+                .map(|kind| (*kind).to_owned())
+                .collect(),
+        ))
         .image_ids(
             aws_sdk_ecr::types::ImageIdentifier::builder()
                 .image_digest(digest)
@@ -293,13 +303,32 @@ pub async fn wait(aws: &Aws, spec: &Spec, attempt: u32) -> Result<String> {
 /// How many seconds lie between two looks for the first image; `statemachine/provision.asl.yaml` says the same.
 pub const WAIT_SECONDS: u32 = 15;
 
-/// The manifests that we can read, as the registries of Docker and OCI name them.
-const MANIFESTS: [&str; 4] = [
+const INDEXES: [&str; 2] = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.image.index.v1+json",
+];
+const IMAGES: [&str; 2] = [
+    "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
 ];
+/// A Helm chart, a signature or an SBOM is an OCI image by its manifest, too, and has another configuration than these.
+const CONFIGURATIONS: [&str; 2] = [
+    "application/vnd.docker.container.image.v1+json",
+    "application/vnd.oci.image.config.v1+json",
+];
+
+/// The media type by which something in a registry is not a container image. What ECR does not tell speaks for one.
+pub fn foreign_media_type<'a>(
+    manifest: Option<&'a str>,
+    artifact: Option<&'a str>,
+) -> Option<&'a str> {
+    if manifest.is_some_and(|manifest| INDEXES.contains(&manifest)) {
+        return None;
+    }
+    manifest
+        .filter(|manifest| !IMAGES.contains(manifest))
+        .or(artifact.filter(|artifact| !CONFIGURATIONS.contains(artifact)))
+}
 
 /// What App Runner runs: it has no Graviton (apprunner-roadmap#98).
 pub const PLATFORM: &str = "linux/amd64";

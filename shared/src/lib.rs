@@ -3,6 +3,7 @@
 
 pub mod aws;
 mod check;
+pub mod claim;
 pub mod error;
 pub mod image;
 pub mod managed;
@@ -15,6 +16,7 @@ pub mod stack;
 pub mod step;
 
 pub use aws::Aws;
+pub use claim::Claim;
 pub use error::{Error, Result};
 pub use managed::Managed;
 pub use policy::Policy;

@@ -22,8 +22,8 @@ impl Managed {
         let Some(service) = describe(aws, service_arn).await? else {
             return Ok(None);
         };
-        let tags = crate::resources::service_tags(aws, service_arn).await?;
-        Ok(Some(Self { service, tags }))
+        let tags = tags(aws, service_arn).await?;
+        Ok(tags.map(|tags| Self { service, tags }))
     }
 
     /// Looks for a service by its name; `None` if there is none.
@@ -34,18 +34,13 @@ impl Managed {
         let Some(service) = crate::resources::service(aws, name).await? else {
             return Ok(None);
         };
-        let tags = crate::resources::service_tags(aws, &service.service_arn).await?;
-        Ok(Some(Self { service, tags }))
+        let tags = tags(aws, &service.service_arn).await?;
+        Ok(tags.map(|tags| Self { service, tags }))
     }
 
     /// Whether it carries the tags of a stack; another one is never touched.
     pub fn is_ours(&self) -> bool {
-        self.tags
-            .get(TAG_MANAGED)
-            .is_some_and(|value| value == "true")
-            && [TAG_APP, TAG_ENVIRONMENT]
-                .iter()
-                .all(|tag| self.tags.contains_key(*tag))
+        are_ours(&self.tags)
     }
 
     /// Its ARN.
@@ -58,27 +53,12 @@ impl Managed {
         &self.service.service_name
     }
 
-    /// Whether App Runner takes a change now.
-    pub fn is_running(&self) -> bool {
-        self.service.status() == &ServiceStatus::Running
-    }
-
     /// Sets tags, all in one call: either all of them are there or none.
     ///
     /// # Errors
     /// Those of `apprunner:TagResource`.
     pub async fn tag(&self, aws: &Aws, tags: &Tags) -> Result<()> {
-        let tags = tags
-            .iter()
-            .map(|(key, value)| Tag::builder().key(key).value(value).build());
-        aws.apprunner()
-            .tag_resource()
-            .resource_arn(self.arn())
-            .set_tags(Some(tags.collect()))
-            .send()
-            .await
-            .map_err(Error::aws("apprunner:TagResource"))?;
-        Ok(())
+        set_tags(aws, self.arn(), tags).await
     }
 
     /// Its newest operations, at most twenty, the newest first.
@@ -90,20 +70,84 @@ impl Managed {
     }
 }
 
-/// The newest operations of a service, at most twenty, the newest first.
+/// Whether these are the tags of a service of a stack.
+pub fn are_ours(tags: &Tags) -> bool {
+    tags.get(TAG_MANAGED).is_some_and(|value| value == "true")
+        && [TAG_APP, TAG_ENVIRONMENT]
+            .iter()
+            .all(|tag| tags.contains_key(*tag))
+}
+
+/// Sets tags of a service, all in one call: either all of them are there or none.
+///
+/// # Errors
+/// Those of `apprunner:TagResource`.
+pub async fn set_tags(aws: &Aws, service_arn: &str, tags: &Tags) -> Result<()> {
+    let tags = tags
+        .iter()
+        .map(|(key, value)| Tag::builder().key(key).value(value).build());
+    aws.apprunner()
+        .tag_resource()
+        .resource_arn(service_arn)
+        .set_tags(Some(tags.collect()))
+        .send()
+        .await
+        .map_err(Error::aws("apprunner:TagResource"))?;
+    Ok(())
+}
+
+/// The tags of a service; `None` if it is gone.
+///
+/// # Errors
+/// Those of `apprunner:ListTagsForResource`.
+pub async fn tags(aws: &Aws, service_arn: &str) -> Result<Option<Tags>> {
+    let listed = aws
+        .apprunner()
+        .list_tags_for_resource()
+        .resource_arn(service_arn)
+        .send()
+        .await;
+    match listed {
+        Ok(listed) => {
+            let tags = listed.tags.unwrap_or_default().into_iter();
+            Ok(Some(
+                tags.filter_map(|tag| tag.key.zip(tag.value)).collect(),
+            ))
+        }
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception()) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(Error::aws("apprunner:ListTagsForResource")(error)),
+    }
+}
+
+/// The newest operations of a service, at most twenty, the newest first; none if it is gone.
 ///
 /// # Errors
 /// Those of `apprunner:ListOperations`.
 pub async fn operations(aws: &Aws, service_arn: &str) -> Result<Vec<OperationSummary>> {
-    let found = aws
+    let listed = aws
         .apprunner()
         .list_operations()
         .service_arn(service_arn)
         .max_results(20)
         .send()
-        .await
-        .map_err(Error::aws("apprunner:ListOperations"))?;
-    Ok(found.operation_summary_list.unwrap_or_default())
+        .await;
+    match listed {
+        Ok(listed) => Ok(listed.operation_summary_list.unwrap_or_default()),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception()) =>
+        {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(Error::aws("apprunner:ListOperations")(error)),
+    }
 }
 
 /// A service by its ARN; `None` if it is gone. App Runner describes a deleted service for a while.

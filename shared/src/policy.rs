@@ -11,15 +11,16 @@ pub struct Policy {
     /// How many minutes the service's alarms are watched after a deployment; one that turns red takes the service back to the image before. The alarms look at periods of five minutes. 0: not watched.
     #[schemars(range(min = 0, max = 240))]
     pub bake_minutes: u16,
-    /// An image with a finding of this severity, or of a higher one, is not deployed. `none`: findings are not looked at.
-    pub refuse_findings: Severity,
+    /// An image with a finding of this severity, or of a higher one, is not deployed. Left out: findings are not looked at.
+    #[schemars(with = "Option<String>", extend("enum" = ["low", "medium", "high", "critical", null]))]
+    pub refuse_findings: Option<Severity>,
     /// What happens to an image without a scan result (scanning failed, or it cannot be scanned), where findings are looked at.
     pub without_scan: WithoutScan,
 }
 
 /// The severity of a finding, as ECR names it.
 #[derive(
-    Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+    Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -31,9 +32,6 @@ pub enum Severity {
     High,
     /// CRITICAL
     Critical,
-    /// None at all is severe enough.
-    #[default]
-    None,
 }
 
 /// What happens to an image without a scan result.
@@ -51,25 +49,24 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             bake_minutes: 10,
-            refuse_findings: Severity::None,
+            refuse_findings: None,
             without_scan: WithoutScan::Deploy,
         }
     }
 }
 
 impl Severity {
-    const ALL: [(Self, &str); 5] = [
+    const ALL: [(Self, &str); 4] = [
         (Self::Low, "low"),
         (Self::Medium, "medium"),
         (Self::High, "high"),
         (Self::Critical, "critical"),
-        (Self::None, "none"),
     ];
 
     /// Its name in a spec.
     pub fn name(self) -> &'static str {
         let named = Self::ALL.iter().find(|(severity, _)| *severity == self);
-        named.map_or("none", |(_, name)| name)
+        named.map_or("", |(_, name)| name)
     }
 
     /// The severity that ECR names so, in any case; `INFORMATIONAL` and `UNDEFINED` are below them all.
@@ -100,8 +97,10 @@ impl Policy {
                     let parsed = minutes.parse().ok().filter(|minutes| *minutes <= 240);
                     policy.bake_minutes = parsed.ok_or_else(|| refused(part))?;
                 }
+                Some(("findings", "none")) => policy.refuse_findings = None,
                 Some(("findings", name)) => {
-                    policy.refuse_findings = Severity::of(name).ok_or_else(|| refused(part))?;
+                    let severity = Severity::of(name).ok_or_else(|| refused(part))?;
+                    policy.refuse_findings = Some(severity);
                 }
                 Some(("unscanned", "deploy")) => policy.without_scan = WithoutScan::Deploy,
                 Some(("unscanned", "refuse")) => policy.without_scan = WithoutScan::Refuse,
@@ -119,7 +118,7 @@ impl std::fmt::Display for Policy {
             WithoutScan::Deploy => "deploy",
             WithoutScan::Refuse => "refuse",
         };
-        let findings = self.refuse_findings.name();
+        let findings = self.refuse_findings.map_or("none", Severity::name);
         write!(
             f,
             "bake={} findings={findings} unscanned={unscanned}",
@@ -136,7 +135,7 @@ mod tests {
     fn a_policy_survives_its_way_through_a_tag() {
         let policy = Policy {
             bake_minutes: 45,
-            refuse_findings: Severity::High,
+            refuse_findings: Some(Severity::High),
             without_scan: WithoutScan::Refuse,
         };
         let tag = policy.to_string();

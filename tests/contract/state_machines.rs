@@ -19,13 +19,14 @@ const STATES: [&str; 9] = [
 
 /// The errors of the service Lambda rather than of a function (the same guide, "Handle transient Lambda service
 /// exceptions").
-const LAMBDA: [&str; 7] = [
+const LAMBDA: [&str; 8] = [
     "Lambda.AWSLambdaException",
     "Lambda.ClientExecutionTimeoutException",
     "Lambda.SdkClientException",
     "Lambda.ServiceException",
     "Lambda.TooManyRequestsException",
     "Lambda.Unknown",
+    "Runtime.ExitError",
     "Sandbox.Timedout",
 ];
 
@@ -269,7 +270,7 @@ fn example(name: &str) -> Value {
         "environment" => json!("dev"),
         "execution" | "created_by" => json!("run-1"),
         "entered" => json!("2026-11-21T01:02:03.456Z"),
-        "attempt" => json!(3),
+        "attempt" | "looks" => json!(3),
         "failure" => json!({"Error": "Failed", "Cause": "{\"errorMessage\": \"it broke\"}"}),
         "request" => json!({"service": "shop-dev"}),
         "deployment" => walks::deployment("image"),
@@ -360,7 +361,7 @@ fn every_resource_is_destroyed_by_one_state_of_teardown() {
 }
 
 /// One of each, in the order of [`Error::NAMES`].
-fn one_of_each() -> [Error; 10] {
+fn one_of_each() -> [Error; 11] {
     let call = "ec2:CreateVpc";
     let reason = String::new;
     [
@@ -369,6 +370,7 @@ fn one_of_each() -> [Error; 10] {
             call,
             reason: reason(),
         },
+        Error::Claimed(reason()),
         Error::Throttled { call },
         Error::Unavailable {
             call,
@@ -405,9 +407,11 @@ fn a_resource_is_asked_again_on_exactly_the_errors_that_ask_for_it() {
                 continue;
             }
             for error in one_of_each() {
+                // No resource is claimed; only deploy waits for another execution of deploy.
+                let is_asked_again = error.is_retried() && error.name() != "Claimed";
                 assert_eq!(
                     state.retrier(error.name()).is_some(),
-                    error.is_retried(),
+                    is_asked_again,
                     "{}: {}: {}",
                     machine.name,
                     state.name,
@@ -422,7 +426,8 @@ fn a_resource_is_asked_again_on_exactly_the_errors_that_ask_for_it() {
 fn every_call_of_a_function_is_repeated_when_lambda_or_aws_falter() {
     let transient = ["Throttled", "Unavailable"]
         .into_iter()
-        .chain(LAMBDA.into_iter().filter(|name| *name != "Lambda.Unknown"));
+        .chain(LAMBDA)
+        .chain(["States.Timeout"]);
     for name in transient {
         for machine in machines::all() {
             for state in machine.steps() {
@@ -471,8 +476,8 @@ fn what_creates_cannot_delete_and_what_deletes_cannot_create() {
                     "CreateFunction"
                 }
                 "check-removal" | "destroy" | "prune" | "remaining" => "DeleteFunction",
-                "assess" | "await-operation" | "smoke-check" | "bake" | "roll-back" | "settle"
-                | "explain" => "DeployFunction",
+                "hold" | "assess" | "await-operation" | "smoke-check" | "bake" | "roll-back"
+                | "settle" | "explain" => "DeployFunction",
                 action => panic!("who answers {action}?"),
             };
             assert_eq!(

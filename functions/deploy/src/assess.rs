@@ -1,29 +1,32 @@
 //! The first step: compares what a service should run with what it runs, and has App Runner make up the difference.
 //!
-//! It takes two attempts. The first one decides, and writes the decision as a claim into a tag of the service; the next one
-//! does what the claim says. Of executions that claim the service at the same moment, the last one to write wins: seconds
-//! later, only that one finds its own claim. And whoever comes back after a crash knows what was asked of App Runner.
+//! It takes two attempts. The first one decides, and writes the decision as a claim into a tag of the service; the next one,
+//! seconds later, does what the claim says. Of executions that claim a service at the same moment only the last one to write
+//! finds its own claim then. And whoever comes back after a crash knows what was asked of App Runner.
 
-use crate::claim::{Claim, Kind, NONE};
 use crate::decide::{Decision, Situation, decide, wish};
 use crate::deployment::{
-    Assessment, AssessmentVerdict, Deployment, HealthAddress, called, identifier,
+    Assessment, AssessmentVerdict, Deployment, HealthAddress, Unwell, called, identifier,
 };
+use crate::follow::Verdict;
+use crate::hold::look;
 use crate::notification::Notification;
 use crate::release::releases;
 use crate::request::Request;
-use crate::{follow, preflight, settle};
+use crate::{preflight, settle};
 use aws_sdk_apprunner::types::{
     HealthCheckProtocol, OperationStatus, OperationSummary, ServiceStatus,
 };
+use groundcrew::claim::{Claim, Kind, NONE};
 use groundcrew::image::{self, Candidate, Pushed, TagRule};
-use groundcrew::managed::operations;
+use groundcrew::managed::{operations, tags as tags_of};
 use groundcrew::reference::{ImageReference, current_secrets};
 use groundcrew::stack::{
     TAG_DEPLOYED_SECRETS, TAG_DEPLOYING, TAG_HOLD, TAG_IMAGE_TAG, TAG_POLICY, TAG_REJECTED_IMAGE,
     TAG_REJECTED_SECRETS, Tags, tag_value,
 };
 use groundcrew::{Aws, Error, Managed, Policy, Result, secrets};
+use jiff::Timestamp;
 use serde_json::Value;
 
 pub(crate) async fn assess(aws: &Aws, request: &Value, execution: &str) -> Result<Assessment> {
@@ -35,7 +38,7 @@ pub(crate) async fn assess(aws: &Aws, request: &Value, execution: &str) -> Resul
         return Err(Error::invalid(
             "name of the execution",
             execution,
-            "64 letters, digits, hyphens and underscores at most: a tag of the service holds it",
+            "60 letters, digits, hyphens and underscores at most: a tag of the service holds it",
         ));
     }
     let Some(mut managed) = look(aws, &request.service).await? else {
@@ -44,116 +47,113 @@ pub(crate) async fn assess(aws: &Aws, request: &Value, execution: &str) -> Resul
     if !managed.is_ours() {
         return Err(Error::Conflict(format!("service {}", managed.name())));
     }
-    hold(aws, &mut managed, request.hold).await?;
-    let claim = own_claim(aws, &mut managed, execution).await?;
-    if let Some(claim) = &claim {
-        let operations = operations(aws, managed.arn()).await?;
-        let found = claim
-            .operation(&operations)
-            .filter(|found| delivers(found, claim, &managed));
-        if let Some(id) = found.and_then(|found| found.id()) {
-            return deploying(aws, &managed, &request, claim, id).await;
+    match standing(aws, &mut managed, execution).await? {
+        Standing::Own(claim) => carry_on(aws, &managed, &request, claim).await,
+        free => {
+            if let Some(reason) = obstacle(&managed)? {
+                return no(&request, &reason);
+            }
+            match free {
+                Standing::Unfinished(rollback) => {
+                    let claim = Claim {
+                        execution: execution.to_owned(),
+                        ..rollback
+                    };
+                    claim_service(aws, &managed, claim, Tags::new()).await
+                }
+                _ => decide_and_claim(aws, &managed, &request, execution).await,
+            }
         }
     }
-    let no = |reason: &str| match &request.to {
+}
+
+/// Who deploys the service.
+enum Standing {
+    /// Nobody.
+    Free,
+    /// This execution.
+    Own(Claim),
+    /// Nobody any more, and the bad image still runs that was to be taken back.
+    Unfinished(Claim),
+}
+
+/// Reads the claim on a service. That of another execution that runs is `Claimed`; that of one that ended early is void, and
+/// what became of it is recorded.
+async fn standing(aws: &Aws, managed: &mut Managed, execution: &str) -> Result<Standing> {
+    let Some(claim) = Claim::of(&managed.tags) else {
+        return Ok(Standing::Free);
+    };
+    if claim.execution == execution {
+        return Ok(Standing::Own(claim));
+    }
+    if claim.is_alive(aws).await? {
+        return Err(claimed(managed, &claim));
+    }
+    if managed.service.status() == &ServiceStatus::OperationInProgress {
+        return Ok(Standing::Free); // and busy
+    }
+    let operations = operations(aws, managed.arn()).await?;
+    let since = claim.operations(&operations).unwrap_or_default();
+    let runs = ImageReference::of(&managed.service).and_then(|image| image.digest);
+    if claim.kind == Kind::Rollback && since.is_empty() && runs == claim.previous {
+        return Ok(Standing::Unfinished(claim));
+    }
+    let tags = settle::aftermath(&claim, &since, runs.as_deref());
+    managed.tag(aws, &tags).await?;
+    managed.tags.extend(tags);
+    Ok(Standing::Free)
+}
+
+fn claimed(managed: &Managed, claim: &Claim) -> Error {
+    Error::Claimed(format!(
+        "service {} is being deployed by the execution {}",
+        managed.name(),
+        claim.execution
+    ))
+}
+
+/// Why nothing is deployed to the service now.
+///
+/// # Errors
+/// `Busy` while it is in an operation.
+fn obstacle(managed: &Managed) -> Result<Option<String>> {
+    if managed
+        .tags
+        .get(TAG_HOLD)
+        .is_some_and(|hold| hold == "true")
+    {
+        return Ok(Some(
+            "it is held; start deploy with hold: false to go on".into(),
+        ));
+    }
+    match managed.service.status() {
+        ServiceStatus::Running => Ok(None),
+        ServiceStatus::Paused => Ok(Some(
+            "it is paused, and is looked at again when it wakes".into(),
+        )),
+        ServiceStatus::OperationInProgress => Err(Error::Busy {
+            call: "apprunner:DescribeService",
+            reason: format!("service {} is in an operation", managed.name()),
+        }),
+        status => Ok(Some(format!(
+            "it is {status}; start provision with its spec to repair it"
+        ))),
+    }
+}
+
+/// Nothing to do. A person who has asked for an image is told why it is not there.
+fn no(request: &Request, reason: &str) -> Result<Assessment> {
+    match &request.to {
         Some(to) => Err(Error::invalid(
             "to",
             to.clone(),
             format!("a service that takes a deployment; {reason}"),
         )),
         None => Ok(nothing(reason)),
-    };
-    if managed
-        .tags
-        .get(TAG_HOLD)
-        .is_some_and(|hold| hold == "true")
-    {
-        return no("it is held; start deploy with hold: false to go on");
     }
-    match managed.service.status() {
-        ServiceStatus::Running => {}
-        ServiceStatus::Paused => return no("it is paused, and is looked at again when it wakes"),
-        ServiceStatus::OperationInProgress => {
-            return Err(Error::Busy {
-                call: "apprunner:DescribeService",
-                reason: format!("service {} is in an operation", managed.name()),
-            });
-        }
-        status => {
-            let reason = format!("it is {status}; start provision with its spec to repair it");
-            return no(&reason);
-        }
-    }
-    match claim {
-        Some(claim) => act(aws, &managed, &request, &claim).await,
-        None => decide_and_claim(aws, &managed, &request, execution).await,
-    }
-}
-
-/// Whether an operation is the one that the claim asked for. Somebody else's, which was quicker, delivers another image.
-fn delivers(operation: &OperationSummary, claim: &Claim, managed: &Managed) -> bool {
-    let image = ImageReference::of(&managed.service).and_then(|image| image.digest);
-    operation.status() != Some(&OperationStatus::Succeeded)
-        || claim.kind == Kind::Secrets
-        || image.as_ref() == Some(&claim.digest)
-}
-
-async fn look(aws: &Aws, service: &str) -> Result<Option<Managed>> {
-    if service.starts_with("arn:") {
-        Managed::look(aws, service).await
-    } else {
-        Managed::find(aws, service).await
-    }
-}
-
-/// Freezes the service, or ends that.
-async fn hold(aws: &Aws, managed: &mut Managed, hold: Option<bool>) -> Result<()> {
-    let Some(hold) = hold else { return Ok(()) };
-    let is = managed.tags.get(TAG_HOLD).map_or("false", String::as_str);
-    if is != hold.to_string() {
-        let tags = Tags::from([(TAG_HOLD.into(), hold.to_string())]);
-        set(aws, managed, tags).await?;
-    }
-    Ok(())
-}
-
-async fn set(aws: &Aws, managed: &mut Managed, tags: Tags) -> Result<()> {
-    managed.tag(aws, &tags).await?;
-    managed.tags.extend(tags);
-    Ok(())
-}
-
-/// The claim of this execution. That of another one that runs is `Busy`; that of one that ended early is void, and what
-/// became of it is recorded.
-async fn own_claim(aws: &Aws, managed: &mut Managed, execution: &str) -> Result<Option<Claim>> {
-    let Some(claim) = Claim::of(&managed.tags) else {
-        return Ok(None);
-    };
-    if claim.execution == execution {
-        return Ok(Some(claim));
-    }
-    if follow::is_running(aws, &claim.execution).await? {
-        return Err(Error::Busy {
-            call: "apprunner:UpdateService",
-            reason: format!(
-                "service {} is being deployed by the execution {}",
-                managed.name(),
-                claim.execution
-            ),
-        });
-    }
-    if managed.service.status() != &ServiceStatus::OperationInProgress {
-        let operations = operations(aws, managed.arn()).await?;
-        let tags = settle::aftermath(managed, &claim, claim.operation(&operations));
-        set(aws, managed, tags).await?;
-    }
-    Ok(None)
 }
 
 /// Decides what to deploy, checks that it may be deployed, and claims the service for it.
-///
-/// # Errors
-/// `NotReady` when it has claimed: the next attempt acts.
 async fn decide_and_claim(
     aws: &Aws,
     managed: &Managed,
@@ -161,20 +161,20 @@ async fn decide_and_claim(
     execution: &str,
 ) -> Result<Assessment> {
     let tag = |name: &str| managed.tags.get(name).map(String::as_str);
-    let policy = Policy::parse(managed.tags.get(TAG_POLICY))?;
-    let Some(image) = ImageReference::of(&managed.service) else {
-        return Ok(nothing(
-            "it does not run an image from a private ECR repository",
-        ));
+    // Of an image from elsewhere, or built from source, only the secrets are delivered.
+    let image = ImageReference::of(&managed.service);
+    let images = match &image {
+        Some(image) => image::pushed(aws, &image.repository).await?,
+        None => Vec::new(),
     };
-    let images = image::pushed(aws, &image.repository).await?;
+    let running = image.as_ref().and_then(|image| image.digest.clone());
+    let own_tag = image.as_ref().and_then(|image| image.tag.as_deref());
+    let tracked = tag(TAG_IMAGE_TAG).or(own_tag).filter(|_| image.is_some());
     let now = secrets::fingerprint(aws, &current_secrets(&managed.service)).await?;
     let record = releases(&managed.tags);
     let situation = Situation {
-        rule: tag(TAG_IMAGE_TAG)
-            .or(image.tag.as_deref())
-            .map(TagRule::parse),
-        running: image.digest.as_deref(),
+        rule: tracked.map(TagRule::parse),
+        running: running.as_deref(),
         images: &images,
         releases: &record,
         rejected_image: tag(TAG_REJECTED_IMAGE),
@@ -188,12 +188,13 @@ async fn decide_and_claim(
             wish(&situation, to).map_err(|sentence| Error::invalid("to", to.clone(), sentence))?,
         ),
     };
-    let (kind, digest) = match decision {
-        Decision::Nothing(reason) => return Ok(nothing(&reason)),
-        Decision::Image(candidate) if image.digest.as_ref() == Some(&candidate.digest) => {
+    let (kind, digest) = match (decision, &image) {
+        (Decision::Nothing(reason), _) => return Ok(nothing(&reason)),
+        (Decision::Image(candidate), _) if running.as_ref() == Some(&candidate.digest) => {
             return Ok(nothing("the service runs that image already"));
         }
-        Decision::Image(candidate) => {
+        (Decision::Image(candidate), Some(image)) => {
+            let policy = Policy::parse(managed.tags.get(TAG_POLICY))?;
             let objection =
                 preflight::objection(aws, &image.repository, &candidate, &policy).await?;
             if let Some(objection) = objection {
@@ -208,34 +209,33 @@ async fn decide_and_claim(
                     ..refused
                 });
             }
-            (Kind::Image, candidate.digest)
+            (Kind::Image, Some(candidate.digest))
         }
-        Decision::Secrets => (Kind::Secrets, image.digest.clone().unwrap_or_default()),
+        (Decision::Secrets | Decision::Image(_), _) => (Kind::Secrets, running.clone()),
     };
-    let claim = Claim {
-        execution: execution.to_owned(),
-        kind,
-        after: newest_operation(aws, managed).await?,
-        previous: image.digest.clone().filter(|running| *running != digest),
-        digest,
-        secrets: now.clone(),
-    };
-    let mut tags = Tags::from([(TAG_DEPLOYING.into(), claim.to_string())]);
+    let mut tags = Tags::new();
     if request.to.is_some() {
         // What a person passes over is not deployed by the next event; what they ask for is welcome again.
         let newest = situation
             .rule
             .as_ref()
             .and_then(|rule| rule.choose(&images));
-        let passed_over = newest.filter(|newest| newest.digest != claim.digest);
-        let passed_over = passed_over.map_or(NONE.into(), |newest| newest.digest);
-        tags.insert(TAG_REJECTED_IMAGE.into(), passed_over);
+        let newest = newest.map(|newest| newest.digest);
+        let passed_over = newest.filter(|newest| Some(newest) != digest.as_ref());
+        tags.insert(
+            TAG_REJECTED_IMAGE.into(),
+            passed_over.unwrap_or(NONE.into()),
+        );
     }
-    managed.tag(aws, &tags).await?;
-    Err(Error::NotReady(format!(
-        "the claim on service {}",
-        managed.name()
-    )))
+    let claim = Claim {
+        execution: execution.to_owned(),
+        kind,
+        after: None,
+        previous: running.filter(|running| digest.as_ref() != Some(running)),
+        digest,
+        secrets: now,
+    };
+    claim_service(aws, managed, claim, tags).await
 }
 
 /// Remembers that the image must not be deployed, so that it is told once and not with every event that follows.
@@ -246,10 +246,12 @@ async fn refuse(
     candidate: &Candidate,
     objection: &str,
 ) -> Result<Assessment> {
-    let image = called(Some(&candidate.tag), &candidate.digest);
+    let image = called(Some(&candidate.tag), Some(&candidate.digest));
     tracing::error!("{} was not given {image}: {objection}", managed.name());
-    let tags = Tags::from([(TAG_REJECTED_IMAGE.into(), candidate.digest.clone())]);
-    managed.tag(aws, &tags).await?;
+    if request.to.is_none() {
+        let tags = Tags::from([(TAG_REJECTED_IMAGE.into(), candidate.digest.clone())]);
+        managed.tag(aws, &tags).await?;
+    }
     Ok(Assessment {
         verdict: AssessmentVerdict::Refused,
         reason: objection.to_owned(),
@@ -265,16 +267,107 @@ async fn refuse(
     })
 }
 
-/// Does what the claim says.
-async fn act(aws: &Aws, managed: &Managed, request: &Request, claim: &Claim) -> Result<Assessment> {
-    let operation_id = match (claim.kind, ImageReference::of(&managed.service)) {
-        (Kind::Image | Kind::Rollback, Some(image)) => {
-            let identifier = identifier(&image.repository, &claim.digest);
-            update_image(aws, managed, &identifier).await?
+/// Claims the service, unless somebody else has claimed or changed it since this execution looked.
+///
+/// # Errors
+/// `NotReady` when it has: the next attempt acts.
+async fn claim_service(
+    aws: &Aws,
+    managed: &Managed,
+    mut claim: Claim,
+    mut tags: Tags,
+) -> Result<Assessment> {
+    let newest = operations(aws, managed.arn()).await?.into_iter().next();
+    if let Some(newest) = newest
+        .as_ref()
+        .filter(|newest| Verdict::of(newest).is_none())
+    {
+        return Err(Error::Busy {
+            call: "apprunner:ListOperations",
+            reason: format!(
+                "service {} is in the operation {}",
+                managed.name(),
+                newest.id().unwrap_or_default()
+            ),
+        });
+    }
+    let now = tags_of(aws, managed.arn()).await?.unwrap_or_default();
+    let other = Claim::of(&now).filter(|now| Some(now) != Claim::of(&managed.tags).as_ref());
+    if let Some(other) = other {
+        return Err(claimed(managed, &other));
+    }
+    claim.after = newest.and_then(|newest| newest.id);
+    tags.insert(TAG_DEPLOYING.into(), claim.to_string());
+    managed.tag(aws, &tags).await?;
+    Err(Error::NotReady(format!(
+        "the claim on service {}",
+        managed.name()
+    )))
+}
+
+/// Does what this execution has claimed the service for, unless App Runner has accepted it already.
+async fn carry_on(
+    aws: &Aws,
+    managed: &Managed,
+    request: &Request,
+    claim: Claim,
+) -> Result<Assessment> {
+    let operations = operations(aws, managed.arn()).await?;
+    if let Some(id) = accepted(&operations, &claim, managed) {
+        return deploying(aws, managed, request, &claim, &id).await;
+    }
+    if let Some(reason) = obstacle(managed)? {
+        // It was held or parked in these seconds: what looks at it next must find it free.
+        let free = Tags::from([(TAG_DEPLOYING.into(), NONE.into())]);
+        managed.tag(aws, &free).await?;
+        return no(request, &reason);
+    }
+    act(aws, managed, request, claim).await
+}
+
+/// The operation that the claim asked for, if App Runner has accepted it. One that delivered another image is somebody
+/// else's, who was quicker.
+pub(crate) fn accepted(
+    operations: &[OperationSummary],
+    claim: &Claim,
+    managed: &Managed,
+) -> Option<String> {
+    let runs = ImageReference::of(&managed.service).and_then(|image| image.digest);
+    let since = claim.operations(operations).unwrap_or_default();
+    let own = since.into_iter().find(|operation| {
+        operation.status() != Some(&OperationStatus::Succeeded)
+            || claim.kind == Kind::Secrets
+            || runs == claim.digest
+    });
+    own.and_then(|operation| operation.id.clone())
+}
+
+/// Asks App Runner for what the claim says.
+async fn act(
+    aws: &Aws,
+    managed: &Managed,
+    request: &Request,
+    mut claim: Claim,
+) -> Result<Assessment> {
+    let image = ImageReference::of(&managed.service);
+    let asked = match (claim.kind, &claim.digest, image) {
+        (Kind::Image | Kind::Rollback, Some(digest), Some(image)) => {
+            update_image(aws, managed, &identifier(&image.repository, digest)).await
         }
-        (Kind::Secrets, _) | (_, None) => start_deployment(aws, managed).await?,
+        _ => start_deployment(aws, managed).await,
     };
-    deploying(aws, managed, request, claim, &operation_id).await
+    let refused = match asked {
+        Ok(operation_id) => return deploying(aws, managed, request, &claim, &operation_id).await,
+        Err(error) => error,
+    };
+    if matches!(refused, Error::Busy { .. }) {
+        // App Runner has refused: what it is doing instead is not what this claim waits for.
+        let newest = operations(aws, managed.arn()).await?.into_iter().next();
+        claim.after = newest.and_then(|newest| newest.id);
+        let tags = Tags::from([(TAG_DEPLOYING.into(), claim.to_string())]);
+        managed.tag(aws, &tags).await?;
+    }
+    Err(refused)
 }
 
 async fn deploying(
@@ -284,29 +377,38 @@ async fn deploying(
     claim: &Claim,
     operation_id: &str,
 ) -> Result<Assessment> {
-    let (service, digest) = (managed.name(), &claim.digest);
-    let what = match claim.kind {
-        Kind::Secrets => "the current secrets",
-        Kind::Image | Kind::Rollback => digest,
+    let service = managed.name();
+    let what = match (claim.kind, &claim.digest) {
+        (Kind::Image | Kind::Rollback, Some(digest)) => digest,
+        _ => "the current secrets",
     };
     let reason = format!("{service} is being deployed with {what}");
     tracing::info!(operation_id, "{reason}");
+    let is_rollback = claim.kind == Kind::Rollback;
     let deployed = managed.tags.get(TAG_DEPLOYED_SECRETS);
+    let created_at = managed.service.created_at().secs();
     let deployment = Deployment {
         service_arn: managed.arn().to_owned(),
         service: service.to_owned(),
         kind: claim.kind,
-        digest: digest.clone(),
-        tag: tag_of(aws, managed, digest).await?,
-        previous: claim.previous.clone(),
+        digest: claim.digest.clone(),
+        tag: tag_of(aws, managed, claim.digest.as_deref()).await?,
+        previous: claim.previous.clone().filter(|_| !is_rollback),
         secrets: claim.secrets.clone(),
         new_secrets: claim.secrets.is_some() && claim.secrets.as_ref() != deployed,
+        created_at: Timestamp::from_second(created_at).unwrap_or_default(),
         operation_id: operation_id.to_owned(),
         bake_minutes: Policy::parse(managed.tags.get(TAG_POLICY))?.bake_minutes,
         health: health_address(managed),
         cause: request.why().to_owned(),
         asked_for: request.to.is_some(),
-        instead_of: None,
+        left_over: is_rollback,
+        // A rollback is claimed here only for an execution that ended before it could carry it out.
+        instead_of: is_rollback.then(|| Unwell {
+            digest: claim.previous.clone(),
+            tag: None,
+            why: "the execution that deployed it found it so, and ended early".into(),
+        }),
     };
     Ok(Assessment {
         verdict: AssessmentVerdict::Deploying,
@@ -318,8 +420,8 @@ async fn deploying(
 }
 
 /// The tag that an image is known by: the one that the service's rule took it for, or any.
-async fn tag_of(aws: &Aws, managed: &Managed, digest: &str) -> Result<Option<String>> {
-    let Some(reference) = ImageReference::of(&managed.service) else {
+async fn tag_of(aws: &Aws, managed: &Managed, digest: Option<&str>) -> Result<Option<String>> {
+    let (Some(digest), Some(reference)) = (digest, ImageReference::of(&managed.service)) else {
         return Ok(None);
     };
     let images = image::pushed(aws, &reference.repository).await?;
@@ -330,11 +432,6 @@ async fn tag_of(aws: &Aws, managed: &Managed, digest: &str) -> Result<Option<Str
         .map(|rule| TagRule::parse(rule));
     let by_rule = |image: &Pushed| Some(rule.as_ref()?.candidate(image)?.tag);
     Ok(found.and_then(|image| by_rule(image).or_else(|| image.tags.first().cloned())))
-}
-
-pub(crate) async fn newest_operation(aws: &Aws, managed: &Managed) -> Result<Option<String>> {
-    let operations = operations(aws, managed.arn()).await?;
-    Ok(operations.into_iter().next().and_then(|newest| newest.id))
 }
 
 /// Points the service to another image; everything else stays as App Runner has it.

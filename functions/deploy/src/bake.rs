@@ -2,7 +2,9 @@
 
 use crate::deployment::Deployment;
 use crate::follow::Verdict;
+use aws_sdk_apprunner::types::ServiceStatus;
 use aws_sdk_cloudwatch::types::{Dimension, MetricAlarm, StateValue};
+use groundcrew::managed::describe;
 use groundcrew::{Aws, Error, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,8 +12,8 @@ use serde::{Deserialize, Serialize};
 /// How often a service is asked before it counts as unwell; `statemachine/deploy.asl.yaml` says how long between two.
 const SMOKE_ATTEMPTS: u32 = 5;
 
-/// How many looks at the alarms make a minute; `statemachine/deploy.asl.yaml` says the same.
-const LOOKS_PER_MINUTE: u32 = 1;
+/// How many looks at the alarms make a bake window, after the one at its beginning.
+const LOOKS: u32 = 10;
 
 /// Whether a service is well.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -20,6 +22,21 @@ pub struct Health {
     pub well: bool,
     /// What was seen, for a person.
     pub why: String,
+}
+
+/// What one look at the alarms saw, and what comes next.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Look {
+    /// Whether the service is well.
+    pub(crate) well: bool,
+    /// What was seen, for a person.
+    pub(crate) why: String,
+    /// Whether the bake window is over.
+    pub(crate) over: bool,
+    /// How many looks there were.
+    pub(crate) looks: u32,
+    /// When to look next.
+    pub(crate) seconds: u32,
 }
 
 /// Asks the service for its health path, as a user would.
@@ -58,50 +75,48 @@ pub(crate) async fn smoke_check(
             deployment.service
         )));
     }
+    // One that somebody has paused or removed meanwhile says nothing about its image.
+    let now = describe(aws, &deployment.service_arn).await?;
+    let status = now.as_ref().map_or("gone", |now| now.status().as_str());
+    if status != ServiceStatus::Running.as_str() {
+        return Ok(Health {
+            well: true,
+            why: format!("not asked: it is {status}"),
+        });
+    }
     Ok(Health {
         well: false,
         why: seen,
     })
 }
 
-/// Looks at the service's alarms until the bake window is over.
-///
-/// # Errors
-/// `NotReady` while the window is open and no alarm has turned red.
-pub(crate) async fn watch(
+/// Looks at the service's alarms. What is counted are looks, and the state machine waits between them.
+pub(crate) async fn look(
     aws: &Aws,
     deployment: &Deployment,
     operation: &Verdict,
-    attempt: u32,
-) -> Result<Health> {
+    looks: u32,
+) -> Result<Look> {
     let minutes = u32::from(deployment.bake_minutes);
+    let look = |well, why: String| Look {
+        well,
+        why,
+        over: looks >= LOOKS || minutes == 0,
+        looks: looks + 1,
+        seconds: minutes * 60 / LOOKS,
+    };
     if minutes == 0 {
-        return Ok(Health {
-            well: true,
-            why: "its alarms were not watched".into(),
-        });
+        return Ok(look(true, "its alarms were not watched".into()));
     }
-    let red = red(
-        &alarms(aws, &deployment.service).await?,
-        &deployment.service_arn,
-        operation.started_at,
-    );
-    if !red.is_empty() {
-        return Ok(Health {
-            well: false,
-            why: format!("since the deployment, alarm: {}", red.join("; ")),
-        });
+    let alarms = alarms(aws, &deployment.service).await?;
+    let red = red(&alarms, &deployment.service_arn, operation.started_at);
+    if red.is_empty() {
+        return Ok(look(true, "no alarm turned red".into()));
     }
-    if attempt < minutes * LOOKS_PER_MINUTE {
-        return Err(Error::NotReady(format!(
-            "service {}, whose alarms are watched for {minutes} min,",
-            deployment.service
-        )));
-    }
-    Ok(Health {
-        well: true,
-        why: format!("no alarm turned red within {minutes} min"),
-    })
+    Ok(look(
+        false,
+        format!("since the deployment, alarm: {}", red.join("; ")),
+    ))
 }
 
 async fn alarms(aws: &Aws, service: &str) -> Result<Vec<MetricAlarm>> {

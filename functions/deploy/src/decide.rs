@@ -6,28 +6,28 @@ use crate::release::{Release, previous};
 
 /// What a service runs, and what there is to run.
 #[derive(Clone, Debug)]
-pub struct Situation<'a> {
+pub(crate) struct Situation<'a> {
     /// What the service tracks; `None` if it tracks no image.
-    pub rule: Option<TagRule>,
+    pub(crate) rule: Option<TagRule>,
     /// The digest that the service is pinned to; `None` if it is pinned to none.
-    pub running: Option<&'a str>,
-    /// The images of its repository.
-    pub images: &'a [Pushed],
+    pub(crate) running: Option<&'a str>,
+    /// The images of its repository; none if its image is not from ECR.
+    pub(crate) images: &'a [Pushed],
     /// Its releases, the newest first.
-    pub releases: &'a [Release],
+    pub(crate) releases: &'a [Release],
     /// The digest that no event deploys again.
-    pub rejected_image: Option<&'a str>,
+    pub(crate) rejected_image: Option<&'a str>,
     /// The fingerprint of its secrets' current versions; `None` without secrets.
-    pub secrets: Option<&'a str>,
+    pub(crate) secrets: Option<&'a str>,
     /// The fingerprint that it was last deployed with.
-    pub deployed_secrets: Option<&'a str>,
+    pub(crate) deployed_secrets: Option<&'a str>,
     /// The fingerprint that could not be deployed.
-    pub rejected_secrets: Option<&'a str>,
+    pub(crate) rejected_secrets: Option<&'a str>,
 }
 
 /// What is to be done, and why.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// Deploy this image, and with it the current secrets.
     Image(Candidate),
     /// Deploy the same image with the current secrets.
@@ -37,7 +37,7 @@ pub enum Decision {
 }
 
 /// Compares what should run with what runs. An image comes first: its deployment takes the current secrets along.
-pub fn decide(situation: &Situation<'_>) -> Decision {
+pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     let reason = match newer_image(situation) {
         Ok(candidate) => return Decision::Image(candidate),
         Err(reason) => reason,
@@ -60,10 +60,7 @@ fn newer_image(situation: &Situation<'_>) -> Result<Candidate, String> {
     let Some(candidate) = rule.choose(situation.images) else {
         return Err("the repository has no image under the service's tag rule".into());
     };
-    let Some(running) = situation.running else {
-        return Ok(candidate); // not pinned to a digest yet
-    };
-    if candidate.digest == running {
+    if situation.running == Some(&candidate.digest) {
         return Err(format!("it runs the newest image, {}", candidate.tag));
     }
     if situation.rejected_image == Some(&candidate.digest) {
@@ -72,6 +69,9 @@ fn newer_image(situation: &Situation<'_>) -> Result<Candidate, String> {
             candidate.tag
         ));
     }
+    let Some(running) = situation.running else {
+        return Ok(candidate); // not pinned to a digest yet
+    };
     match running_candidate(situation, rule, running) {
         Some(running) if !rule.goes_forward(&running, &candidate) => Err(format!(
             "what it runs, {}, is newer than all that the repository holds",
@@ -322,9 +322,26 @@ mod tests {
             if let Decision::Image(candidate) = decide(&at) {
                 let rule = TagRule::parse(rule);
                 prop_assert!(rule.covers(&candidate.tag));
-                prop_assert!(running.is_none() || at.rejected_image != Some(candidate.digest.as_str()));
+                prop_assert!(at.rejected_image != Some(candidate.digest.as_str()));
                 prop_assert!(at.running != Some(candidate.digest.as_str()));
             }
+        }
+
+        #[test]
+        fn a_deleted_image_is_never_followed_by_an_older_one(
+            images in repository(),
+            gone in 0..8usize,
+            rule in prop_oneof![Just("semver:1"), Just("semver:1+pre"), Just("prefix:main-")],
+        ) {
+            let of_rule = TagRule::parse(rule);
+            let Some(newest) = of_rule.choose(&images) else { return Ok(()) };
+            let ran = release(&newest.digest, &newest.tag, newest.at);
+            let releases = [ran];
+            let left: Vec<_> = images.iter().enumerate().filter(|(n, image)| *n != gone && image.digest != newest.digest).map(|(_, image)| image.clone()).collect();
+            let mut at = situation(rule, &left);
+            at.running = Some(&newest.digest);
+            at.releases = &releases;
+            prop_assert!(matches!(decide(&at), Decision::Nothing(_)), "{:?} after {:?}", decide(&at), newest);
         }
 
         #[test]

@@ -1,7 +1,8 @@
 //! What the states of an execution hand on to each other.
 
-use crate::claim::Kind;
+use groundcrew::claim::Kind;
 use groundcrew::reference::Repository;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// A deployment that App Runner has accepted.
@@ -13,8 +14,8 @@ pub struct Deployment {
     pub service: String,
     /// What is deployed.
     pub kind: Kind,
-    /// The digest that is to run.
-    pub digest: String,
+    /// The digest that is to run; `None` for the secrets of a service that is pinned to none.
+    pub digest: Option<String>,
     /// The tag that it was chosen for.
     pub tag: Option<String>,
     /// The digest that ran before, if the service was pinned to one.
@@ -23,6 +24,8 @@ pub struct Deployment {
     pub secrets: Option<String>,
     /// Whether that fingerprint is another one than before.
     pub new_secrets: bool,
+    /// When the service was created.
+    pub created_at: Timestamp,
     /// App Runner's operation.
     pub operation_id: String,
     /// For how many minutes the alarms are watched afterwards.
@@ -33,6 +36,8 @@ pub struct Deployment {
     pub cause: String,
     /// Whether a person has asked for this image: then it is not taken back by itself.
     pub asked_for: bool,
+    /// Whether this was left over by another execution, so that the service has to be looked at once more.
+    pub left_over: bool,
     /// What is taken back, if this is a rollback.
     pub instead_of: Option<Unwell>,
 }
@@ -50,7 +55,7 @@ pub struct HealthAddress {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Unwell {
     /// Its digest.
-    pub digest: String,
+    pub digest: Option<String>,
     /// The tag that it was chosen for.
     pub tag: Option<String>,
     /// What is wrong with it.
@@ -90,7 +95,10 @@ pub(crate) fn short(digest: &str) -> &str {
 }
 
 /// An image as a person calls it: `1.4.2 (sha256:0123456789ab)`.
-pub(crate) fn called(tag: Option<&str>, digest: &str) -> String {
+pub(crate) fn called(tag: Option<&str>, digest: Option<&str>) -> String {
+    let Some(digest) = digest else {
+        return "its image".into();
+    };
     match tag.filter(|tag| !tag.is_empty()) {
         Some(tag) => format!("{tag} ({})", short(digest)),
         None => short(digest).to_owned(),

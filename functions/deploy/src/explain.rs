@@ -1,10 +1,11 @@
 //! What a person is told when an execution could not go on: what App Runner is busy with and since when, or what failed.
 
 use crate::follow::Verdict;
+use crate::hold::look;
 use crate::notification::Notification;
 use crate::request::Request;
 use aws_sdk_apprunner::types::{OperationSummary, ServiceStatus};
-use groundcrew::{Aws, Managed, Result};
+use groundcrew::{Aws, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -42,7 +43,7 @@ impl Failure {
 
     /// Whether the execution gave up waiting.
     fn is_stuck(&self) -> bool {
-        ["NotReady", "Busy"].contains(&self.error.as_str())
+        ["NotReady", "Busy", "Claimed"].contains(&self.error.as_str())
     }
 }
 
@@ -98,12 +99,7 @@ pub(crate) async fn explain(
 
 /// The operation that a service is in, and since when.
 async fn busy_with(aws: &Aws, service: &str) -> Result<String> {
-    let found = if service.starts_with("arn:") {
-        Managed::look(aws, service).await?
-    } else {
-        Managed::find(aws, service).await?
-    };
-    let Some(managed) = found else {
+    let Some(managed) = look(aws, service).await? else {
         return Ok("The service is gone.".into());
     };
     let operations = managed.operations(aws).await?;

@@ -3,19 +3,25 @@
 
 use crate::deployment::Deployment;
 use aws_sdk_apprunner::types::{OperationStatus, OperationSummary};
-use aws_sdk_sfn::types::ExecutionStatus;
-use groundcrew::managed::operations;
+use groundcrew::claim::Kind;
+use groundcrew::managed::{describe, operations};
+use groundcrew::reference::ImageReference;
 use groundcrew::{Aws, Error, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+/// The status of a service that was deleted meanwhile.
+pub(crate) const GONE: &str = "GONE";
 
 /// How an operation ended.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Verdict {
     /// Whether it did what it was for.
     pub succeeded: bool,
-    /// App Runner's word for it.
+    /// App Runner's word for it; `GONE` if the service was deleted meanwhile.
     pub status: String,
+    /// Whether the service runs what the deployment was for. If not, App Runner has taken somebody else's update instead.
+    pub delivered: bool,
     /// When it began.
     pub started_at: Timestamp,
     /// When it ended.
@@ -23,6 +29,16 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    fn gone() -> Self {
+        Self {
+            succeeded: false,
+            status: GONE.into(),
+            delivered: true,
+            started_at: Timestamp::UNIX_EPOCH,
+            ended_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
     /// The end of an operation; `None` while it goes on.
     pub(crate) fn of(operation: &OperationSummary) -> Option<Self> {
         let status = operation.status()?;
@@ -40,6 +56,7 @@ impl Verdict {
         Some(Self {
             succeeded,
             status: status.as_str().to_owned(),
+            delivered: true,
             started_at,
             ended_at: time(operation.ended_at())
                 .or(time(operation.updated_at()))
@@ -62,41 +79,29 @@ pub(crate) async fn operation(aws: &Aws, deployment: &Deployment) -> Result<Verd
     let operations = operations(aws, service_arn).await?;
     let operation = operations
         .iter()
-        .find(|operation| operation.id() == Some(operation_id))
-        .ok_or_else(|| {
-            Error::Failed(format!(
-                "App Runner no longer lists the operation {operation_id} of service {service}"
-            ))
-        })?;
-    Verdict::of(operation).ok_or_else(|| {
-        Error::NotReady(format!(
+        .find(|operation| operation.id() == Some(operation_id));
+    let Some(operation) = operation else {
+        if describe(aws, service_arn).await?.is_none() {
+            return Ok(Verdict::gone());
+        }
+        return Err(Error::Failed(format!(
+            "App Runner no longer lists the operation {operation_id} of service {service}"
+        )));
+    };
+    let Some(mut verdict) = Verdict::of(operation) else {
+        return Err(Error::NotReady(format!(
             "operation {operation_id} of service {service}, which is {},",
             operation
                 .status()
                 .map_or("unknown", |status| status.as_str())
-        ))
-    })
-}
-
-/// Whether an execution of `deploy` is running. One that nobody knows is not.
-pub(crate) async fn is_running(aws: &Aws, execution: &str) -> Result<bool> {
-    let machine = &aws.account.deploy_state_machine;
-    let arn = machine.replacen(":stateMachine:", ":execution:", 1);
-    let described = aws
-        .sfn()
-        .describe_execution()
-        .execution_arn(format!("{arn}:{execution}"))
-        .send()
-        .await;
-    match described {
-        Ok(described) => Ok(described.status() == &ExecutionStatus::Running),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_execution_does_not_exist()) =>
-        {
-            Ok(false)
-        }
-        Err(error) => Err(Error::aws("states:DescribeExecution")(error)),
+        )));
+    };
+    if verdict.succeeded && deployment.kind != Kind::Secrets {
+        let Some(now) = describe(aws, service_arn).await? else {
+            return Ok(Verdict::gone());
+        };
+        verdict.delivered =
+            ImageReference::of(&now).and_then(|now| now.digest) == deployment.digest;
     }
+    Ok(verdict)
 }

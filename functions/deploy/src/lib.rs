@@ -11,11 +11,11 @@
 
 mod assess;
 mod bake;
-mod claim;
 mod decide;
 mod deployment;
 mod explain;
 mod follow;
+mod hold;
 mod notification;
 mod preflight;
 mod release;
@@ -23,11 +23,8 @@ mod request;
 mod roll_back;
 mod settle;
 
-pub use claim::{Claim, Kind};
-pub use decide::{Decision, Situation, decide};
-pub use deployment::{Assessment, Deployment};
-pub use preflight::{Scan, gate};
-pub use release::{Outcome, Release, previous, releases};
+pub use deployment::{Assessment, AssessmentVerdict, Deployment};
+pub use notification::Notification;
 pub use request::Request;
 
 use groundcrew::{Aws, Error, Result};
@@ -38,6 +35,11 @@ use serde_json::{Value, json};
 #[derive(Debug, Deserialize)]
 #[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
+    /// Freezes a service, or ends that; answers a [`hold::Held`].
+    Hold {
+        /// What the execution was started with.
+        request: Value,
+    },
     /// Compares, checks and acts; answers an [`Assessment`].
     Assess {
         /// What the execution was started with.
@@ -57,14 +59,14 @@ pub enum Step {
         /// How often the state was retried already.
         attempt: u32,
     },
-    /// Watches the service's alarms for the bake window; answers a [`bake::Health`].
+    /// Looks at the service's alarms; answers a [`bake::Look`].
     Bake {
         /// What was deployed.
         deployment: Deployment,
         /// Of the operation that deployed it.
         operation: follow::Verdict,
-        /// How often the state was retried already.
-        attempt: u32,
+        /// How many looks at the alarms there were before.
+        looks: u32,
     },
     /// Goes back to the image before; answers a [`roll_back::WayBack`].
     RollBack {
@@ -116,6 +118,7 @@ impl Step {
     /// Those of [`Error`]; the state machine retries or catches them by name.
     pub async fn handle(self, aws: &Aws) -> Result<Value> {
         Ok(match self {
+            Self::Hold { request } => json!(hold::hold(aws, &request).await?),
             Self::Assess { request, execution } => {
                 json!(assess::assess(aws, &request, &execution).await?)
             }
@@ -129,8 +132,8 @@ impl Step {
             Self::Bake {
                 deployment,
                 operation,
-                attempt,
-            } => json!(bake::watch(aws, &deployment, &operation, attempt).await?),
+                looks,
+            } => json!(bake::look(aws, &deployment, &operation, looks).await?),
             Self::RollBack {
                 deployment,
                 operation,

@@ -1,12 +1,12 @@
 //! What a person reads on a phone: what happened, to which service, with which image, why, and what to do.
 
-use crate::claim::Kind;
 use crate::deployment::{Deployment, called, short};
 use crate::follow::Verdict;
 use crate::request::Request;
 use crate::settle::End;
+use groundcrew::Aws;
+use groundcrew::claim::Kind;
 use groundcrew::image::Candidate;
-use groundcrew::{Aws, Managed};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -50,11 +50,11 @@ impl Notification {
         request: &Request,
         objection: &str,
     ) -> Self {
-        let image = called(Some(&candidate.tag), &candidate.digest);
+        let image = called(Some(&candidate.tag), Some(&candidate.digest));
         Self::new(
             &format!(
                 "{service}: {} refused",
-                name(Some(&candidate.tag), &candidate.digest)
+                name(Some(&candidate.tag), Some(&candidate.digest))
             ),
             &[
                 format!("{service} was not given {image}: {objection}."),
@@ -74,14 +74,13 @@ impl Notification {
     /// The end of a deployment.
     pub(crate) fn ended(
         aws: &Aws,
-        managed: &Managed,
         deployment: &Deployment,
         operation: &Verdict,
         end: &End,
     ) -> Self {
         let service = &deployment.service;
-        let image = called(deployment.tag.as_deref(), &deployment.digest);
-        let tag = name(deployment.tag.as_deref(), &deployment.digest);
+        let image = called(deployment.tag.as_deref(), deployment.digest.as_deref());
+        let tag = name(deployment.tag.as_deref(), deployment.digest.as_deref());
         let at = clock(operation.ended_at);
         let before = deployment.previous.as_deref().map(|previous| {
             by_hand(
@@ -94,7 +93,11 @@ impl Notification {
         let before = before.unwrap_or_default();
         let logs = format!(
             "Look at the log groups /aws/apprunner/{service}/{id}/service and /aws/apprunner/{service}/{id}/application.",
-            id = managed.service.service_id
+            id = deployment
+                .service_arn
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
         );
         let secrets = match (deployment.new_secrets, deployment.kind) {
             (true, Kind::Image) => "It got the current secrets along with it.".to_owned(),
@@ -154,7 +157,7 @@ impl Notification {
             }
             (End::RolledBack | End::RollbackFailed, _) => {
                 let bad = deployment.instead_of.as_ref();
-                let bad_image = bad.map(|bad| called(bad.tag.as_deref(), &bad.digest));
+                let bad_image = bad.map(|bad| called(bad.tag.as_deref(), bad.digest.as_deref()));
                 let bad_image = bad_image.unwrap_or_default();
                 let unwell = bad.map(|bad| bad.why.as_str()).unwrap_or_default();
                 if *end == End::RolledBack {
@@ -164,7 +167,7 @@ impl Notification {
                             format!("{service} was not well with {bad_image}: {unwell}."),
                             format!(
                                 "It runs {} again since {at}, with the current secrets. The bad image is not tried again; push a newer one.",
-                                short(&deployment.digest)
+                                short(deployment.digest.as_deref().unwrap_or_default())
                             ),
                             logs,
                             cause,
@@ -177,7 +180,7 @@ impl Notification {
                             format!("{service} is not well with {bad_image}: {unwell}."),
                             format!(
                                 "App Runner could not go back to {} ({}, {at}). Nothing more is tried.",
-                                short(&deployment.digest),
+                                short(deployment.digest.as_deref().unwrap_or_default()),
                                 operation.status
                             ),
                             logs,
@@ -202,9 +205,9 @@ impl Notification {
 }
 
 /// The tag, as a short name for an image; its digest if it has none.
-fn name(tag: Option<&str>, digest: &str) -> String {
+fn name(tag: Option<&str>, digest: Option<&str>) -> String {
     let tag = tag.filter(|tag| !tag.is_empty() && tag.len() <= 30);
-    tag.unwrap_or(short(digest)).to_owned()
+    tag.or(digest.map(short)).unwrap_or("image").to_owned()
 }
 
 fn why(cause: &str) -> String {

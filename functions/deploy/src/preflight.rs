@@ -31,7 +31,7 @@ pub(crate) async fn objection(
             image::platforms(&variants)
         )));
     };
-    if policy.refuse_findings == Severity::None {
+    if policy.refuse_findings.is_none() {
         return Ok(None);
     }
     // ECR scans images and no index of them.
@@ -47,7 +47,7 @@ pub(crate) async fn objection(
 
 /// What ECR found in an image.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Scan {
+pub(crate) enum Scan {
     /// It is not finished.
     Running,
     /// There is none, or it failed, or this kind of image cannot be scanned.
@@ -57,11 +57,8 @@ pub enum Scan {
 }
 
 /// Whether the findings forbid the deployment, as a sentence.
-pub fn gate(policy: &Policy, scan: &Scan) -> Option<String> {
-    let least = policy.refuse_findings;
-    if least == Severity::None {
-        return None;
-    }
+pub(crate) fn gate(policy: &Policy, scan: &Scan) -> Option<String> {
+    let least = policy.refuse_findings?;
     let counts = match scan {
         Scan::Done(counts) => counts,
         Scan::None(_) | Scan::Running if policy.without_scan == WithoutScan::Deploy => return None,
@@ -77,8 +74,7 @@ pub fn gate(policy: &Policy, scan: &Scan) -> Option<String> {
     let severe: Vec<_> = counts
         .iter()
         .filter(|(name, count)| {
-            let severity = Severity::of(name).filter(|severity| *severity != Severity::None);
-            *count > 0 && severity.is_some_and(|severity| severity >= least)
+            *count > 0 && Severity::of(name).is_some_and(|severity| severity >= least)
         })
         .map(|(name, count)| format!("{count} {name}"))
         .collect();
@@ -137,9 +133,9 @@ async fn scan(aws: &Aws, repository: &Repository, digest: &str) -> Result<Scan> 
 mod tests {
     use super::*;
 
-    fn policy(least: Severity, without_scan: WithoutScan) -> Policy {
+    fn policy(least: impl Into<Option<Severity>>, without_scan: WithoutScan) -> Policy {
         Policy {
-            refuse_findings: least,
+            refuse_findings: least.into(),
             without_scan,
             ..Policy::default()
         }
@@ -182,10 +178,7 @@ mod tests {
                 None
             );
             assert!(gate(&policy(Severity::High, WithoutScan::Refuse), &scan).is_some());
-            assert_eq!(
-                gate(&policy(Severity::None, WithoutScan::Refuse), &scan),
-                None
-            );
+            assert_eq!(gate(&policy(None, WithoutScan::Refuse), &scan), None);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! and recording the end of a deployment is the same single call that gives up its claim. What is older than
 //! [`KEPT`] releases is in the executions of `deploy`, for 90 days.
 
+use groundcrew::claim::NONE;
 use groundcrew::stack::{TAG_RELEASE, Tags, tag_value};
 use jiff::Timestamp;
 
@@ -15,7 +16,7 @@ const LONGEST: usize = 256;
 
 /// How a deployment ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It runs, or ran until the next release.
     Deployed,
     /// App Runner could not deploy it.
@@ -42,24 +43,24 @@ impl Outcome {
 
 /// One deployment that came to an end.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Release {
+pub(crate) struct Release {
     /// When App Runner ended its operation; the second tells releases of a service apart.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// How it ended.
-    pub outcome: Outcome,
-    /// `sha256:…`
-    pub digest: String,
+    pub(crate) outcome: Outcome,
+    /// `sha256:…`, or `none` for the secrets of a service that is pinned to none.
+    pub(crate) digest: String,
     /// The tag that the image was chosen for.
-    pub tag: Option<String>,
+    pub(crate) tag: Option<String>,
     /// The fingerprint of the secrets.
-    pub secrets: Option<String>,
+    pub(crate) secrets: Option<String>,
     /// Why, in a few words.
-    pub cause: String,
+    pub(crate) cause: String,
 }
 
 impl Release {
     /// The key and the value of its tag.
-    pub fn to_tag(&self) -> (String, String) {
+    pub(crate) fn to_tag(&self) -> (String, String) {
         let mut value = format!("{} {}", self.outcome.name(), self.digest);
         let named = [("tag", &self.tag), ("secrets", &self.secrets)];
         for (name, given) in named {
@@ -103,7 +104,7 @@ impl Release {
 }
 
 /// The releases that a service's tags remember, the newest first.
-pub fn releases(tags: &Tags) -> Vec<Release> {
+pub(crate) fn releases(tags: &Tags) -> Vec<Release> {
     let found = tags
         .iter()
         .filter_map(|(key, value)| Release::parse(key, value));
@@ -113,9 +114,11 @@ pub fn releases(tags: &Tags) -> Vec<Release> {
 }
 
 /// What ran well before the image that runs now.
-pub fn previous<'a>(releases: &'a [Release], running: Option<&str>) -> Option<&'a Release> {
+pub(crate) fn previous<'a>(releases: &'a [Release], running: Option<&str>) -> Option<&'a Release> {
     releases.iter().find(|release| {
-        release.outcome == Outcome::Deployed && Some(release.digest.as_str()) != running
+        release.outcome == Outcome::Deployed
+            && release.digest != NONE
+            && Some(release.digest.as_str()) != running
     })
 }
 

@@ -1,11 +1,11 @@
 //! The way back from an image that is not well: once, to the image before, and never with older secrets.
 
-use crate::assess::{newest_operation, update_image};
+use crate::assess::{accepted, update_image};
 use crate::bake::Health;
-use crate::claim::{Claim, Kind};
 use crate::deployment::{Deployment, Unwell, identifier};
 use crate::follow::Verdict;
 use aws_sdk_apprunner::types::ServiceStatus;
+use groundcrew::claim::{Claim, Kind};
 use groundcrew::managed::operations;
 use groundcrew::reference::{ImageReference, current_secrets};
 use groundcrew::stack::{TAG_DEPLOYING, TAG_REJECTED_IMAGE, Tags};
@@ -46,7 +46,7 @@ pub(crate) async fn roll_back(
     let rollback = |operation_id: String, secrets: Option<String>| WayBack {
         deployment: Deployment {
             kind: Kind::Rollback,
-            digest: previous.clone(),
+            digest: Some(previous.clone()),
             tag: None,
             previous: None,
             secrets,
@@ -65,11 +65,8 @@ pub(crate) async fn roll_back(
     if let Some(claim) = claim.filter(|claim| claim.kind == Kind::Rollback) {
         // An earlier attempt of this step claimed it; whether App Runner heard of it, its operations tell.
         let operations = operations(aws, managed.arn()).await?;
-        if let Some(id) = claim
-            .operation(&operations)
-            .and_then(|operation| operation.id())
-        {
-            return Ok(rollback(id.to_owned(), claim.secrets));
+        if let Some(id) = accepted(&operations, &claim, &managed) {
+            return Ok(rollback(id, claim.secrets));
         }
     }
     match managed.service.status() {
@@ -88,7 +85,7 @@ pub(crate) async fn roll_back(
         }
     }
     let runs = ImageReference::of(&managed.service);
-    let Some(runs) = runs.filter(|runs| runs.digest.as_ref() == Some(&deployment.digest)) else {
+    let Some(runs) = runs.filter(|runs| runs.digest == deployment.digest) else {
         let reason = format!("{unwell}. Somebody has given the service another image since");
         return Ok(left(&deployment, reason));
     };
@@ -98,19 +95,23 @@ pub(crate) async fn roll_back(
         return Ok(left(&deployment, reason));
     }
     let now = secrets::fingerprint(aws, &current_secrets(&managed.service)).await?;
+    let newest = operations(aws, managed.arn()).await?.into_iter().next();
     let claim = Claim {
         execution: execution.to_owned(),
         kind: Kind::Rollback,
-        after: newest_operation(aws, &managed).await?,
-        digest: previous.clone(),
-        previous: Some(deployment.digest.clone()),
+        after: newest.and_then(|newest| newest.id),
+        digest: Some(previous.clone()),
+        previous: deployment.digest.clone(),
         secrets: now.clone(),
     };
     // Both at once: whoever has to go on from here knows which image was the bad one.
-    let tags = Tags::from([
-        (TAG_DEPLOYING.into(), claim.to_string()),
-        (TAG_REJECTED_IMAGE.into(), deployment.digest.clone()),
-    ]);
+    let mut tags = Tags::from([(TAG_DEPLOYING.into(), claim.to_string())]);
+    tags.extend(
+        deployment
+            .digest
+            .clone()
+            .map(|bad| (TAG_REJECTED_IMAGE.into(), bad)),
+    );
     managed.tag(aws, &tags).await?;
     let identifier = identifier(&runs.repository, &previous);
     let operation_id = update_image(aws, &managed, &identifier).await?;

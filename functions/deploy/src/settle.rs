@@ -1,27 +1,29 @@
 //! The end of a deployment: what is remembered of it, and what is told.
 
-use crate::claim::{self, Claim, Kind};
 use crate::deployment::Deployment;
-use crate::follow::Verdict;
+use crate::follow::{GONE, Verdict};
 use crate::notification::Notification;
 use crate::release::{Outcome, Release, releases, surplus};
 use aws_sdk_apprunner::types::OperationSummary;
+use groundcrew::claim::{Claim, Kind, NONE};
+use groundcrew::managed::{set_tags, tags as tags_of};
 use groundcrew::stack::{
     TAG_DEPLOYED_SECRETS, TAG_DEPLOYING, TAG_REJECTED_IMAGE, TAG_REJECTED_SECRETS, Tags,
 };
-use groundcrew::{Aws, Error, Managed, Result};
-use jiff::Timestamp;
+use groundcrew::{Aws, Error, Result};
 use serde::Serialize;
 
 /// What `settle` answers.
 #[derive(Debug, Serialize)]
 pub(crate) struct Settled {
     /// How the execution ends: `Deployed`, or the name of its error.
-    pub outcome: &'static str,
-    /// What is to be told.
-    pub notification: Notification,
+    pub(crate) outcome: &'static str,
+    /// What is to be told, unless there is nothing to tell.
+    pub(crate) notification: Option<Notification>,
+    /// The same in a word, for the output of the execution.
+    pub(crate) reason: String,
     /// Whether the service has to be looked at once more: an image failed that would have taken new secrets along.
-    pub look_again: bool,
+    pub(crate) look_again: bool,
 }
 
 /// How a deployment ended.
@@ -69,35 +71,41 @@ pub(crate) async fn settle(
     execution: &str,
 ) -> Result<Settled> {
     let end = End::of(deployment, operation, left);
-    let Some(managed) = Managed::look(aws, &deployment.service_arn).await? else {
-        return Err(Error::Failed(format!(
-            "service {} is gone",
-            deployment.service
-        )));
+    let found = match operation.status.as_str() {
+        GONE => None,
+        _ => tags_of(aws, &deployment.service_arn).await?,
     };
-    let mut tags = record(&managed, deployment, operation, &end);
-    let claimed = Claim::of(&managed.tags).is_none_or(|claim| claim.execution == execution);
-    if claimed {
-        tags.insert(TAG_DEPLOYING.into(), claim::NONE.into());
+    let Some(existing) = found else {
+        return Ok(Settled {
+            outcome: "Nothing",
+            notification: None,
+            reason: "the service was removed meanwhile".into(),
+            look_again: false,
+        });
+    };
+    let mut tags = record(&existing, deployment, operation, &end);
+    if Claim::of(&existing).is_none_or(|claim| claim.execution == execution) {
+        tags.insert(TAG_DEPLOYING.into(), NONE.into());
     }
     // Settled once more, the release itself is among them already, and takes no other's place.
-    let mut others = managed.tags.clone();
+    let mut others = existing.clone();
     others.retain(|key, _| !tags.contains_key(key));
     let too_many = surplus(&others);
     if !too_many.is_empty() {
         aws.apprunner()
             .untag_resource()
-            .resource_arn(managed.arn())
+            .resource_arn(&deployment.service_arn)
             .set_tag_keys(Some(too_many))
             .send()
             .await
             .map_err(Error::aws("apprunner:UntagResource"))?;
     }
-    managed.tag(aws, &tags).await?;
-    let look_again = end == End::Failed
+    set_tags(aws, &deployment.service_arn, &tags).await?;
+    let secrets_wait = end == End::Failed
         && deployment.kind == Kind::Image
         && deployment.new_secrets
         && !deployment.asked_for;
+    let look_again = deployment.left_over || secrets_wait;
     let outcome = end.name();
     if end == End::Deployed {
         tracing::info!(
@@ -114,13 +122,14 @@ pub(crate) async fn settle(
     }
     Ok(Settled {
         outcome,
-        notification: Notification::ended(aws, &managed, deployment, operation, &end),
+        notification: Some(Notification::ended(aws, deployment, operation, &end)),
+        reason: format!("{}: {outcome}", deployment.service),
         look_again,
     })
 }
 
 /// What the tags are to say after the end of a deployment. The same every time: the times in it are App Runner's.
-fn record(managed: &Managed, deployment: &Deployment, operation: &Verdict, end: &End) -> Tags {
+fn record(existing: &Tags, deployment: &Deployment, operation: &Verdict, end: &End) -> Tags {
     let mut tags = Tags::new();
     let bad = deployment.instead_of.as_ref();
     let (outcome, digest, tag) = match end {
@@ -140,7 +149,7 @@ fn record(managed: &Managed, deployment: &Deployment, operation: &Verdict, end: 
     let release = Release {
         at: operation.ended_at,
         outcome,
-        digest: digest.clone(),
+        digest: digest.clone().unwrap_or(NONE.into()),
         tag: tag.clone(),
         secrets: deployment.secrets.clone(),
         cause: deployment.cause.clone(),
@@ -156,72 +165,72 @@ fn record(managed: &Managed, deployment: &Deployment, operation: &Verdict, end: 
             (Kind::Secrets, Some(secrets)) => {
                 tags.insert(TAG_REJECTED_SECRETS.into(), secrets.clone());
             }
+            // What a person has asked for takes no place from what was rejected before.
+            _ if deployment.asked_for => {}
             _ => {
-                tags.insert(TAG_REJECTED_IMAGE.into(), deployment.digest.clone());
+                let failed = deployment.digest.clone();
+                tags.extend(failed.map(|failed| (TAG_REJECTED_IMAGE.into(), failed)));
             }
         }
     }
-    tags.extend(first(managed, deployment));
+    tags.extend(first(existing, deployment));
     tags
 }
 
 /// Of the image that ran when the first release was made: nobody has recorded it, and it is a way back, too.
-fn first(managed: &Managed, deployment: &Deployment) -> Option<(String, String)> {
-    let previous = deployment.previous.clone()?;
-    let known = !releases(&managed.tags).is_empty();
-    let created = managed.service.created_at();
-    (!known).then(|| {
+fn first(existing: &Tags, deployment: &Deployment) -> Option<(String, String)> {
+    let previous = match deployment.kind {
+        Kind::Rollback => deployment.digest.clone()?,
+        Kind::Image | Kind::Secrets => deployment.previous.clone()?,
+    };
+    let releases = releases(existing);
+    let mut ran = releases
+        .iter()
+        .filter(|release| release.outcome == Outcome::Deployed);
+    ran.next().is_none().then(|| {
         Release {
-            at: Timestamp::from_second(created.secs()).unwrap_or_default(),
+            at: deployment.created_at,
             outcome: Outcome::Deployed,
             digest: previous,
             tag: None,
-            secrets: managed.tags.get(TAG_DEPLOYED_SECRETS).cloned(),
+            secrets: existing.get(TAG_DEPLOYED_SECRETS).cloned(),
             cause: "ran before the first release".into(),
         }
         .to_tag()
     })
 }
 
-/// What the tags are to say about a deployment whose execution ended before it: what App Runner made of it is recorded
-/// as if it had been watched, except that nobody has looked at alarms.
-pub(crate) fn aftermath(
-    managed: &Managed,
-    claim: &Claim,
-    operation: Option<&OperationSummary>,
-) -> Tags {
-    let mut tags = Tags::from([(TAG_DEPLOYING.into(), claim::NONE.into())]);
-    let Some(verdict) = operation.and_then(Verdict::of) else {
+/// What the tags are to say about a claim whose execution ended early: what App Runner made of it is recorded, although
+/// nobody has watched it. Its operation is the first one since the claim, and delivered what the claim says.
+pub(crate) fn aftermath(claim: &Claim, since: &[&OperationSummary], runs: Option<&str>) -> Tags {
+    let mut tags = Tags::from([(TAG_DEPLOYING.into(), NONE.into())]);
+    let Some(verdict) = since.last().and_then(|operation| Verdict::of(operation)) else {
         return tags;
     };
-    if claim.kind == Kind::Rollback {
+    let delivered = claim.kind == Kind::Secrets || runs == claim.digest.as_deref();
+    let (outcome, digest) = match (claim.kind, verdict.succeeded) {
+        (_, true) if !delivered => return tags,
+        (Kind::Rollback, true) => (Outcome::RolledBack, &claim.previous),
         // The bad image was rejected together with the claim.
-        if let Some(secrets) = claim.secrets.clone().filter(|_| verdict.succeeded) {
-            tags.insert(TAG_DEPLOYED_SECRETS.into(), secrets);
-        }
-        return tags;
-    }
-    let deployment = Deployment {
-        service_arn: managed.arn().to_owned(),
-        service: managed.name().to_owned(),
-        kind: claim.kind,
-        digest: claim.digest.clone(),
+        (Kind::Rollback, false) => (Outcome::Left, &claim.previous),
+        (_, true) => (Outcome::Deployed, &claim.digest),
+        (_, false) => (Outcome::Failed, &claim.digest),
+    };
+    let release = Release {
+        at: verdict.ended_at,
+        outcome,
+        digest: digest.clone().unwrap_or(NONE.into()),
         tag: None,
-        previous: claim.previous.clone(),
         secrets: claim.secrets.clone(),
-        new_secrets: false,
-        operation_id: String::new(),
-        bake_minutes: 0,
-        health: None,
         cause: format!("left unwatched by {}", claim.execution),
-        asked_for: false,
-        instead_of: None,
     };
-    let end = if verdict.succeeded {
-        End::Deployed
-    } else {
-        End::Failed
+    tags.extend([release.to_tag()]);
+    let (key, value) = match (claim.kind, verdict.succeeded) {
+        (_, true) => (TAG_DEPLOYED_SECRETS, &claim.secrets),
+        (Kind::Image, false) => (TAG_REJECTED_IMAGE, &claim.digest),
+        (Kind::Secrets, false) => (TAG_REJECTED_SECRETS, &claim.secrets),
+        (Kind::Rollback, false) => return tags,
     };
-    tags.extend(record(managed, &deployment, &verdict, &end));
+    tags.extend(value.clone().map(|value| (key.into(), value)));
     tags
 }

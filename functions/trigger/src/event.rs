@@ -1,6 +1,7 @@
 //! What an event of AWS means: that services may have to be deployed, or nothing. It never says what to deploy.
 
 use crate::arn::{SecretArn, ServiceArn};
+use groundcrew::image::foreign_media_type;
 use groundcrew::reference::Repository;
 use groundcrew::{Error, Result};
 use jiff::Timestamp;
@@ -122,7 +123,9 @@ fn image_action(event: &Value) -> Result<Event> {
     let Some(tag) = optional(event, "detail.image-tag")? else {
         return Ok(Event::NotForUs("a push without a tag".into()));
     };
-    if let Some(media_type) = foreign_media_type(event)? {
+    let manifest = optional(event, "detail.manifest-media-type")?;
+    let artifact = optional(event, "detail.artifact-media-type")?;
+    if let Some(media_type) = foreign_media_type(manifest, artifact) {
         return Ok(Event::NotForUs(format!(
             "a push of {media_type}, which is not a container image"
         )));
@@ -137,32 +140,6 @@ fn image_action(event: &Value) -> Result<Event> {
         digest: text(event, "detail.image-digest")?.into(),
     };
     Event::look_again(event, cause)
-}
-
-const INDEXES: [&str; 2] = [
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.oci.image.index.v1+json",
-];
-const IMAGES: [&str; 2] = [
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
-];
-/// A Helm chart, a signature or an SBOM is an OCI image by its manifest, too, and has another configuration than these.
-const CONFIGURATIONS: [&str; 2] = [
-    "application/vnd.docker.container.image.v1+json",
-    "application/vnd.oci.image.config.v1+json",
-];
-
-/// The media type by which a push is not of a container image. Events from before 2023 have none.
-fn foreign_media_type(event: &Value) -> Result<Option<&str>> {
-    let manifest = optional(event, "detail.manifest-media-type")?;
-    let artifact = optional(event, "detail.artifact-media-type")?;
-    if manifest.is_some_and(|manifest| INDEXES.contains(&manifest)) {
-        return Ok(None);
-    }
-    Ok(manifest
-        .filter(|manifest| !IMAGES.contains(manifest))
-        .or(artifact.filter(|artifact| !CONFIGURATIONS.contains(artifact))))
 }
 
 /// Sent after a label has moved, so the new version works already; no trail is needed (Secrets Manager user guide,

@@ -2,10 +2,10 @@
 
 use crate::arn::ServiceArn;
 use crate::event::Cause;
+use groundcrew::secrets::hexadecimal;
 use groundcrew::{Aws, Error, Result};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 /// What a start came to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,8 +66,7 @@ const LONGEST_CAUSE: usize = 256;
 /// `{service}-{hash of service, cause and time}`: at most 80 characters, of those that Step Functions and its logs allow.
 fn name(service: &ServiceArn, cause: &Cause, time: Timestamp) -> String {
     let event = [service.to_string(), cause.key(), time.to_string()].join("\n");
-    let hash = Sha256::digest(event.as_bytes());
-    let hash: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hexadecimal(&event, 8);
     let service: String = service.name().chars().take(63).collect();
     format!("{service}-{hash}")
 }

@@ -115,10 +115,10 @@ async fn running(
     if !service.is_of(&aws.account) {
         return idle("a service of another account or region");
     }
-    let Some(tags) = patiently(tempo, || services::tags(aws, service)).await? else {
+    let Some(tags) = patiently(tempo, || managed::tags(aws, service.as_str())).await? else {
         return idle("gone");
     };
-    if let Some(reason) = services::left_alone(&tags) {
+    if let Some(reason) = patiently(tempo, || services::left_alone(aws, &tags)).await? {
         return idle(reason);
     }
     let cause = Cause::ServiceRunning {

@@ -19,10 +19,10 @@ pub(crate) struct Tempo {
 }
 
 impl Tempo {
-    /// Three calls a second: each deployment that is started describes its service twice more, and together they stay below
-    /// the ten at which App Runner is seen to throttle (its limits are not documented).
+    /// Two calls a second: each deployment that is started makes up to four calls of an operation, and together they stay
+    /// below the ten a second at which App Runner is seen to throttle (its limits are not documented).
     pub(crate) const AWS: Self = Self {
-        interval: Duration::from_nanos(1_000_000_000 / 3),
+        interval: Duration::from_millis(500),
         first_pause: Duration::from_millis(500),
         longest_pause: Duration::from_secs(20),
     };

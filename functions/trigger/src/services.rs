@@ -6,11 +6,10 @@ use crate::pace::{Tempo, patiently};
 use aws_sdk_apprunner::types::Service;
 use aws_sdk_resourcegroupstagging::types::TagFilter;
 use groundcrew::image::TagRule;
+use groundcrew::managed::are_ours;
 use groundcrew::reference::{ImageReference, current_secrets, is_secret};
-use groundcrew::stack::{
-    TAG_APP, TAG_DEPLOYING, TAG_ENVIRONMENT, TAG_HOLD, TAG_IMAGE_TAG, TAG_MANAGED, Tags,
-};
-use groundcrew::{Aws, Error, Result};
+use groundcrew::stack::{TAG_HOLD, TAG_IMAGE_TAG, TAG_MANAGED, Tags};
+use groundcrew::{Aws, Claim, Error, Result};
 use std::collections::BTreeMap;
 
 /// The managed services of this account and region, with their tags.
@@ -42,59 +41,28 @@ pub(crate) async fn managed(aws: &Aws, tempo: Tempo) -> Result<BTreeMap<ServiceA
         }
         token = page.pagination_token.filter(|token| !token.is_empty());
         if token.is_none() {
-            found.retain(|_, tags| is_managed(tags));
+            found.retain(|_, tags| are_ours(tags));
             return Ok(found);
         }
     }
 }
 
-/// The tags of a service; `None` if it is gone.
+/// Why a service that is running again need not be looked at.
 ///
 /// # Errors
-/// Those of `apprunner:ListTagsForResource`.
-pub(crate) async fn tags(aws: &Aws, service: &ServiceArn) -> Result<Option<Tags>> {
-    let listed = aws
-        .apprunner()
-        .list_tags_for_resource()
-        .resource_arn(service.as_str())
-        .send()
-        .await;
-    match listed {
-        Ok(listed) => {
-            let tags = listed.tags.unwrap_or_default().into_iter();
-            Ok(Some(
-                tags.filter_map(|tag| tag.key.zip(tag.value)).collect(),
-            ))
-        }
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_resource_not_found_exception()) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::aws("apprunner:ListTagsForResource")(error)),
+/// Those of `states:DescribeExecution`.
+pub(crate) async fn left_alone(aws: &Aws, tags: &Tags) -> Result<Option<&'static str>> {
+    if !are_ours(tags) {
+        return Ok(Some("not one of groundcrew's services"));
     }
-}
-
-fn is_managed(tags: &Tags) -> bool {
-    tags.get(TAG_MANAGED).is_some_and(|value| value == "true")
-        && tags.contains_key(TAG_APP)
-        && tags.contains_key(TAG_ENVIRONMENT)
-}
-
-/// Why a service that is running again need not be looked at. Each deployment ends with a running service, and says so in an
-/// event: its own claim keeps it from starting the next one.
-pub(crate) fn left_alone(tags: &Tags) -> Option<&'static str> {
-    let is = |tag: &str, value: &str| tags.get(tag).is_some_and(|found| found == value);
-    if !is_managed(tags) {
-        Some("not one of groundcrew's services")
-    } else if is(TAG_HOLD, "true") {
-        Some("on hold")
-    } else if tags.contains_key(TAG_DEPLOYING) && !is(TAG_DEPLOYING, "none") {
-        Some("being deployed")
-    } else {
-        None
+    if tags.get(TAG_HOLD).is_some_and(|hold| hold == "true") {
+        return Ok(Some("on hold"));
+    }
+    // Each deployment ends with a running service, and watches it: its claim keeps it from starting the next one. That of an
+    // execution that ended early keeps nobody from anything.
+    match Claim::of(tags) {
+        Some(claim) if claim.is_alive(aws).await? => Ok(Some("being deployed")),
+        _ => Ok(None),
     }
 }
 
@@ -132,6 +100,7 @@ mod tests {
     };
     use aws_smithy_types::DateTime;
     use groundcrew::reference::Repository;
+    use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT};
 
     const REGISTRY: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
     const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:groundcrew/shop/staging/database-a1B2c3";
@@ -282,24 +251,6 @@ mod tests {
         ] {
             assert!(!concerned(&does_not), "{does_not}");
         }
-    }
-
-    #[test]
-    fn a_running_service_is_left_alone_while_it_is_held_or_being_deployed() {
-        assert_eq!(left_alone(&tags(&[])), None);
-        assert_eq!(
-            left_alone(&tags(&[(TAG_DEPLOYING, "none"), (TAG_HOLD, "false")])),
-            None
-        );
-        assert_eq!(left_alone(&tags(&[(TAG_HOLD, "true")])), Some("on hold"));
-        assert_eq!(
-            left_alone(&tags(&[(TAG_DEPLOYING, "shop-1")])),
-            Some("being deployed")
-        );
-        assert_eq!(
-            left_alone(&Tags::new()),
-            Some("not one of groundcrew's services")
-        );
     }
 
     #[test]

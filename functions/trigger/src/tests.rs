@@ -440,13 +440,14 @@ async fn a_service_that_is_foreign_held_claimed_or_gone_is_left_alone() {
         (tagged(&[]), "not one of groundcrew's services"),
         (tagged(&with("groundcrew:hold", "true")), "on hold"),
         (
-            tagged(&with("groundcrew:deploying", "shop-1")),
+            tagged(&with("groundcrew:deploying", CLAIM)),
             "being deployed",
         ),
         (refusal("ResourceNotFoundException"), "gone"),
     ] {
         let script = Script::new(move |operation, _| match operation {
             "ListTagsForResource" => answer.clone(),
+            "DescribeExecution" => execution("RUNNING"),
             _ => refusal("NotExpected"),
         });
         let answer = script
@@ -458,6 +459,38 @@ async fn a_service_that_is_foreign_held_claimed_or_gone_is_left_alone() {
             json!({"not_for_us": format!("shop-staging is {reason}")})
         );
     }
+}
+
+#[tokio::test]
+async fn a_claim_of_an_execution_that_ended_keeps_nobody_from_anything() {
+    for ended in [execution("FAILED"), refusal("ExecutionDoesNotExist")] {
+        let script = Script::new(move |operation, _| match operation {
+            "ListTagsForResource" => {
+                tagged(&[&MANAGED[..], &[("groundcrew:deploying", CLAIM)]].concat())
+            }
+            "DescribeExecution" => ended.clone(),
+            "StartExecution" => started(),
+            _ => refusal("NotExpected"),
+        });
+        let answer = script.handle("apprunner-service-status").await;
+        let answer = answer.expect("it goes well");
+        assert_eq!(answer["started"], json!(["shop-staging"]));
+    }
+}
+
+/// What a deployment that is under way has written into a tag.
+const CLAIM: &str = "shop-1 image none 0a none none";
+
+fn execution(status: &str) -> Answer {
+    (
+        200,
+        json!({
+            "executionArn": "arn:aws:states:us-east-1:123456789012:execution:crew-deploy:shop-1",
+            "stateMachineArn": "arn:aws:states:us-east-1:123456789012:stateMachine:crew-deploy",
+            "status": status,
+            "startDate": 0,
+        }),
+    )
 }
 
 #[tokio::test]

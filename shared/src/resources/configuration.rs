@@ -347,7 +347,7 @@ async fn describe_auto_scaling(aws: &Aws, arn: &str) -> Result<AutoScalingConfig
 }
 
 /// The tags of any App Runner resource.
-pub(crate) async fn tags(aws: &Aws, arn: &str) -> Result<Tags> {
+pub(super) async fn tags(aws: &Aws, arn: &str) -> Result<Tags> {
     let found = aws
         .apprunner()
         .list_tags_for_resource()

@@ -11,7 +11,7 @@ mod registry;
 mod roles;
 mod service;
 
-pub(crate) use configuration::{prune, tags as service_tags};
+pub(crate) use configuration::prune;
 pub(crate) use database::{
     drift as database_drift, find as database, instance_tags as database_tags, protected,
 };

@@ -1,6 +1,7 @@
 //! The App Runner service: pinned to an image digest, auto-deployments off, repaired when its creation failed.
 
 use super::{configuration, credentials, registry, roles};
+use crate::claim::NONE;
 use crate::image::{self, TagRule};
 use crate::reference::{self, Repository};
 use crate::stack::{
@@ -357,6 +358,8 @@ async fn update(
             | OperationStatus::RollbackSucceeded),
         ) = operation
         {
+            // With which secrets it runs now nobody knows: `deploy` will see to it.
+            tag(aws, service, &[(TAG_DEPLOYED_SECRETS, NONE)]).await?;
             return Err(Error::Failed(format!(
                 "the update of service {name} failed ({status}) and App Runner keeps running what was there: read the log group {}",
                 log_group(service, "service")
@@ -368,7 +371,15 @@ async fn update(
             "service {name} is paused, and App Runner updates no paused service: resume the stack, then start again"
         )));
     }
-    tag(aws, service, &[(TAG_CHANGED_BY, &run.execution)]).await?;
+    // An update takes the current secrets along: recorded now, or the event of its end would have them deployed again.
+    let secrets = reference::secrets_of(&wanted.source);
+    let fingerprint = secrets::fingerprint(aws, &secrets).await?;
+    let deployed = fingerprint.as_deref().unwrap_or(NONE);
+    let said = [
+        (TAG_CHANGED_BY, run.execution.as_str()),
+        (TAG_DEPLOYED_SECRETS, deployed),
+    ];
+    tag(aws, service, &said).await?;
     send_update(aws, service, wanted).await?;
     Err(Error::NotReady(format!(
         "service {name}, which is being updated,"
@@ -376,7 +387,8 @@ async fn update(
 }
 
 async fn send_update(aws: &Aws, service: &Service, wanted: &Wanted) -> Result<()> {
-    aws.apprunner()
+    let sent = aws
+        .apprunner()
         .update_service()
         .service_arn(&service.service_arn)
         .source_configuration(wanted.source.clone())
@@ -387,8 +399,12 @@ async fn send_update(aws: &Aws, service: &Service, wanted: &Wanted) -> Result<()
         .auto_scaling_configuration_arn(&wanted.auto_scaling_arn)
         .send()
         .await
-        .map_err(Error::aws("apprunner:UpdateService"))?;
-    Ok(())
+        .map_err(Error::aws("apprunner:UpdateService"));
+    if let Err(Error::Busy { .. }) = sent {
+        // Somebody else was quicker, `deploy` for instance: how their operation ends is not how this update ends.
+        tag(aws, service, &[(TAG_CHANGED_BY, NONE)]).await?;
+    }
+    sent.map(drop)
 }
 
 /// A service whose creation failed is of no use and never goes by itself. One that this execution created is a failure

@@ -3,9 +3,10 @@
 //! It is written before App Runner is called. After a crash anywhere, whoever looks next finds in it what was asked for,
 //! and in App Runner's list of operations whether it was.
 
+use crate::stack::{TAG_DEPLOYING, Tags};
+use crate::{Aws, Error, Result};
 use aws_sdk_apprunner::types::{OperationSummary, OperationType};
-use groundcrew::stack::TAG_DEPLOYING;
-use groundcrew::stack::Tags;
+use aws_sdk_sfn::types::ExecutionStatus;
 use serde::{Deserialize, Serialize};
 
 /// What is being deployed.
@@ -29,8 +30,8 @@ pub struct Claim {
     pub kind: Kind,
     /// The service's newest operation before App Runner was called: those after it are ours.
     pub after: Option<String>,
-    /// The digest to be deployed.
-    pub digest: String,
+    /// The digest to be deployed; `None` for the secrets of a service that is pinned to none.
+    pub digest: Option<String>,
     /// The digest that runs until then, if the service is pinned to one.
     pub previous: Option<String>,
     /// The fingerprint of the secrets that go with it.
@@ -38,14 +39,14 @@ pub struct Claim {
 }
 
 /// What the tag says when nothing is under way: a tag cannot be taken away together with setting others.
-pub(crate) const NONE: &str = "none";
+pub const NONE: &str = "none";
 
 /// Every digest begins so; left out, a claim with two of them fits into a tag.
 const SHA256: &str = "sha256:";
 
 impl Claim {
     /// The longest name of an execution that fits into a tag beside the rest.
-    pub const LONGEST_EXECUTION: usize = 64;
+    pub const LONGEST_EXECUTION: usize = 60;
 
     /// Reads the tag of a service; `None` if nothing is under way.
     pub fn of(tags: &Tags) -> Option<Self> {
@@ -63,26 +64,58 @@ impl Claim {
             execution,
             kind,
             after: given(words.next()?),
-            digest: digest(words.next()?)?,
+            digest: digest(words.next()?),
             previous: digest(words.next()?),
             secrets: given(words.next()?),
         })
     }
 
-    /// The operation that came of it: the first one of its kind after the claim.
-    pub fn operation<'a>(
+    /// The operations of its kind that App Runner has accepted since, the newest first; `None` if so many came after it
+    /// that the list no longer reaches back.
+    pub fn operations<'a>(
         &self,
         newest_first: &'a [OperationSummary],
-    ) -> Option<&'a OperationSummary> {
+    ) -> Option<Vec<&'a OperationSummary>> {
         let wanted = match self.kind {
             Kind::Image | Kind::Rollback => OperationType::UpdateService,
             Kind::Secrets => OperationType::StartDeployment,
         };
-        newest_first
+        let at = |operation: &OperationSummary| operation.id() == self.after.as_deref();
+        let since = match newest_first.iter().position(at) {
+            Some(position) => &newest_first[..position],
+            None if self.after.is_none() => newest_first,
+            None => return None,
+        };
+        let of_kind = since
             .iter()
-            .take_while(|operation| operation.id() != self.after.as_deref())
-            .filter(|operation| operation.r#type() == Some(&wanted))
-            .last()
+            .filter(|operation| operation.r#type() == Some(&wanted));
+        Some(of_kind.collect())
+    }
+
+    /// Whether its execution is running. One that nobody knows is not.
+    ///
+    /// # Errors
+    /// Those of `states:DescribeExecution`.
+    pub async fn is_alive(&self, aws: &Aws) -> Result<bool> {
+        let machine = &aws.account.deploy_state_machine;
+        let arn = machine.replacen(":stateMachine:", ":execution:", 1);
+        let described = aws
+            .sfn()
+            .describe_execution()
+            .execution_arn(format!("{arn}:{}", self.execution))
+            .send()
+            .await;
+        match described {
+            Ok(described) => Ok(described.status() == &ExecutionStatus::Running),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_execution_does_not_exist()) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(Error::aws("states:DescribeExecution")(error)),
+        }
     }
 }
 
@@ -95,13 +128,16 @@ impl std::fmt::Display for Claim {
             Kind::Rollback => "rollback",
         };
         let or_none = |given: &Option<String>| given.clone().unwrap_or(NONE.to_owned());
-        let digits = |digest: &str| digest.strip_prefix(SHA256).unwrap_or(digest).to_owned();
+        let digits = |digest: &Option<String>| {
+            let digest = digest.as_deref().unwrap_or(NONE);
+            digest.strip_prefix(SHA256).unwrap_or(digest).to_owned()
+        };
         let words = [
             self.execution.clone(),
             kind.to_owned(),
             or_none(&self.after),
             digits(&self.digest),
-            self.previous.as_deref().map_or(NONE.to_owned(), digits),
+            digits(&self.previous),
             or_none(&self.secrets),
         ];
         f.write_str(&words.join(" "))
@@ -116,8 +152,8 @@ mod tests {
         Claim {
             execution: "x".repeat(Claim::LONGEST_EXECUTION),
             kind: Kind::Rollback,
-            after: Some("0a".repeat(16)),
-            digest: format!("sha256:{}", "0b".repeat(32)),
+            after: Some("01234567-89ab-cdef-0123-456789abcdef".into()),
+            digest: Some(format!("sha256:{}", "0b".repeat(32))),
             previous: Some(format!("sha256:{}", "0c".repeat(32))),
             secrets: Some("0d".repeat(8)),
         }
@@ -145,19 +181,25 @@ mod tests {
     }
 
     #[test]
-    fn the_operation_of_a_claim_is_the_first_of_its_kind_after_it() {
+    fn the_operations_of_a_claim_are_those_of_its_kind_that_came_after_it() {
         let id = claim().after.expect("it has one");
         let operations = [
             operation("later", OperationType::UpdateService),
-            operation("ours", OperationType::UpdateService),
+            operation("first", OperationType::UpdateService),
             operation("other", OperationType::PauseService),
             operation(&id, OperationType::UpdateService),
             operation("before", OperationType::UpdateService),
         ];
-        let found = claim()
-            .operation(&operations)
-            .and_then(OperationSummary::id);
-        assert_eq!(found, Some("ours"));
-        assert_eq!(claim().operation(&operations[3..]), None);
+        let found = |operations| {
+            let found = claim().operations(operations)?.into_iter();
+            found.map(OperationSummary::id).collect::<Option<Vec<_>>>()
+        };
+        assert_eq!(found(&operations), Some(vec!["later", "first"]));
+        assert_eq!(found(&operations[3..]), Some(Vec::new()));
+        assert_eq!(
+            found(&operations[..3]),
+            None,
+            "it is not known what came after it"
+        );
     }
 }
