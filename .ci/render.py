@@ -7,16 +7,10 @@ from pathlib import Path
 
 import yaml
 
-EXAMPLES = {
-    "CreateFunction": "arn:aws:lambda:us-east-1:123456789012:function:create",
-    "DeleteFunction": "arn:aws:lambda:us-east-1:123456789012:function:delete",
-    "TeardownStateMachine": "arn:aws:states:us-east-1:123456789012:stateMachine:teardown",
-}
-
 target = Path(sys.argv[1])
 target.mkdir(parents=True, exist_ok=True)
 for source in sorted(Path("statemachine").glob("*.asl.yaml")):
-    text = re.sub(r"\$\{(\w+)\}", lambda found: EXAMPLES[found[1]], source.read_text())
+    text = re.sub(r"\$\{(\w+)\}", r"arn:aws:example:us-east-1:123456789012:\1", source.read_text())
     rendered = target / source.name.replace(".yaml", ".json")
     # statelint wants 2.0 for a rate and not 2, which are the same number in JSON.
     text = re.sub(r"(BackoffRate: \d+)$", r"\1.0", text, flags=re.MULTILINE)

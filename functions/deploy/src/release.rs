@@ -160,7 +160,7 @@ mod tests {
             value,
             "rolled-back sha256:0a tag=1.4.2 why=push of shop-dev:1.4.2"
         );
-        assert_eq!(releases(&tags(&[release.clone()])), [release]);
+        assert_eq!(releases(&tags(std::slice::from_ref(&release))), [release]);
     }
 
     #[test]
