@@ -23,6 +23,7 @@ import faults
 import iam
 import limits
 import queues
+import rds
 import scans
 import scheduler
 import secretsmanager
@@ -158,6 +159,11 @@ def _fire_schedule(firing: dict[str, Any], query: Query) -> dict[str, Any]:
     return {}
 
 
+def _pass_seven_days(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    rds.pass_seven_days(body["instance"])
+    return {}
+
+
 def _add_fault(fault: dict[str, Any], query: Query) -> dict[str, Any]:
     if fault["kind"] not in faults.OF_CALLS | faults.OF_RESOURCES:
         raise ValueError(f"unknown kind of fault {fault['kind']}")
@@ -249,6 +255,7 @@ ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any
     ("GET", "notifications"): _list_notifications,
     ("GET", "schedules"): _list_schedules,
     ("POST", "schedules/fire"): _fire_schedule,
+    ("POST", "rds/seven-days"): _pass_seven_days,
     ("POST", "faults"): _add_fault,
     ("DELETE", "faults"): _clear_faults,
     ("POST", "limits"): _add_limit,

@@ -15,8 +15,8 @@ class Fault:
     seconds: float = 0
 
 
-# A creation that is accepted and then fails is the resource's fault, not the call's: the resource asks for it.
-OF_RESOURCES = {"fails"}
+# What is accepted and then fails, or never ends, is the resource's fault, not the call's: the resource asks for it.
+OF_RESOURCES = {"fails", "stuck"}
 OF_CALLS = {"throttle", "error", "timeout-after", "slow"}
 
 _faults: list[Fault] = []

@@ -1,17 +1,21 @@
-"""RDS: instances that take their time, refuse what their state forbids, and can fail.
+"""RDS: instances that take their time, refuse what their state forbids, can fail, and tell what becomes of them.
 
-Durations are in AWS seconds. Error codes and messages as AWS gives them for PostgreSQL.
-Not restored: PendingModifiedValues until the maintenance window, reboots, automated backups, option groups, quotas.
+Durations are in AWS seconds. Error codes and messages as AWS gives them for PostgreSQL. That seven days have passed since
+an instance was stopped is told to it.
+Not restored: PendingModifiedValues until the maintenance window, reboots, automated backups, option groups, quotas, events
+other than those of being created, deleted, stopped and started.
 """
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ministack.services import rds
 
 import clock
 import ec2
+import eventbridge
 import faults
 
 Parameters = dict[str, Any]
@@ -62,20 +66,68 @@ def _instance_response(action: str, instance: Instance) -> Response:
     return rds._single_instance_response(f"{action}Response", f"{action}Result", instance)
 
 
-def _wrong_state(instance: Instance, wanted: str) -> Response:
-    name, status = instance["DBInstanceIdentifier"], instance["DBInstanceStatus"]
-    return _error("InvalidDBInstanceState", f"Instance {name} is not in {wanted} state (it is {status}).")
+def _not_available(instance: Instance) -> Response:
+    # https://github.com/cloud-custodian/cloud-custodian/issues/1687
+    message = f"Instance {instance['DBInstanceIdentifier']} is not in available state."
+    return _error("InvalidDBInstanceState", message)
 
 
-def _become(instance: Instance, during: str, after: str, seconds: float) -> None:
+@dataclass(frozen=True)
+class _Event:
+    """What RDS tells (https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Events.Messages.html)."""
+
+    identifier: str
+    category: str
+    message: str
+
+    def tell(self, instance: Instance) -> None:
+        """In the form of https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-cloudwatch-events.sample.html"""
+        arn = instance["DBInstanceArn"]
+        detail = {
+            "EventCategories": [self.category],
+            "SourceType": "DB_INSTANCE",
+            "SourceArn": arn,
+            "Date": eventbridge.now(),
+            "Message": self.message,
+            "SourceIdentifier": instance["DBInstanceIdentifier"],
+            "EventID": self.identifier,
+        }
+        eventbridge.emit("aws.rds", "RDS DB Instance Event", detail, [arn])
+
+
+_DELETED = _Event("RDS-EVENT-0003", "deletion", "DB instance deleted.")
+_CREATED = _Event("RDS-EVENT-0005", "creation", "DB instance created.")
+_STOPPED = _Event("RDS-EVENT-0087", "notification", "DB instance stopped.")
+_STARTED = _Event("RDS-EVENT-0088", "notification", "DB instance started.")
+_STOPPED_TOO_LONG = _Event(
+    "RDS-EVENT-0154",
+    "notification",
+    "DB instance is being started due to it exceeding the maximum allowed time being stopped.",
+)
+
+
+def _become(instance: Instance, during: str, after: str, seconds: float, event: _Event | None = None) -> None:
     """Pass through a transitional state, unless something else happens to the instance meanwhile."""
     instance["DBInstanceStatus"] = during
 
     def arrive() -> None:
         if instance["DBInstanceStatus"] == during:
             instance["DBInstanceStatus"] = after
+            if event:
+                event.tell(instance)
 
     clock.after(seconds, arrive)
+
+
+def _begin(operation: str, instance: Instance, during: str, after: str, seconds: float, event: _Event) -> None:
+    """Pass through a transitional state, as well or badly as was arranged: to `failed`, or never out of it."""
+    fault = faults.take("rds", operation, faults.OF_RESOURCES)
+    if fault is None:
+        _become(instance, during, after, seconds, event)
+    elif fault.kind == "fails":
+        _become(instance, during, "failed", seconds)
+    else:
+        instance["DBInstanceStatus"] = during
 
 
 # -- creating ----------------------------------------------------------------------------------------------------------
@@ -127,8 +179,7 @@ def _start_creation(instance: Instance, port: int) -> None:
         "HostedZoneId": "Z2R2ITUGPM61AM",
     }
     instance["_interface"] = _attach(instance)
-    failing = faults.take("rds", "CreateDBInstance", faults.OF_RESOURCES)
-    _become(instance, "creating", "failed" if failing else "available", CREATE_SECONDS)
+    _begin("CreateDBInstance", instance, "creating", "available", CREATE_SECONDS, _CREATED)
 
 
 def _attach(instance: Instance) -> str | None:
@@ -158,7 +209,7 @@ def _create_instance(p: Parameters) -> Response:
 def _create_replica(p: Parameters) -> Response:
     source = rds._resolve_instance(_given(p, "SourceDBInstanceIdentifier"))
     if source and source["DBInstanceStatus"] != "available":
-        return _wrong_state(source, "available")
+        return _not_available(source)
     if source and not source.get("BackupRetentionPeriod"):
         message = "Automated backups are not enabled for this database instance. To enable automated backups, use "
         return _error("InvalidDBInstanceState", f"{message}ModifyDBInstance to set the backup retention period.")
@@ -183,7 +234,8 @@ def _create_replica(p: Parameters) -> Response:
 def _modify(p: Parameters) -> Response:
     instance = rds._resolve_instance(_given(p, "DBInstanceIdentifier"))
     if instance and instance["DBInstanceStatus"] != "available":
-        return _wrong_state(instance, "available")
+        # https://github.com/cloud-custodian/cloud-custodian/issues/178
+        return _error("InvalidDBInstanceState", "Database instance is not in available state.")
     if _given(p, "EngineVersion") and (refused := _resolve_version(p)):
         return refused
     response = _ministack["ModifyDBInstance"](p)
@@ -200,15 +252,20 @@ def _modify(p: Parameters) -> Response:
 
 
 def _stop(p: Parameters) -> Response:
+    """ "You can't stop a DB instance that has a read replica, or that is a read replica"
+    (https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_StopInstance.html#USER_StopInstance.Limitations). What a
+    replica answers is in https://github.com/base2Services/cfn-start-stop-stack/pull/65; what its source does, nobody
+    tells."""
     instance = rds._resolve_instance(_given(p, "DBInstanceIdentifier"))
     if instance is None:
         return _ministack["StopDBInstance"](p)
     if instance["DBInstanceStatus"] != "available":
-        return _wrong_state(instance, "available")
-    if instance["ReadReplicaDBInstanceIdentifiers"] or instance.get("ReadReplicaSourceDBInstanceIdentifier"):
-        message = "Cannot stop or start a DB instance that has a read replica or is one"
-        return _error("InvalidDBInstanceState", message)
-    _become(instance, "stopping", "stopped", STOP_SECONDS)
+        return _not_available(instance)
+    if instance.get("ReadReplicaSourceDBInstanceIdentifier"):
+        return _error("InvalidDBInstanceState", "Cannot stop or start a Read-Replica instance")
+    if instance["ReadReplicaDBInstanceIdentifiers"]:
+        return _error("InvalidDBInstanceState", "Cannot stop or start an instance that has Read-Replica instances")
+    _begin("StopDBInstance", instance, "stopping", "stopped", STOP_SECONDS, _STOPPED)
     return _instance_response("StopDBInstance", instance)
 
 
@@ -217,9 +274,22 @@ def _start(p: Parameters) -> Response:
     if instance is None:
         return _ministack["StartDBInstance"](p)
     if instance["DBInstanceStatus"] != "stopped":
-        return _wrong_state(instance, "stopped")
-    _become(instance, "starting", "available", START_SECONDS)
+        message = f"Instance {instance['DBInstanceIdentifier']} cannot be started as it is not in one of the following "
+        message += "statuses: 'stopped, inaccessible-encryption-credentials-recoverable'."
+        return _error("InvalidDBInstanceState", message)
+    _begin("StartDBInstance", instance, "starting", "available", START_SECONDS, _STARTED)
     return _instance_response("StartDBInstance", instance)
+
+
+def pass_seven_days(name: str) -> None:
+    """Seven days have passed since an instance was stopped: "if you don't manually start your DB instance after seven
+    consecutive days, RDS automatically starts it" (USER_StopInstance.html). RDS tells while it starts, and again when it
+    has started."""
+    instance = rds._instances.get(name)
+    if instance is None or instance["DBInstanceStatus"] != "stopped":
+        raise ValueError(f"there is no stopped instance {name}")
+    _begin("StartDBInstance", instance, "starting", "available", START_SECONDS, _STARTED)
+    _STOPPED_TOO_LONG.tell(instance)
 
 
 # -- deleting ----------------------------------------------------------------------------------------------------------
@@ -273,6 +343,7 @@ def _delete(p: Parameters) -> Response:
         source = rds._instances.get(instance.get("ReadReplicaSourceDBInstanceIdentifier") or "")
         if source:
             source["ReadReplicaDBInstanceIdentifiers"].remove(instance["DBInstanceIdentifier"])
+        _DELETED.tell(instance)
 
     clock.after(DELETE_SECONDS, finish)
     return response

@@ -73,8 +73,10 @@ pub enum FaultKind {
     TimeoutAfter,
     /// The answer comes late.
     Slow,
-    /// The creation is accepted, and the resource fails.
+    /// The creation, or the stop or start of a database, is accepted, and the resource fails.
     Fails,
+    /// It is accepted, and never ends.
+    Stuck,
 }
 
 /// A lasting limit on calls; what is over it is refused as throttled.
@@ -209,6 +211,18 @@ impl LocalAws {
     /// [`Error::Call`].
     pub async fn add_fault(&self, fault: &Fault) -> Result<()> {
         ask(self.port, "POST", "faults", Some(json!(fault)))
+            .await
+            .map(drop)
+    }
+
+    /// Lets seven days pass since a database was stopped: RDS starts it by itself, as well as was arranged with a fault of
+    /// `StartDBInstance`.
+    ///
+    /// # Errors
+    /// [`Error::Call`] unless it is stopped.
+    pub async fn seven_days_pass(&self, instance: &str) -> Result<()> {
+        let stopped = json!({"instance": instance});
+        ask(self.port, "POST", "rds/seven-days", Some(stopped))
             .await
             .map(drop)
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod alarms;
+mod databases;
 mod deliveries;
 mod executions;
 mod images;
