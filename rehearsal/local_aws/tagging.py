@@ -1,4 +1,4 @@
-"""Resource Groups Tagging API: App Runner's services among the resources, and pages.
+"""Resource Groups Tagging API: App Runner's services, databases and alarms among the resources, and pages.
 
 Not restored: that it lags behind the services, resources that were deleted lately, compliance details.
 """
@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ministack import app
-from ministack.services import tagging
+from ministack.services import cloudwatch, rds, tagging
 
 import apprunner
 
@@ -28,6 +28,17 @@ _services: ContextVar[list[dict[str, Any]]] = ContextVar("services")
 def _collect_apprunner() -> Iterator[tuple[str, list[dict[str, str]]]]:
     for resource in _services.get([]):
         yield resource["arn"], [{"Key": key, "Value": value} for key, value in resource["tags"].items()]
+
+
+def _collect_rds() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    region = tagging.get_region()
+    yield from ((arn, tags) for arn, tags in list(rds._tags.items()) if arn.split(":")[3] == region)
+
+
+def _collect_alarms() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    for arn, tags in list(cloudwatch._resource_tags.items()):
+        if ":alarm:" in arn and arn.split(":")[3] == tagging.get_region():
+            yield arn, [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def _get_resources(data: dict[str, Any]) -> Response:
@@ -63,5 +74,9 @@ def install() -> None:
         return await handle(method, path, headers, body, query)
 
     app.SERVICE_HANDLERS["tagging"] = handle_request
-    tagging._COLLECTORS["apprunner"] = _collect_apprunner
+    tagging._COLLECTORS |= {
+        "apprunner": _collect_apprunner,
+        "cloudwatch": _collect_alarms,
+        "rds": _collect_rds,
+    }
     tagging._HANDLERS["GetResources"] = _get_resources

@@ -1,16 +1,27 @@
-//! Alarms know when they became what they are.
+//! Alarms know when they became what they are, and tell it unless their actions are off.
 
+use crate::executions::calls;
 use crate::stage::{Stage, play};
-use aws_sdk_cloudwatch::types::{ComparisonOperator, MetricAlarm, StateValue, Statistic};
+use aws_sdk_cloudwatch::operation::put_metric_alarm::builders::PutMetricAlarmFluentBuilder;
+use aws_sdk_cloudwatch::types::{ComparisonOperator, MetricAlarm, StateValue, Statistic, Tag};
 use aws_smithy_types::DateTime;
+use serde_json::json;
 use std::time::SystemTime;
 
-async fn put(stage: &Stage, name: &str) {
+fn request(stage: &Stage, name: &str) -> PutMetricAlarmFluentBuilder {
     let put = stage.local.aws().cloudwatch().put_metric_alarm();
     let put = put.alarm_name(name).namespace("AWS/AppRunner");
     let put = put.metric_name("Requests").statistic(Statistic::Sum);
     let put = put.period(60).evaluation_periods(1).threshold(1.0);
-    let put = put.comparison_operator(ComparisonOperator::GreaterThanThreshold);
+    put.comparison_operator(ComparisonOperator::GreaterThanThreshold)
+}
+
+async fn put(stage: &Stage, name: &str) {
+    request(stage, name).send().await.unwrap();
+}
+
+pub(crate) async fn put_tagged(stage: &Stage, name: &str, tags: Vec<Tag>) {
+    let put = request(stage, name).set_tags(Some(tags));
     put.send().await.unwrap();
 }
 
@@ -80,5 +91,98 @@ fn alarms_are_found_by_prefix_and_state_page_by_page() {
             .map(|page| page.metric_alarms().len())
             .collect();
         assert_eq!(pages, [3, 1]);
+    });
+}
+
+/// How often an alarm has told the topic.
+async fn told(stage: &Stage, name: &str) -> usize {
+    let notifications = stage.local.notifications().await.unwrap();
+    let of = format!("\"AlarmName\": \"{name}\"");
+    let told = notifications
+        .iter()
+        .filter(|told| told.topic == stage.output("Topic") && told.message.contains(&of));
+    told.count()
+}
+
+#[test]
+fn an_alarm_tells_nobody_while_its_actions_are_off() {
+    play(async |stage| {
+        let cloudwatch = stage.local.aws().cloudwatch();
+        let name = "actions";
+        let put = || request(stage, name).alarm_actions(stage.output("Topic"));
+        let turn = async || {
+            set(stage, name, StateValue::Ok).await;
+            set(stage, name, StateValue::Alarm).await;
+            told(stage, name).await
+        };
+        let are_on = async || alarm(stage, name).await.actions_enabled.unwrap();
+        put().send().await.unwrap();
+        assert!(are_on().await);
+        assert_eq!(turn().await, 1);
+
+        // Of names that do not exist nothing is said.
+        let off = cloudwatch.disable_alarm_actions();
+        let off = off.alarm_names(name).alarm_names("actions-of-no-alarm");
+        off.send().await.unwrap();
+        assert!(!are_on().await);
+        assert_eq!(turn().await, 1);
+
+        // What it became meanwhile is not told afterwards.
+        let on = cloudwatch.enable_alarm_actions().alarm_names(name);
+        on.send().await.unwrap();
+        assert!(are_on().await);
+        assert_eq!(told(stage, name).await, 1);
+        assert_eq!(turn().await, 2);
+
+        put().actions_enabled(false).send().await.unwrap();
+        assert!(!are_on().await);
+        // An alarm that is put again is what it was put as, and its actions are on unless it says otherwise.
+        put().send().await.unwrap();
+        assert!(are_on().await);
+        let delete = cloudwatch.delete_alarms().alarm_names(name);
+        delete.send().await.unwrap();
+        let describe = cloudwatch.describe_alarms().alarm_names(name);
+        assert!(describe.send().await.unwrap().metric_alarms().is_empty());
+    });
+}
+
+#[test]
+fn the_actions_of_more_than_a_hundred_alarms_take_another_call() {
+    play(async |stage| {
+        let names = (0..101).map(|n| format!("hundred-{n}")).collect();
+        let off = stage.local.aws().cloudwatch().disable_alarm_actions();
+        let refused = off.set_alarm_names(Some(names)).send().await.unwrap_err();
+        let refused = refused.as_service_error().unwrap().meta();
+        assert_eq!(refused.code(), Some("ValidationError"));
+    });
+}
+
+#[test]
+fn a_role_turns_off_the_actions_of_alarms_with_its_tag_and_of_no_other() {
+    play(async |stage| {
+        let tag = Tag::builder().key("owner").value("caller").build();
+        put_tagged(stage, "owned", vec![tag]).await;
+        put(stage, "foreign").await;
+        for (execution, names, allowed) in [
+            ("alarms-both", &["owned", "foreign"][..], false),
+            ("alarms-foreign", &["foreign"], false),
+            ("alarms-owned", &["owned"], true),
+        ] {
+            let off = json!([["cloudwatch", "disable_alarm_actions", {"AlarmNames": names}]]);
+            let answers = calls(stage, execution, off).await;
+            let answer = answers["disable_alarm_actions"].as_str().unwrap();
+            if allowed {
+                assert_eq!(answer, "ok");
+            } else {
+                let denied = "not authorized to perform: cloudwatch:DisableAlarmActions on resource: \
+                              arn:aws:cloudwatch:us-east-1:123456789012:alarm:foreign";
+                assert!(answer.contains(denied), "{answer}");
+                let owned = alarm(stage, "owned").await;
+                assert_eq!(owned.actions_enabled, Some(true));
+            }
+        }
+        assert_eq!(alarm(stage, "owned").await.actions_enabled, Some(false));
+        let foreign = alarm(stage, "foreign").await;
+        assert_eq!(foreign.actions_enabled, Some(true));
     });
 }
