@@ -1,19 +1,22 @@
-"""Step Functions: branches that stop when one fails, limits that hold, roles that are asked, a truthful history.
+"""Step Functions: branches and items that stop when one fails, limits that hold, roles that are asked, a truthful history.
 
 Waits and retry intervals are AWS seconds, as are a machine's TimeoutSeconds and that of a nested execution. A task's
 TimeoutSeconds is wall time: a Lambda function works no faster here than on AWS.
 
-Not restored: permission checks of `aws-sdk:` integrations, redrive, `parameters` in TaskScheduled, events of Map items.
+Not restored: permission checks of `aws-sdk:` integrations, redrive, `parameters` in TaskScheduled, what is aborted in the
+history, distributed Map states.
 """
 
 import contextlib
 import contextvars
 import copy
+import functools
 import json
 import random
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -28,7 +31,7 @@ Execution = dict[str, Any]
 Response = tuple[int, dict[str, str], bytes]
 
 _execution: ContextVar[Execution | None] = ContextVar("execution", default=None)
-# One event for each Parallel state around the current branch: set when another of its branches has failed.
+# One event for each Parallel or Map state around the current path: set when another of its paths has failed.
 _branches: ContextVar[tuple[threading.Event, ...]] = ContextVar("branches", default=())
 # The id of the last event on the current path through the graph, in a list because threads of one path share it.
 _previous: ContextVar[list[int] | None] = ContextVar("previous", default=None)
@@ -213,64 +216,137 @@ def _run_nested(resource: str, parameters: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# -- Parallel ----------------------------------------------------------------------------------------------------------
+# -- Parallel and Map --------------------------------------------------------------------------------------------------
+
+# "Concurrent iterations may be limited. When this occurs, some iterations won't begin until previous iterations complete.
+# The likelihood of this occurring increases when your input array has more than 40 items"
+# (https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html).
+MAP_ITERATIONS_AT_ONCE = 40
 
 
-def _run_branches(state: State, data: Any, execution: Execution, context: State) -> tuple[Any, str | None]:
-    """One failed branch fails the state at once and stops the others."""
-    jsonata = sf._state_query_language(state, context) == "JSONata"
-    if jsonata:
-        given = sf._apply_jsonata_arguments(state, data, context)
-    else:
-        given = sf._apply_parameters(state, sf._apply_input_path(state, data, context), context)
-    branches = state["Branches"]
-    results: list[Any] = [None] * len(branches)
+def _run_together(execution: Execution, kind: str, runs: list[Callable[[], Any]], at_once: int, fork: int) -> list[Any]:
+    """Run paths through the graph at the same time, so many at once. One that fails fails the state at once and stops the
+    others."""
+    results: list[Any] = [None] * len(runs)
     failures: list[tuple[int, Exception]] = []
     failed, ended = threading.Event(), threading.Semaphore(0)
-    fork = sf._add_event(execution, "ParallelStateStarted")["id"]
-    paths = [[fork] for _ in branches]
+    paths = [[fork] for _ in runs]
+    waiting = deque(range(len(runs)))
 
-    def run(index: int) -> None:
+    def work() -> None:
         _branches.set((*_branches.get(), failed))
-        _previous.set(paths[index])
-        branch = branches[index]
-        try:
-            # Each branch has a context object of its own: its state, its retries.
-            own = copy.deepcopy(context)
-            results[index] = sf._run_sub_machine(branch["States"], branch["StartAt"], given, execution, own)
-        except Stopped:
-            pass
-        except Exception as failure:  # whatever it is, it fails the state
-            failures.append((index, failure))
-            failed.set()
-        finally:
-            ended.release()
+        while waiting:
+            try:
+                index = waiting.popleft()
+            except IndexError:  # another has taken the last
+                return
+            _previous.set(paths[index])
+            try:
+                if not _is_stopped():
+                    results[index] = runs[index]()
+            except Stopped:
+                pass
+            except Exception as failure:  # whatever it is, it fails the state
+                failures.append((index, failure))
+                failed.set()
+            finally:
+                ended.release()
 
-    for index in range(len(branches)):
-        threading.Thread(target=contextvars.copy_context().run, args=(run, index), daemon=True).start()
-    for _ in branches:
+    for _ in range(min(at_once, len(runs))):
+        threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
+    for _ in runs:
         while not failures and not ended.acquire(timeout=0.05):
             if _is_stopped():
                 raise Stopped
+    if _is_stopped():
+        raise Stopped
     previous = _previous.get()
     if failures:
         index, failure = failures[0]
         if previous:
             previous[0] = paths[index][0]
-        sf._add_event(execution, "ParallelStateFailed")
+        sf._add_event(execution, f"{kind}StateFailed")
         if isinstance(failure, sf._ExecutionError):
             raise failure
         raise sf._ExecutionError("States.BranchFailed", str(failure))
     if previous:
-        previous[0] = max(path[0] for path in paths)
-    sf._add_event(execution, "ParallelStateSucceeded")
-    if jsonata:
+        previous[0] = max((path[0] for path in paths), default=fork)
+    sf._add_event(execution, f"{kind}StateSucceeded")
+    return results
+
+
+def _finish(state: State, data: Any, context: State, results: list[Any]) -> tuple[Any, str | None]:
+    """The output of a Parallel or Map state, and the state after it."""
+    if sf._state_query_language(state, context) == "JSONata":
         output = sf._apply_jsonata_output(state, data, context, result=results, default=results)
         sf._apply_state_assign(state, data, context, result=results)
     else:
         output = sf._apply_result_path(state, data, sf._apply_result_selector(state, results))
         output = sf._apply_output_path(state, output, context)
     return output, sf._next_or_end(state)
+
+
+def _run_branches(state: State, data: Any, execution: Execution, context: State) -> tuple[Any, str | None]:
+    if sf._state_query_language(state, context) == "JSONata":
+        given = sf._apply_jsonata_arguments(state, data, context)
+    else:
+        given = sf._apply_parameters(state, sf._apply_input_path(state, data, context), context)
+
+    def run(branch: State) -> Any:
+        # Each branch has a context object of its own: its state, its retries.
+        own = copy.deepcopy(context)
+        return sf._run_sub_machine(branch["States"], branch["StartAt"], given, execution, own)
+
+    fork = sf._add_event(execution, "ParallelStateStarted")["id"]
+    runs = [functools.partial(run, branch) for branch in state["Branches"]]
+    return _finish(state, data, context, _run_together(execution, "Parallel", runs, len(runs), fork))
+
+
+def _run_items(state: State, data: Any, execution: Execution, context: State) -> tuple[Any, str | None]:
+    """MaxConcurrency iterations at once. "If an iteration fails, the Map state fails and the other iterations stop"
+    (https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html)."""
+    processor = state.get("ItemProcessor") or state["Iterator"]
+    if (processor.get("ProcessorConfig") or {}).get("Mode") == "DISTRIBUTED":
+        answer: tuple[Any, str | None] = _ministack_run_items(state, data, execution, context)
+        return answer
+    jsonata = sf._state_query_language(state, context) == "JSONata"
+    given = sf._apply_input_path(state, data, context)
+    at_once = state.get("MaxConcurrency", 0)
+    if jsonata:
+        items = sf._jsonata_state_field(state, "Items", "array", data, context) if "Items" in state else data
+        at_once = sf._jsonata_state_field({"MaxConcurrency": at_once}, "MaxConcurrency", "number", data, context)
+    else:
+        path = state.get("ItemsPath", "$")
+        items = sf._resolve_path_or_ctx(path, given, context)
+        if not isinstance(items, list):
+            raise sf._ExecutionError("States.Runtime", f"Reference path '{path}' must point to array.")
+        if "MaxConcurrencyPath" in state:
+            at_once = sf._resolve_path_or_ctx(state["MaxConcurrencyPath"], given, context)
+    selector = state.get("ItemSelector") or state.get("Parameters")
+    name = context["State"]["Name"]
+
+    def run(index: int, item: Any) -> Any:
+        own = copy.deepcopy(context)
+        own["Map"] = {"Item": {"Index": index, "Value": item}}
+        iteration = {"name": name, "index": index}
+        sf._add_event(execution, "MapIterationStarted", {"mapIterationStartedEventDetails": iteration})
+        chosen = item
+        if selector and jsonata:
+            chosen = sf._apply_jsonata_template(selector, data, own)
+        elif selector:
+            chosen = sf._resolve_params_obj(selector, given, own)
+        try:
+            result = sf._run_sub_machine(processor["States"], processor["StartAt"], chosen, execution, own)
+        except Exception:
+            sf._add_event(execution, "MapIterationFailed", {"mapIterationFailedEventDetails": iteration})
+            raise
+        sf._add_event(execution, "MapIterationSucceeded", {"mapIterationSucceededEventDetails": iteration})
+        return result
+
+    fork = sf._add_event(execution, "MapStateStarted", {"mapStateStartedEventDetails": {"length": len(items)}})["id"]
+    runs = [functools.partial(run, index, item) for index, item in enumerate(items)]
+    at_once = min(int(at_once) or MAP_ITERATIONS_AT_ONCE, MAP_ITERATIONS_AT_ONCE)
+    return _finish(state, data, context, _run_together(execution, "Map", runs, at_once, fork))
 
 
 def _run_sub_machine(states: State, start: str, data: Any, execution: Execution, context: State) -> Any:
@@ -360,6 +436,7 @@ _ministack_find_catcher: Callable[..., Any] = sf._find_matching_catcher
 _ministack_call_lambda: Callable[..., Any] = sf._call_lambda
 _ministack_publish: Callable[..., Any] = sf._invoke_sns_publish
 _ministack_with_time_limit: Callable[..., Any] = sf._invoke_resource_with_timeout
+_ministack_run_items: Callable[..., Any] = sf._run_map_items
 _ministack_run_execution: Callable[..., Any] = sf._run_execution
 _ministack_fail_execution: Callable[..., Any] = sf._fail_execution
 _ministack_start_execution: Callable[..., Any] = sf._start_execution
@@ -376,6 +453,7 @@ def install() -> None:
     sf._invoke_nested_start_execution = _start_nested
     sf._invoke_nested_start_execution_sync = _run_nested
     sf._run_parallel_branches = _run_branches
+    sf._run_map_items = _run_items
     sf._run_sub_machine = _run_sub_machine
     sf._run_execution = _run_execution
     sf._fail_execution = _fail_execution

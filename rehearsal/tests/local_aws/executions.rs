@@ -2,7 +2,7 @@
 
 use crate::stage::{Stage, play};
 use aws_sdk_sfn::Client;
-use rehearsal::What;
+use rehearsal::{End, What};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -153,5 +153,76 @@ fn a_retry_knows_its_number_and_waits_no_longer_than_its_limit() {
         let heard = stage.all_heard().await;
         let tries = heard.iter().filter_map(|event| event["tried"].as_u64());
         assert_eq!(tries.collect::<Vec<_>>(), [0, 1, 2, 3]);
+    });
+}
+
+async fn each(stage: &Stage, of: &str, items: Value) -> End {
+    let input = json!({"of": of, "items": items});
+    let machine = stage.output("Each");
+    let end = stage.local.start_execution(machine, of, &input).await;
+    end.unwrap().end().await.unwrap()
+}
+
+#[test]
+fn a_map_deals_with_so_many_items_at_once_and_one_that_fails_and_is_caught_stops_no_other() {
+    play(async |stage| {
+        let items = (0..5).map(|n| json!({"seconds": 100 - n, "fail": n == 1}));
+        let end = each(stage, "caught", items.collect()).await;
+        assert!(end.succeeded, "{end:?}");
+        let item = |n: u32| {
+            let item = json!({"seconds": 100 - n, "fail": false});
+            json!({"of": "caught", "item": item, "index": n})
+        };
+        let failed = json!({"index": 1, "error": "Runtime.HandlerError"});
+        assert_eq!(
+            end.output,
+            json!([item(0), failed, item(2), item(3), item(4)])
+        );
+        let mut tries = stage.heard("each", "caught").await;
+        tries.retain(|it| it["detail"]["index"] == 1);
+        let tries = tries
+            .iter()
+            .map(|it| it["detail"]["tried"].as_u64().unwrap());
+        assert_eq!(tries.collect::<Vec<_>>(), [0, 1]);
+
+        let (mut now, mut most) = (0, 0);
+        for happening in end.happenings.iter().filter(|it| it.state == "Wait") {
+            match happening.what {
+                What::Entered => now += 1,
+                _ => now -= 1,
+            }
+            most = most.max(now);
+        }
+        assert_eq!(most, 2);
+    });
+}
+
+#[test]
+fn an_item_that_fails_and_is_not_caught_stops_the_others() {
+    play(async |stage| {
+        let items = json!([
+            {"seconds": 7200, "fail": false},
+            {"seconds": 100, "fail": "badly"},
+            {"seconds": 1, "fail": false},
+        ]);
+        let end = each(stage, "uncaught", items).await;
+        assert_eq!((end.succeeded, end.error.as_str()), (false, "Bad"));
+        assert!(end.seconds < 7200.0, "{}", end.seconds);
+        // Neither the one that waited nor the one whose turn had not come.
+        assert!(stage.heard("each", "uncaught").await.is_empty());
+        let waited = end.happenings.iter().filter(|it| it.state == "Wait");
+        let entered = waited.filter(|it| it.what == What::Entered);
+        assert_eq!(entered.count(), 2);
+    });
+}
+
+#[test]
+fn a_map_wants_a_list_which_may_be_empty() {
+    play(async |stage| {
+        let end = each(stage, "nothing", json!([])).await;
+        assert_eq!((end.succeeded, end.output), (true, json!([])));
+        let end = each(stage, "no-list", json!({"seconds": 1})).await;
+        assert_eq!(end.error, "States.Runtime");
+        assert!(end.message.contains("must point to array"), "{end:?}");
     });
 }
