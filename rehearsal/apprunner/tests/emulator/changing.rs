@@ -219,6 +219,62 @@ async fn a_deleted_service_is_shown_for_a_while_but_not_listed() {
     refused.is("ResourceNotFoundException", &arn);
 }
 
+/// What events say of a service, the oldest first: the status that it has now, or what became of an operation.
+async fn said(world: &World, arn: &str, events: usize) -> Vec<String> {
+    let events = world.told("POST /_local/events", events).await;
+    let of_service = events.iter().filter(|it| it["resources"] == json!([arn]));
+    let said = of_service.map(|event| {
+        assert!(arn.ends_with(event["detail"]["serviceId"].as_str().unwrap()));
+        let detail = &event["detail"];
+        let said = detail["currentServiceStatus"].as_str();
+        said.or(detail["operationStatus"].as_str()).unwrap().into()
+    });
+    said.collect()
+}
+
+#[tokio::test]
+async fn a_service_made_again_under_its_name_is_another_and_each_tells_its_own_life() {
+    let world = World::start().await;
+    let first = world.running("shop-prod").await;
+    for call in ["PauseService", "ResumeService", "DeleteService"] {
+        let request = json!({"ServiceArn": first});
+        world.call(call, request).await.unwrap();
+        world.settled(&first).await;
+    }
+    let second = world.running("shop-prod").await;
+    assert_ne!(first, second);
+    let service = world.settled(&second).await;
+    assert!(second.ends_with(service["ServiceId"].as_str().unwrap()));
+    assert_eq!(
+        said(&world, &first, 18).await,
+        [
+            "CreateServiceStarted",
+            "RUNNING",
+            "CreateServiceCompletedSuccessfully",
+            "OPERATION_IN_PROGRESS",
+            "PauseServiceStarted",
+            "PAUSED",
+            "PauseServiceCompletedSuccessfully",
+            "OPERATION_IN_PROGRESS",
+            "ResumeServiceStarted",
+            "RUNNING",
+            "ResumeServiceCompletedSuccessfully",
+            "OPERATION_IN_PROGRESS",
+            "DeleteServiceStarted",
+            "DELETED",
+            "DeleteServiceCompletedSuccessfully",
+        ]
+    );
+    assert_eq!(
+        said(&world, &second, 18).await,
+        [
+            "CreateServiceStarted",
+            "RUNNING",
+            "CreateServiceCompletedSuccessfully",
+        ]
+    );
+}
+
 #[tokio::test]
 async fn operations_are_listed_newest_first_and_twenty_at_most() {
     let world = World::start_at(20_000.0).await;
