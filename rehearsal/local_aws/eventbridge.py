@@ -1,6 +1,6 @@
 """EventBridge: events of AWS's own services, targets that must be allowed to be invoked, and dead letters.
 
-Not restored: retries and dead letters of targets other than Lambda functions, the role of a target.
+Not restored: retries, dead letters and roles of targets other than Lambda functions and state machines.
 """
 
 import json
@@ -12,9 +12,11 @@ from typing import Any
 from ministack.core import iam_evaluator
 from ministack.core.responses import get_account_id, get_region, new_uuid
 from ministack.services import eventbridge, lambda_svc, sqs
+from ministack.services import stepfunctions as states
 
 import clock
 import faults
+import iam
 import lambda_functions
 import queues
 import scope
@@ -79,7 +81,7 @@ def _remember_events() -> None:
     eventbridge._dispatch_event = dispatch_event
 
 
-# -- functions as targets ----------------------------------------------------------------------------------------------
+# -- functions and state machines as targets ---------------------------------------------------------------------------
 
 
 def _may_invoke(function: dict[str, Any], arn: str, rule_arn: str) -> bool:
@@ -98,11 +100,45 @@ def _may_invoke(function: dict[str, Any], arn: str, rule_arn: str) -> bool:
     return iam_evaluator.evaluate_resource_policy(policy, context, service="events.amazonaws.com").decision == "Allow"
 
 
-def _deliver_to_lambda(target: Event, payload: Event, rule: Event) -> None:
-    """Hand an event over to a function's queue. A target that is missing or may not be invoked is a dead letter at
-    once; a call that Lambda refuses for the moment is repeated under the target's RetryPolicy
+def _refuse_function(target: Event, rule: Event) -> tuple[str, str] | None:
+    """Why a function cannot be invoked, however often it is tried."""
+    function, config, _ = lambda_svc._get_func_record_for_ref(target["Arn"])
+    if not function or not config:
+        return "NO_RESOURCE", f"Function not found: {target['Arn']}"
+    if not _may_invoke(function, target["Arn"], rule["Arn"]):
+        return "NO_PERMISSIONS", f"EventBridge is not authorized to invoke {target['Arn']}"
+    return None
+
+
+def _refuse_machine(target: Event, rule: Event) -> tuple[str, str] | None:
+    """Why a state machine cannot be started: EventBridge does it with the rights of the target's role
+    (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-iam-roles.html)."""
+    machine, role = target["Arn"], target.get("RoleArn", "")
+    if not states._resolve_state_machine_arn(machine):
+        return "NO_RESOURCE", f"State Machine Does Not Exist: '{machine}'"
+    if not iam.service_may_assume(role, "events.amazonaws.com", rule["Arn"]):
+        return "NO_PERMISSIONS", f"EventBridge is not authorized to assume {role}"
+    if not iam.role_may(role, iam.Check("states:StartExecution", machine)):
+        return "NO_PERMISSIONS", f"{role} is not authorized to perform: states:StartExecution on {machine}"
+    return None
+
+
+def _hand_over(target: Event, payload: Any) -> None:
+    if target["Arn"].startswith("arn:aws:states:"):
+        states._start_execution({"stateMachineArn": target["Arn"], "input": json.dumps(payload)})
+    else:
+        function, config, _ = lambda_svc._get_func_record_for_ref(target["Arn"])
+        lambda_functions.invoke_async(lambda_svc._execution_record_for_config(function, config), payload)
+
+
+def _deliver(target: Event, payload: Any, rule: Event) -> None:
+    """Hand an event over to a function's queue or start a state machine with it. A target that is missing or may not be
+    invoked is a dead letter at once; a call that is refused for the moment is repeated under the target's RetryPolicy
     (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html)."""
     arn, rule_arn = target["Arn"], rule["Arn"]
+    is_machine = arn.startswith("arn:aws:states:")
+    refuse = _refuse_machine if is_machine else _refuse_function
+    operation = ("states", "StartExecution") if is_machine else ("lambda", "Invoke")
     policy = target.get("RetryPolicy") or {}
     retries, most_age = policy.get("MaximumRetryAttempts", RETRIES), policy.get("MaximumEventAgeInSeconds", EVENT_AGE)
     retried, waited = 0, 0.0
@@ -127,12 +163,9 @@ def _deliver_to_lambda(target: Event, payload: Event, rule: Event) -> None:
 
     def attempt() -> None:
         nonlocal retried, waited
-        function, config, _ = lambda_svc._get_func_record_for_ref(arn)
-        if not function or not config:
-            bury("NO_RESOURCE", f"Function not found: {arn}")
-        elif not _may_invoke(function, arn, rule_arn):
-            bury("NO_PERMISSIONS", f"EventBridge is not authorized to invoke {arn}")
-        elif fault := faults.take("lambda", "Invoke", {"throttle", "error"}):
+        if refusal := refuse(target, rule):
+            bury(*refusal)
+        elif fault := faults.take(*operation, {"throttle", "error"}):
             code = "THROTTLING" if fault.kind == "throttle" else "ERROR_FROM_TARGET"
             wait = min(2**retried, LONGEST_WAIT)
             if retried >= retries:
@@ -143,14 +176,15 @@ def _deliver_to_lambda(target: Event, payload: Event, rule: Event) -> None:
                 retried, waited = retried + 1, waited + wait
                 clock.after(wait, attempt)
         else:
-            lambda_functions.invoke_async(lambda_svc._execution_record_for_config(function, config), payload)
+            _hand_over(target, payload)
 
     attempt()
 
 
 def _invoke_target(target: Event, event: Event, rule: Event, view: Any = None) -> None:
-    """MiniStack invokes any function once, in a thread of its own, and forgets the events that it cannot deliver."""
-    if not target.get("Arn", "").startswith("arn:aws:lambda:"):
+    """MiniStack invokes any function once, in a thread of its own, starts machines whatever the role may, and forgets the
+    events that it cannot deliver."""
+    if not target.get("Arn", "").startswith(("arn:aws:lambda:", "arn:aws:states:")):
         _ministack_invoke_target(target, event, rule, view)
         return
     view = view or eventbridge._pattern_event_view(event)
@@ -162,7 +196,7 @@ def _invoke_target(target: Event, event: Event, rule: Event, view: Any = None) -
     elif "InputPath" in target:
         for part in target["InputPath"].removeprefix("$").split("."):
             payload = payload[part] if part else payload
-    _deliver_to_lambda(target, payload, rule)
+    _deliver(target, payload, rule)
 
 
 def _decoded(text: str) -> Any:

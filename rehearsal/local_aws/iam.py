@@ -404,6 +404,28 @@ def role_may(role_arn: str, check: Check) -> bool:
     return result.decision == "Allow"
 
 
+def service_may_assume(role_arn: str, service: str, source_arn: str) -> bool:
+    """Whether the trust policy of a role lets an AWS service assume it for one of its resources."""
+    role = roles._roles.get(role_arn.rsplit("/", 1)[-1])
+    if role is None or role["Arn"] != role_arn:
+        return False
+    trust = role["AssumeRolePolicyDocument"]
+    statements = (json.loads(trust) if isinstance(trust, str) else trust).get("Statement", [])
+    statements = statements if isinstance(statements, list) else [statements]
+    context = iam_evaluator.EvalContext(
+        principal_arn="",
+        principal_type="Service",
+        principal_account="",
+        action="sts:AssumeRole",
+        resource_arn=role_arn,
+        region=tagging.get_region(),
+        service_context={"aws:sourcearn": source_arn, "aws:sourceaccount": tagging._account()},
+    )
+    document = {"Statement": [{**statement, "Resource": "*"} for statement in statements]}
+    result = iam_evaluator.evaluate_resource_policy(document, context, service=service)
+    return bool(result.decision == "Allow")
+
+
 def principal_name(access_key: str) -> str:
     """The name of the calling role or user, `root` for the account itself."""
     arn = (iam_evaluator.resolve_caller_identity(access_key) or {}).get("userArn", "")

@@ -18,9 +18,6 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from ministack.core import iam_evaluator
-from ministack.core.responses import get_account_id, get_region
-from ministack.services import iam as roles
 from ministack.services import scheduler
 from ministack.services import stepfunctions as states
 from ministack.services.cloudformation import provisioners
@@ -217,27 +214,9 @@ def _checked(change: Callable[..., Response]) -> Callable[..., Response]:
 
 
 def _may_be_assumed(role_arn: str, group: str) -> bool:
-    """Whether a role's trust policy lets Scheduler assume it. `aws:SourceArn` is the ARN of the schedule's group, not
-    that of the schedule
+    """Whether Scheduler may assume a role. `aws:SourceArn` is the ARN of the schedule's group, not that of the schedule
     (https://docs.aws.amazon.com/scheduler/latest/UserGuide/cross-service-confused-deputy-prevention.html)."""
-    role = roles._roles.get(role_arn.rsplit("/", 1)[-1])
-    if role is None or role["Arn"] != role_arn:
-        return False
-    trust = role["AssumeRolePolicyDocument"]
-    statements = (json.loads(trust) if isinstance(trust, str) else trust).get("Statement", [])
-    statements = statements if isinstance(statements, list) else [statements]
-    context = iam_evaluator.EvalContext(
-        principal_arn="",
-        principal_type="Service",
-        principal_account="",
-        action="sts:AssumeRole",
-        resource_arn=role_arn,
-        region=get_region(),
-        service_context={"aws:sourcearn": scheduler._group_arn(group), "aws:sourceaccount": get_account_id()},
-    )
-    document = {"Statement": [{**statement, "Resource": "*"} for statement in statements]}
-    answer = iam_evaluator.evaluate_resource_policy(document, context, service="scheduler.amazonaws.com")
-    return bool(answer.decision == "Allow")
+    return iam.service_may_assume(role_arn, "scheduler.amazonaws.com", scheduler._group_arn(group))
 
 
 def _start(schedule: Schedule, payload: str) -> tuple[str, str] | None:

@@ -1,5 +1,6 @@
-//! Events reach functions, or a dead-letter queue.
+//! Events reach functions and state machines, or a dead-letter queue.
 
+use crate::schedules::echoes;
 use crate::stage::{eventually, play};
 use rehearsal::{Fault, FaultKind, Message};
 use serde_json::{Value, json};
@@ -64,6 +65,24 @@ fn an_event_for_a_function_that_may_not_be_invoked_is_a_dead_letter_of_the_rule(
         let letter = eventually(async || dead_letters(stage, "deaf").await.pop()).await;
         assert_eq!(letter.attributes["ERROR_CODE"], "NO_PERMISSIONS");
         assert!(letter.attributes["RULE_ARN"].contains(":rule/"));
+    });
+}
+
+#[test]
+fn an_event_starts_a_state_machine_if_the_role_of_the_target_may() {
+    play(async |stage| {
+        for (id, source) in [("told", "aws.test.echo"), ("mute", "aws.test.mute")] {
+            let mut event = event(id, false);
+            event["source"] = json!(source);
+            stage.local.put_event(&event).await.unwrap();
+        }
+        let told = eventually(async || echoes(stage, "event", "told").await.pop()).await;
+        let now = "2026-11-21T04:05:06Z";
+        assert_eq!(told, json!({"event": "told", "now": now}));
+        let letter = eventually(async || dead_letters(stage, "mute").await.pop()).await;
+        assert_eq!(letter.attributes["ERROR_CODE"], "NO_PERMISSIONS");
+        assert!(letter.attributes["RULE_ARN"].contains("MuteRule"));
+        assert!(echoes(stage, "id", "mute").await.is_empty());
     });
 }
 

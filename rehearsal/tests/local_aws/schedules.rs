@@ -13,7 +13,7 @@ async fn schedule(stage: &Stage, name: &str, from: &str, until: &str) -> Schedul
 }
 
 /// What `Echo` was told whenever it was started with this member and value.
-async fn echoes(stage: &Stage, member: &str, value: &str) -> Vec<Value> {
+pub(crate) async fn echoes(stage: &Stage, member: &str, value: &str) -> Vec<Value> {
     let states = Client::new(stage.local.sdk_config());
     let list = states
         .list_executions()
