@@ -25,7 +25,7 @@ const NO_TAG: Means = NotForUs("a push without a tag");
 /// A file of `events/`, the rules that match it, and what it means.
 type Row = (&'static str, &'static [&'static str], Means);
 
-const FROM_AWS: [Row; 32] = [
+const FROM_AWS: [Row; 35] = [
     ("apprunner-operation-status", &["ServiceChanged"], RUNNING),
     (
         "apprunner-operation-status-deployment",
@@ -103,6 +103,21 @@ const FROM_AWS: [Row; 32] = [
     ("ecr-push-untagged-empty-tag", &["ImagePushed"], NO_TAG),
     ("ecr-push-without-media-types", &["ImagePushed"], PUSH),
     ("ecr-scan", &[], NotForUs("\"ECR Image Scan\" of aws.ecr")),
+    (
+        "rds-started",
+        &[],
+        NotForUs("\"RDS DB Instance Event\" of aws.rds"),
+    ),
+    (
+        "rds-started-by-itself",
+        &["DatabaseStartedByItself"],
+        NotForUs("\"RDS DB Instance Event\" of aws.rds"),
+    ),
+    (
+        "rds-stopped",
+        &[],
+        NotForUs("\"RDS DB Instance Event\" of aws.rds"),
+    ),
     ("secret-label-updated", &["SecretLabelMoved"], ROTATION),
     (
         "secret-label-updated-other-label",
@@ -161,6 +176,7 @@ fn every_input_is_what_its_reader_expects() {
             name if name.starts_with("provision") => Spec::parse(&event).map(drop),
             "teardown.json" => Removal::parse(&event).map(drop),
             "deploy.json" => Request::parse(&event).map(drop),
+            name if name.starts_with("park") => park::Request::parse(&event).map(drop),
             name => panic!("nobody reads events/{name}"),
         };
         read.unwrap_or_else(|error| panic!("events/{file}: {error}"));
@@ -171,6 +187,9 @@ fn every_input_is_what_its_reader_expects() {
 fn each_state_machine_has_an_example_of_its_input() {
     for file in [
         "deploy.json",
+        "park-pause.json",
+        "park-resume.json",
+        "park-schedule.json",
         "provision.json",
         "provision-minimal.json",
         "teardown.json",
@@ -179,16 +198,18 @@ fn each_state_machine_has_an_example_of_its_input() {
     }
 }
 
-/// The rules of the template, by name, with their properties.
+/// The rules of the template, by name, with their properties and the resource whose target they have.
 fn rules() -> BTreeMap<String, Value> {
     let template = yaml("template.yaml");
     let resources = template["Resources"].as_object().unwrap();
     let mut rules = BTreeMap::new();
-    for resource in resources.values() {
+    for (of, resource) in resources {
         let events = resource["Properties"]["Events"].as_object();
         for (name, event) in events.into_iter().flatten() {
             if event["Type"] == "EventBridgeRule" {
-                rules.insert(name.clone(), event["Properties"].clone());
+                let mut rule = event["Properties"].clone();
+                rule["Of"] = of.as_str().into();
+                rules.insert(name.clone(), rule);
             }
         }
     }
@@ -274,6 +295,16 @@ fn what_an_event_starts_deploy_with_is_what_deploy_reads() {
 }
 
 #[test]
+fn what_an_event_starts_park_with_is_what_park_reads() {
+    let event = json("events/rds-started-by-itself.json");
+    let transformer = &rules()["DatabaseStartedByItself"]["InputTransformer"];
+    assert_eq!(transformer["InputPathsMap"], json!({"time": "$.time"}));
+    let input = transformer["InputTemplate"].as_str().unwrap();
+    let input = input.replace("<time>", &event["time"].to_string());
+    park::Request::parse(&serde_json::from_str(&input).unwrap()).expect("a request");
+}
+
+#[test]
 fn every_rule_has_an_example() {
     let examples: BTreeSet<_> = FROM_AWS
         .iter()
@@ -302,7 +333,8 @@ fn every_rule_tries_again_and_loses_nothing() {
         );
         let letters = &rule["DeadLetterConfig"]["Arn"]["Fn::GetAtt"];
         assert_eq!(letters, "DeadLetters.Arn", "{name}");
-        let source = json!({"Fn::GetAtt": format!("TriggerFunction{name}.Arn")});
+        let of = rule["Of"].as_str().unwrap();
+        let source = json!({"Fn::GetAtt": format!("{of}{name}.Arn")});
         assert!(sources.contains(&source), "{name} may not use the queue");
     }
     assert_eq!(sources.len(), rules().len());

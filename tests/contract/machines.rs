@@ -4,12 +4,16 @@ use super::documents;
 use serde_json::{Map, Value};
 
 /// Every state machine.
-pub(crate) fn all() -> [Machine; 3] {
-    [deploy(), provision(), teardown()]
+pub(crate) fn all() -> [Machine; 4] {
+    [deploy(), park(), provision(), teardown()]
 }
 
 pub(crate) fn deploy() -> Machine {
     Machine::read("deploy")
+}
+
+pub(crate) fn park() -> Machine {
+    Machine::read("park")
 }
 
 pub(crate) fn provision() -> Machine {
@@ -26,7 +30,7 @@ pub(crate) struct Machine {
     definition: Value,
 }
 
-/// The states of a machine, or of one branch of a `Parallel`.
+/// The states of a machine, of one branch of a `Parallel`, or of what a `Map` does with each item.
 pub(crate) struct Level<'a> {
     pub(crate) start_at: &'a str,
     pub(crate) states: &'a Map<String, Value>,
@@ -113,8 +117,9 @@ impl<'a> State<'a> {
     }
 
     pub(crate) fn branches(self) -> Vec<Level<'a>> {
-        list(&self.value["Branches"])
-            .iter()
+        let branches = list(&self.value["Branches"]).iter();
+        branches
+            .chain(self.value.get("ItemProcessor"))
             .map(Level::of)
             .collect()
     }

@@ -126,7 +126,13 @@ fn longest<'a>(level: &Level<'a>, state: State<'a>, before: &mut Vec<&'a str>) -
     }
     before.pop();
     let mut own = state.value["TimeoutSeconds"].as_f64().unwrap_or(0.0);
-    own += state.retrier("NotReady").map_or(0.0, patience_seconds);
+    // Each retrier has a patience of its own.
+    for retrier in state.retriers() {
+        let waits = ["Busy", "Claimed", "NotReady"];
+        if errors(retrier).iter().any(|name| waits.contains(name)) {
+            own += patience_seconds(retrier);
+        }
+    }
     for branch in state.branches() {
         let first = branch.state(branch.start_at)?;
         own = own.max(longest(&branch, first, &mut Vec::new())?);
@@ -137,7 +143,11 @@ fn longest<'a>(level: &Level<'a>, state: State<'a>, before: &mut Vec<&'a str>) -
 /// Those that go round in no circle; `deploy` is walked instead.
 #[test]
 fn an_execution_does_not_time_out_before_its_states_give_up() {
-    for machine in [machines::provision(), machines::teardown()] {
+    for machine in [
+        machines::park(),
+        machines::provision(),
+        machines::teardown(),
+    ] {
         let top = machine.top();
         let first = top.state(top.start_at).unwrap();
         let longest = longest(&top, first, &mut Vec::new()).expect("every way leads to an end");
@@ -277,8 +287,28 @@ fn example(name: &str) -> Value {
         "operation" => walks::ended(true),
         "health" => json!({"well": false, "why": "it answered 500"}),
         "left" => Value::Null,
+        "task" => park_task(),
+        "outcomes" => json!([]),
+        "machine" => json!("arn:aws:states:us-east-1:123456789012:stateMachine:park"),
+        "started" => json!("2026-11-21T01:02:03.456Z"),
         name => panic!("no example of {name}"),
     }
+}
+
+/// What is to be done with one stack.
+fn park_task() -> Value {
+    let at = "2026-11-21T01:02:03Z";
+    json!({
+        "parts": {
+            "stack": {"app": "shop", "environment": "dev"},
+            "services": ["arn:aws:apprunner:us-east-1:123456789012:service/shop-dev/0a"],
+            "databases": ["shop-dev"],
+        },
+        "action": "pause",
+        "sleep": {"since": at, "until": at},
+        "wanted": {"awake": false, "until": at},
+        "clock": {"about": at, "started": at},
+    })
 }
 
 fn filled(payload: &Value) -> Value {
@@ -296,6 +326,10 @@ fn filled(payload: &Value) -> Value {
 fn read(state: State<'_>, payload: Value) -> Result<(), String> {
     if state.function() == Some("DeployFunction") {
         let step = deploy::Step::parse(payload);
+        return step.map(drop).map_err(|error| error.to_string());
+    }
+    if state.function() == Some("ParkFunction") {
+        let step = park::Step::parse(payload);
         return step.map(drop).map_err(|error| error.to_string());
     }
     let step = serde_json::from_value::<Step>(payload);
@@ -472,12 +506,16 @@ fn what_creates_cannot_delete_and_what_deletes_cannot_create() {
     for machine in machines::all() {
         for state in machine.steps() {
             let function = match state.action() {
+                "plan" if machine.name == "park" => "ParkFunction",
                 "check-spec" | "plan" | "ensure" | "await-image" | "check-health" => {
                     "CreateFunction"
                 }
                 "check-removal" | "destroy" | "prune" | "remaining" => "DeleteFunction",
                 "hold" | "assess" | "await-operation" | "smoke-check" | "bake" | "roll-back"
                 | "settle" | "explain" => "DeployFunction",
+                "record" | "alarms-off" | "pause-services" | "stop-databases"
+                | "start-databases" | "resume-services" | "alarms-on" | "deliver" | "give-up"
+                | "report" => "ParkFunction",
                 action => panic!("who answers {action}?"),
             };
             assert_eq!(

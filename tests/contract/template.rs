@@ -322,13 +322,15 @@ fn every_alarm_tells_somebody() {
     }
 }
 
-/// An execution of `deploy` that fails has told so by itself; one that is stopped could not.
+/// An execution of `deploy` or `park` that fails has told so by itself; one that is stopped could not.
 #[test]
 fn every_state_machine_has_alarms_on_the_ends_that_nobody_is_told_of_otherwise() {
     let template = Template::read();
     for (name, _) in template.resources("AWS::Serverless::StateMachine") {
         let expected = match name {
-            "DeployStateMachine" => ["ExecutionsAborted", "ExecutionsTimedOut"],
+            "DeployStateMachine" | "ParkStateMachine" => {
+                ["ExecutionsAborted", "ExecutionsTimedOut"]
+            }
             _ => ["ExecutionsFailed", "ExecutionsTimedOut"],
         };
         let alarms = template.resources("AWS::CloudWatch::Alarm");
@@ -438,13 +440,54 @@ fn only_the_function_that_creates_reads_a_secret() {
 }
 
 #[test]
-fn the_functions_that_deploy_neither_create_nor_delete() {
+fn the_functions_that_operate_neither_create_nor_delete() {
     let template = Template::read();
-    for function in ["DeployFunction", "TriggerFunction"] {
+    for function in ["DeployFunction", "ParkFunction", "TriggerFunction"] {
         for action in template.actions(function) {
             let (_, operation) = action.split_once(':').unwrap();
             for verb in ["Create", "Delete", "Put", "Authorize", "Modify", "Remove"] {
                 assert!(!operation.starts_with(verb), "{function}: {action}");
+            }
+        }
+    }
+}
+
+/// The schedule's retries end when its next look is due, and what could not be delivered is kept.
+#[test]
+fn the_schedule_starts_park_with_what_park_reads_and_nothing_when_nobody_sleeps() {
+    let template = Template::read();
+    let (_, schedule) = template
+        .resources("AWS::Scheduler::Schedule")
+        .next()
+        .expect("a schedule");
+    let target = &schedule["Target"];
+    assert_eq!(target["Arn"]["Ref"], "ParkStateMachine");
+    let input = target["Input"].as_str().unwrap();
+    let input = input.replace("<aws.scheduler.scheduled-time>", "2026-11-21T19:00:00Z");
+    park::Request::parse(&serde_json::from_str(&input).unwrap()).expect("a request");
+    assert_eq!(
+        schedule["ScheduleExpressionTimezone"]["Ref"],
+        "SleepTimeZone"
+    );
+    assert_eq!(target["RetryPolicy"]["MaximumEventAgeInSeconds"], 1800);
+    let letters = &target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"];
+    assert_eq!(letters, "DeadLetters.Arn");
+    for name in ["ParkSchedule", "ParkScheduleRole"] {
+        let resource = &template.section("Resources")[name];
+        assert_eq!(resource["Condition"], "SomebodySleeps", "{name}");
+    }
+}
+
+/// Otherwise a mistake in the function, or in a tag, could pause what serves customers.
+#[test]
+fn nothing_is_paused_or_stopped_outside_the_environments_that_sleep() {
+    for statement in Template::read().statements() {
+        for action in ["apprunner:PauseService", "rds:StopDBInstance"] {
+            if statement.actions.contains(&action) {
+                let tag = "aws:ResourceTag/groundcrew:environment";
+                let environments = &statement.condition["StringEquals"][tag];
+                let of = &environments["Fn::Split"][1]["Ref"];
+                assert_eq!(of, "SleepingEnvironments", "{}: {action}", statement.of);
             }
         }
     }
@@ -559,13 +602,16 @@ fn the_functions_get_exactly_the_environment_that_they_read() {
     assert!(read.remove("AWS_REGION"), "Lambda itself sets it");
     let template = Template::read();
     for (name, function) in template.functions() {
-        let given = &template.of_function(function, "Environment")["Variables"];
-        let given: BTreeSet<_> = given
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
+        // SAM gives a function its own beside those of all functions.
+        let given = [&template.0["Globals"]["Function"], function];
+        let given = given.map(|of| of["Environment"]["Variables"].as_object());
+        let given = given.into_iter().flatten().flat_map(Map::keys);
+        let given: BTreeSet<_> = given.map(String::as_str).collect();
+        let mut read = read.clone();
+        if name == "ParkFunction" {
+            assert!(text("functions/park/src/main.rs").contains(r#"var("PARKING")"#));
+            read.insert("PARKING");
+        }
         assert_eq!(given, read, "{name}");
     }
 }
@@ -604,7 +650,11 @@ fn the_outputs_hold_the_command_that_starts_each_state_machine() {
         let is_input = |input: &str| {
             let text = input.trim_matches('\'');
             let input: Option<Value> = serde_json::from_str(text).ok();
-            text.starts_with("file://") || input.is_some_and(|input| Request::parse(&input).is_ok())
+            let is_read = |input: &Value| match machine {
+                "ParkStateMachine" => park::Request::parse(input).is_ok(),
+                _ => Request::parse(input).is_ok(),
+            };
+            text.starts_with("file://") || input.as_ref().is_some_and(is_read)
         };
         assert!(inputs.any(is_input), "{machine}");
     }

@@ -1,0 +1,60 @@
+//! The alarms of a stack, which tell nobody while it is parked.
+
+use crate::observed::found;
+use crate::schedule::Schedule;
+use crate::task::{Outcome, Task};
+use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT};
+use groundcrew::{Aws, Error, Result, Stack};
+
+/// As many as one call takes (`DisableAlarmActions`).
+const AT_ONCE: usize = 100;
+
+/// Turns the actions of a stack's alarms off.
+pub(crate) async fn off(aws: &Aws, schedule: &Schedule, task: &Task) -> Result<Outcome> {
+    if task.look(aws, schedule).await?.is_none() {
+        return Ok(task.overtaken());
+    }
+    set(aws, &task.parts.stack, false).await?;
+    Ok(task.done())
+}
+
+/// Turns them on.
+pub(crate) async fn on(aws: &Aws, schedule: &Schedule, task: &Task) -> Result<Outcome> {
+    if task.look(aws, schedule).await?.is_none() {
+        return Ok(task.overtaken());
+    }
+    set(aws, &task.parts.stack, true).await?;
+    Ok(task.done())
+}
+
+/// Turns the actions of a stack's alarms on or off; those that carry its tags, and no other.
+pub(crate) async fn set(aws: &Aws, stack: &Stack, on: bool) -> Result<()> {
+    let tags = [
+        (TAG_APP, stack.app.as_str()),
+        (TAG_ENVIRONMENT, &stack.environment),
+    ];
+    let alarms = found(aws, "cloudwatch:alarm", &tags).await?;
+    let names = alarms
+        .iter()
+        .filter_map(|(arn, _)| arn.split_once(":alarm:"));
+    let names: Vec<_> = names.map(|(_, name)| name.to_owned()).collect();
+    for names in names.chunks(AT_ONCE) {
+        let names = Some(names.to_vec());
+        if on {
+            let enabled = aws.cloudwatch().enable_alarm_actions();
+            enabled
+                .set_alarm_names(names)
+                .send()
+                .await
+                .map_err(Error::aws("cloudwatch:EnableAlarmActions"))?;
+        } else {
+            let disabled = aws.cloudwatch().disable_alarm_actions();
+            disabled
+                .set_alarm_names(names)
+                .send()
+                .await
+                .map_err(Error::aws("cloudwatch:DisableAlarmActions"))?;
+        }
+    }
+    Ok(())
+}

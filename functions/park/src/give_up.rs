@@ -1,0 +1,89 @@
+//! What becomes of a stack that could not be parked or woken: its alarms tell again, and a person reads once what is left.
+
+use crate::alarms;
+use crate::decide::Action;
+use crate::observed::{Observed, look};
+use crate::task::{Came, Outcome, Task};
+use aws_sdk_apprunner::types::ServiceStatus;
+use groundcrew::managed::set_tags;
+use groundcrew::stack::Tags;
+use groundcrew::{Aws, Error, Result};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// On a service: which failure a person was told of. Every half hour the same is tried again, and told no second time.
+pub(crate) const TAG_FAILED: &str = "groundcrew:parking-failed";
+
+/// What a `Catch` of Step Functions passes on.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Failure {
+    /// The error's name.
+    error: String,
+    /// Free text; that of a function is JSON with `errorMessage`.
+    cause: String,
+}
+
+impl Failure {
+    fn sentence(&self) -> String {
+        let parsed: Option<Value> = serde_json::from_str(&self.cause).ok();
+        let message = parsed
+            .as_ref()
+            .and_then(|parsed| parsed["errorMessage"].as_str());
+        match message.unwrap_or(&self.cause) {
+            "" => self.error.clone(),
+            message => message.to_owned(),
+        }
+    }
+}
+
+/// Puts the alarms right and says what is in which state.
+///
+/// # Errors
+/// Those that a repetition may mend.
+pub(crate) async fn give_up(aws: &Aws, task: &Task, failure: &Failure) -> Result<Outcome> {
+    let observed = look(aws, &task.parts).await?;
+    let asleep = |observed: &Observed| {
+        let mut services = observed.services.iter();
+        services.all(|service| service.status == ServiceStatus::Paused)
+    };
+    let mut why = format!("{}; {}", failure.sentence(), observed.states());
+    if task.action == Action::Resume || !asleep(&observed) {
+        match alarms::set(aws, &task.parts.stack, true).await {
+            Ok(()) => {}
+            Err(error) if error.is_retried() => return Err(error),
+            Err(error) => why = format!("{why}; the actions of its alarms are off: {error}"),
+        }
+    }
+    tracing::error!(stack = task.name(), "{}: {why}", task.name());
+    Ok(Outcome {
+        to_tell: is_news(aws, task, &observed).await?,
+        ..task.outcome(Came::Failed, why)
+    })
+}
+
+/// Whether nobody was told of this sleep's failure yet, which is noted with it.
+async fn is_news(aws: &Aws, task: &Task, observed: &Observed) -> Result<bool> {
+    let Some(sleep) = task.sleep else {
+        return Ok(true);
+    };
+    let what = match task.action {
+        Action::Pause => "pause",
+        Action::Resume => "resume",
+        Action::Leave => "note",
+    };
+    let key = format!("{what} {}", sleep.since);
+    let Some(service) = observed.services.first() else {
+        return Ok(true);
+    };
+    if service.tags.get(TAG_FAILED) == Some(&key) {
+        return Ok(false);
+    }
+    let told = Tags::from([(TAG_FAILED.into(), key)]);
+    match set_tags(aws, &service.arn, &told).await {
+        // In an operation that does not end it takes no tag: better told twice than never.
+        Ok(()) | Err(Error::Busy { .. }) => Ok(true),
+        Err(error) if error.is_retried() => Err(error),
+        Err(_) => Ok(true),
+    }
+}

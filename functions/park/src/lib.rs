@@ -1,0 +1,144 @@
+//! Parking: pauses the stacks of an environment at night and wakes them in the morning. The steps of the state machine `park`.
+//!
+//! It looks, every half hour, and decides from what it sees, the schedule and the moment. Nothing is an edge: a look that
+//! was missed, came twice or met a busy service is made up for by the next one.
+//!
+//! What has to outlive a step is kept in tags of the service: what a person wants, and since when groundcrew has it parked.
+//! Each step asks first whether what it is for is still wanted, so that of two wishes the last one wins.
+
+mod alarms;
+mod databases;
+mod decide;
+mod give_up;
+mod mark;
+mod observed;
+mod plan;
+mod record;
+mod report;
+mod request;
+mod savings;
+mod schedule;
+mod services;
+mod task;
+mod wake;
+mod wish;
+
+pub use decide::{Action, Decision, Sleep, decide};
+pub use give_up::Failure;
+pub use observed::{Database, Observed, Parts, Service};
+pub use request::{Asked, Request};
+pub use savings::Saving;
+pub use schedule::{Period, Schedule};
+pub use task::{Came, Clock, Outcome, Task, Wanted};
+
+use groundcrew::{Aws, Error, Result};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The input of one step, as `statemachine/park.asl.yaml` sends it.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Step {
+    /// Looks at every stack that is asked about, and decides.
+    Plan {
+        /// What the execution was started with.
+        request: Value,
+        /// When the execution was started.
+        started: Timestamp,
+    },
+    /// Writes down what is wanted of a stack.
+    Record {
+        /// The stack.
+        task: Task,
+    },
+    /// Turns the actions of its alarms off.
+    AlarmsOff {
+        /// The stack.
+        task: Task,
+    },
+    /// Pauses its services.
+    PauseServices {
+        /// The stack.
+        task: Task,
+    },
+    /// Stops its databases.
+    StopDatabases {
+        /// The stack.
+        task: Task,
+    },
+    /// Starts its databases.
+    StartDatabases {
+        /// The stack.
+        task: Task,
+    },
+    /// Resumes its services.
+    ResumeServices {
+        /// The stack.
+        task: Task,
+    },
+    /// Turns the actions of its alarms on.
+    AlarmsOn {
+        /// The stack.
+        task: Task,
+    },
+    /// Delivers what came in while it slept.
+    Deliver {
+        /// The stack.
+        task: Task,
+    },
+    /// Puts right what can be, when a stack could not be parked or woken, and says what is left.
+    GiveUp {
+        /// The stack.
+        task: Task,
+        /// What went wrong, as a `Catch` has it.
+        failure: Failure,
+    },
+    /// Says what became of all stacks.
+    Report {
+        /// What became of each.
+        outcomes: Vec<Outcome>,
+        /// The ARN of the state machine.
+        machine: String,
+        /// The execution's name.
+        execution: String,
+    },
+}
+
+impl Step {
+    /// Reads the input of the function.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for anything that the state machine does not send.
+    pub fn parse(input: Value) -> Result<Self> {
+        serde_json::from_value(input)
+            .map_err(|error| Error::invalid("", error.to_string(), "the input of a state of park"))
+    }
+
+    /// Does the step. `parking` is the function's variable `PARKING`.
+    ///
+    /// # Errors
+    /// Those of [`Error`]; the state machine retries or catches them by name.
+    pub async fn handle(self, aws: &Aws, parking: &str) -> Result<Value> {
+        let schedule = &Schedule::parse(parking)?;
+        Ok(match self {
+            Self::Plan { request, started } => {
+                json!(plan::plan(aws, schedule, &request, started).await?)
+            }
+            Self::Record { task } => json!(record::record(aws, schedule, &task).await?),
+            Self::AlarmsOff { task } => json!(alarms::off(aws, schedule, &task).await?),
+            Self::PauseServices { task } => json!(services::pause(aws, schedule, &task).await?),
+            Self::StopDatabases { task } => json!(databases::stop(aws, schedule, &task).await?),
+            Self::StartDatabases { task } => json!(databases::start(aws, schedule, &task).await?),
+            Self::ResumeServices { task } => json!(services::resume(aws, schedule, &task).await?),
+            Self::AlarmsOn { task } => json!(alarms::on(aws, schedule, &task).await?),
+            Self::Deliver { task } => json!(wake::deliver(aws, schedule, &task).await?),
+            Self::GiveUp { task, failure } => json!(give_up::give_up(aws, &task, &failure).await?),
+            Self::Report {
+                outcomes,
+                machine,
+                execution,
+            } => json!(report::report(&outcomes, &machine, &execution)),
+        })
+    }
+}

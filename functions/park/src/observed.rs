@@ -1,0 +1,350 @@
+//! A stack as AWS has it: its services and its databases, found by their tags.
+
+use crate::mark::Mark;
+use aws_sdk_apprunner::types::ServiceStatus;
+use aws_sdk_rds::types::DbInstance;
+use aws_sdk_resourcegroupstagging::types::TagFilter;
+use groundcrew::reference::current_secrets;
+use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT, TAG_MANAGED, Tags};
+use groundcrew::{Aws, Claim, Error, Managed, Result, Stack};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A stack, with everything that a decision rests on.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// Which one.
+    pub stack: Stack,
+    /// Its App Runner services.
+    pub services: Vec<Service>,
+    /// Its RDS instances.
+    pub databases: Vec<Database>,
+}
+
+/// One service of a stack.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its ARN.
+    pub arn: String,
+    /// Its name.
+    pub name: String,
+    /// App Runner's word for its state.
+    pub status: ServiceStatus,
+    /// Its tags.
+    pub tags: Tags,
+    /// The memory of one instance, in GB.
+    pub memory_gb: Option<f64>,
+    /// The secrets that it reads, by ARN.
+    pub secrets: BTreeSet<String>,
+}
+
+/// One database of a stack.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Its identifier.
+    pub name: String,
+    /// Its ARN.
+    pub arn: String,
+    /// RDS's word for its state.
+    pub status: String,
+    /// Its instance class.
+    pub class: String,
+    /// Why RDS stops no such database, if it does not.
+    pub cannot_stop: Option<String>,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// A stack by what it consists of: what the states hand on to each other.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parts {
+    /// Which stack.
+    pub stack: Stack,
+    /// The ARNs of its services.
+    pub services: Vec<String>,
+    /// The identifiers of its databases.
+    pub databases: Vec<String>,
+}
+
+impl Observed {
+    /// The tags of everything in it.
+    pub(crate) fn tags(&self) -> impl Iterator<Item = &Tags> + Clone {
+        let services = self.services.iter().map(|service| &service.tags);
+        services.chain(self.databases.iter().map(|database| &database.tags))
+    }
+
+    /// What it consists of.
+    pub(crate) fn parts(&self) -> Parts {
+        Parts {
+            stack: self.stack.clone(),
+            services: self.services.iter().map(|it| it.arn.clone()).collect(),
+            databases: self.databases.iter().map(|it| it.name.clone()).collect(),
+        }
+    }
+
+    /// What is in which state, for a person.
+    pub(crate) fn states(&self) -> String {
+        let services = self.services.iter();
+        let services = services.map(|it| format!("service {} is {}", it.name, it.status));
+        let databases = self.databases.iter();
+        let databases = databases.map(|it| format!("database {} is {}", it.name, it.status));
+        let all: Vec<_> = services.chain(databases).collect();
+        all.join(", ")
+    }
+}
+
+impl Service {
+    /// Since when groundcrew has it parked.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        Mark::of(&self.tags)
+    }
+
+    /// Whether somebody else has paused it: then it is left alone.
+    pub(crate) fn is_paused_by_others(&self) -> bool {
+        self.status == ServiceStatus::Paused && self.mark().is_none()
+    }
+
+    /// The execution of `deploy` that its tag names.
+    pub(crate) fn claim(&self) -> Option<Claim> {
+        Claim::of(&self.tags)
+    }
+
+    fn of(managed: Managed) -> Self {
+        let service = &managed.service;
+        let memory = service
+            .instance_configuration()
+            .and_then(|instance| instance.memory());
+        Self {
+            arn: managed.arn().to_owned(),
+            name: managed.name().to_owned(),
+            status: service.status().clone(),
+            memory_gb: memory.and_then(gigabytes),
+            secrets: current_secrets(service),
+            tags: managed.tags,
+        }
+    }
+}
+
+/// `2048` or `2 GB`.
+fn gigabytes(memory: &str) -> Option<f64> {
+    match memory.split_once(' ') {
+        Some((gigabytes, _)) => gigabytes.parse().ok(),
+        None => memory
+            .parse::<f64>()
+            .ok()
+            .map(|megabytes| megabytes / 1024.0),
+    }
+}
+
+impl Database {
+    /// Whether it can be connected to.
+    pub(crate) fn is_up(&self) -> bool {
+        let up = [
+            "available",
+            "backing-up",
+            "storage-optimization",
+            "storage-config-upgrade",
+        ];
+        up.contains(&self.status.as_str())
+    }
+
+    /// Whether it is stopped, or about to be.
+    pub(crate) fn is_down(&self) -> bool {
+        ["stopped", "stopping"].contains(&self.status.as_str())
+    }
+
+    /// Whether no time and no call of ours leads out of its state.
+    pub(crate) fn is_broken(&self) -> bool {
+        let broken = [
+            "creating",
+            "delete-precheck",
+            "deleting",
+            "failed",
+            "inaccessible-encryption-credentials",
+            "inaccessible-encryption-credentials-recoverable",
+            "insufficient-capacity",
+            "restore-error",
+            "storage-full",
+            "upgrade_failed",
+        ];
+        broken.contains(&self.status.as_str()) || self.status.starts_with("incompatible-")
+    }
+
+    fn of(instance: &DbInstance) -> Option<Self> {
+        let tags = instance.tag_list().iter();
+        let tags = tags.filter_map(|tag| Some((tag.key.clone()?, tag.value.clone()?)));
+        Some(Self {
+            name: instance.db_instance_identifier.clone()?,
+            arn: instance.db_instance_arn.clone()?,
+            status: instance.db_instance_status.clone().unwrap_or_default(),
+            class: instance.db_instance_class.clone().unwrap_or_default(),
+            cannot_stop: cannot_stop(instance),
+            tags: tags.collect(),
+        })
+    }
+}
+
+/// The kinds that RDS stops never (RDS user guide, "Stopping an Amazon RDS DB instance temporarily", limitations).
+fn cannot_stop(instance: &DbInstance) -> Option<String> {
+    let engine = instance.engine().unwrap_or_default();
+    let replicas = instance.read_replica_db_instance_identifiers();
+    let clusters = instance.read_replica_db_cluster_identifiers();
+    if let Some(source) = instance.read_replica_source_db_instance_identifier() {
+        return Some(format!("it is a read replica of {source}"));
+    }
+    if instance
+        .read_replica_source_db_cluster_identifier()
+        .is_some()
+    {
+        return Some("it is a read replica".into());
+    }
+    if let Some(replica) = replicas.iter().chain(clusters).next() {
+        return Some(format!("it has the read replica {replica}"));
+    }
+    if let Some(cluster) = instance.db_cluster_identifier() {
+        return Some(format!("it belongs to the cluster {cluster}"));
+    }
+    (engine.starts_with("sqlserver") && instance.multi_az() == Some(true))
+        .then(|| "it is a SQL Server in several availability zones".into())
+}
+
+/// The stacks of those of these services whose tags are wanted.
+///
+/// # Errors
+/// Those of the calls.
+pub(crate) async fn stacks(
+    aws: &Aws,
+    services: Vec<(String, Tags)>,
+    wanted: impl Fn(&Tags) -> bool,
+) -> Result<Vec<Observed>> {
+    let mut stacks: BTreeMap<(String, String), Observed> = BTreeMap::new();
+    for (arn, tags) in services {
+        // A search lags behind: what a tag says now is asked of App Runner itself.
+        let Some(_) = stack_of(&tags).filter(|_| wanted(&tags)) else {
+            continue;
+        };
+        let Some(service) = Managed::look(aws, &arn).await?.filter(Managed::is_ours) else {
+            continue;
+        };
+        let service = Service::of(service);
+        let Some(stack) = stack_of(&service.tags).filter(|_| wanted(&service.tags)) else {
+            continue;
+        };
+        let key = (stack.app.clone(), stack.environment.clone());
+        let observed = stacks.entry(key).or_insert_with(|| Observed {
+            stack,
+            services: Vec::new(),
+            databases: Vec::new(),
+        });
+        observed.services.push(service);
+    }
+    if !stacks.is_empty() {
+        for database in databases(aws).await? {
+            let stack = stack_of(&database.tags);
+            let key = stack.map(|stack| (stack.app, stack.environment));
+            if let Some(observed) = key.and_then(|key| stacks.get_mut(&key)) {
+                observed.databases.push(database);
+            }
+        }
+    }
+    Ok(stacks.into_values().collect())
+}
+
+/// Looks at the parts of a stack again; what is gone, or no longer its own, is left out.
+///
+/// # Errors
+/// Those of the calls.
+pub(crate) async fn look(aws: &Aws, parts: &Parts) -> Result<Observed> {
+    let mut observed = Observed {
+        stack: parts.stack.clone(),
+        services: Vec::new(),
+        databases: Vec::new(),
+    };
+    for arn in &parts.services {
+        let found = Managed::look(aws, arn).await?;
+        let own = found.filter(|service| parts.stack.owns(&service.tags));
+        observed.services.extend(own.map(Service::of));
+    }
+    for name in &parts.databases {
+        let described = aws
+            .rds()
+            .describe_db_instances()
+            .db_instance_identifier(name)
+            .send()
+            .await;
+        let found = match described {
+            Ok(found) => found.db_instances.unwrap_or_default(),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_db_instance_not_found_fault()) =>
+            {
+                Vec::new()
+            }
+            Err(error) => return Err(Error::aws("rds:DescribeDBInstances")(error)),
+        };
+        let databases = found.iter().filter_map(Database::of);
+        let own = databases.filter(|database| parts.stack.owns(&database.tags));
+        observed.databases.extend(own);
+    }
+    Ok(observed)
+}
+
+async fn databases(aws: &Aws) -> Result<Vec<Database>> {
+    let mut databases = Vec::new();
+    let mut pages = aws.rds().describe_db_instances().into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(Error::aws("rds:DescribeDBInstances"))?;
+        databases.extend(page.db_instances().iter().filter_map(Database::of));
+    }
+    Ok(databases)
+}
+
+/// What of a kind carries our tag and these.
+///
+/// # Errors
+/// Those of `tag:GetResources`.
+pub(crate) async fn found(
+    aws: &Aws,
+    kind: &str,
+    tags: &[(&str, &str)],
+) -> Result<Vec<(String, Tags)>> {
+    let filters = [(TAG_MANAGED, "true")].into_iter();
+    let filters = filters
+        .chain(tags.iter().copied())
+        .map(|(key, value)| TagFilter::builder().key(key).values(value).build());
+    let filters: Vec<_> = filters.collect();
+    let mut found = Vec::new();
+    let mut token = None;
+    loop {
+        let page = aws
+            .tagging()
+            .get_resources()
+            .resource_type_filters(kind)
+            .set_tag_filters(Some(filters.clone()))
+            .resources_per_page(100)
+            .set_pagination_token(token)
+            .send()
+            .await
+            .map_err(Error::aws("tag:GetResources"))?;
+        for resource in page.resource_tag_mapping_list() {
+            let tags = resource.tags().iter();
+            let tags = tags.map(|tag| (tag.key().to_owned(), tag.value().to_owned()));
+            let arn = resource.resource_arn().map(str::to_owned);
+            found.extend(arn.map(|arn| (arn, tags.collect())));
+        }
+        token = page.pagination_token.filter(|token| !token.is_empty());
+        if token.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+pub(crate) fn stack_of(tags: &Tags) -> Option<Stack> {
+    let stack = Stack {
+        app: tags.get(TAG_APP)?.clone(),
+        environment: tags.get(TAG_ENVIRONMENT)?.clone(),
+    };
+    stack.owns(tags).then_some(stack)
+}

@@ -1,0 +1,145 @@
+//! What the states of an execution hand on to each other for one stack, and whether it is still wanted.
+
+use crate::decide::{Action, Sleep};
+use crate::mark::NONE;
+use crate::observed::{Observed, Parts, look};
+use crate::schedule::Schedule;
+use crate::wish::{TAG_AWAKE_UNTIL, TAG_PARKED_UNTIL, Wish};
+use groundcrew::stack::Tags;
+use groundcrew::{Aws, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One stack, and what is to be done with it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// The stack.
+    pub parts: Parts,
+    /// What is to be done.
+    pub action: Action,
+    /// The sleep that it is put into, or woken from.
+    pub sleep: Option<Sleep>,
+    /// What a person wants of it, if a person has started this.
+    pub wanted: Option<Wanted>,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// What a person wants of a stack.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// Whether it is to be awake, and not parked.
+    pub awake: bool,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// What time it is in an execution: the moment that it is about, and what has passed since it was started.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clock {
+    /// The moment that it is about.
+    pub about: Timestamp,
+    /// When it was started.
+    pub started: Timestamp,
+}
+
+/// What came of a task.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Outcome {
+    /// The stack's name.
+    pub stack: String,
+    /// What was to be done.
+    pub action: Action,
+    /// What came of it.
+    pub outcome: Came,
+    /// Why, and what is in which state, for a person.
+    pub why: String,
+    /// Whether nobody has been told of it yet.
+    pub to_tell: bool,
+}
+
+/// What came of a task.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Came {
+    /// It was done.
+    Done,
+    /// Somebody wants something else by now, and does it.
+    Overtaken,
+    /// It could not be done.
+    Failed,
+}
+
+impl Clock {
+    /// Now.
+    pub(crate) fn now(self) -> Timestamp {
+        let passed = Timestamp::now().duration_since(self.started);
+        self.about
+            .checked_add(passed.max(jiff::SignedDuration::ZERO))
+            .unwrap_or(self.about)
+    }
+}
+
+impl Wanted {
+    /// The tags that say so. The other one has to be overruled, too.
+    pub(crate) fn tags(&self) -> Tags {
+        let (says, is_silent) = match self.awake {
+            true => (TAG_AWAKE_UNTIL, TAG_PARKED_UNTIL),
+            false => (TAG_PARKED_UNTIL, TAG_AWAKE_UNTIL),
+        };
+        Tags::from([
+            (says.into(), self.until.to_string()),
+            (is_silent.into(), NONE.into()),
+        ])
+    }
+}
+
+impl Task {
+    /// The stack as it is now, if what is to be done with it is still what is wanted of it.
+    pub(crate) async fn look(&self, aws: &Aws, schedule: &Schedule) -> Result<Option<Observed>> {
+        let observed = look(aws, &self.parts).await?;
+        let still = self.is_wanted(&observed, schedule);
+        if !still {
+            tracing::info!("{}: somebody wants something else by now", self.name());
+        }
+        Ok(still.then_some(observed))
+    }
+
+    /// Whether the tags of a stack want what this task is for.
+    pub(crate) fn is_wanted(&self, observed: &Observed, schedule: &Schedule) -> bool {
+        let environment = &observed.stack.environment;
+        let wish = Wish::of(schedule, environment, observed.tags(), self.clock.now());
+        match self.action {
+            Action::Pause => matches!(wish, Wish::Asleep { .. }),
+            Action::Resume => matches!(wish, Wish::Awake { .. }),
+            Action::Leave => true,
+        }
+    }
+
+    /// The stack's name.
+    pub(crate) fn name(&self) -> String {
+        self.parts.stack.name()
+    }
+
+    pub(crate) fn done(&self) -> Outcome {
+        self.outcome(Came::Done, String::new())
+    }
+
+    pub(crate) fn overtaken(&self) -> Outcome {
+        let why = "somebody wants something else by now".into();
+        self.outcome(Came::Overtaken, why)
+    }
+
+    pub(crate) fn outcome(&self, outcome: Came, why: String) -> Outcome {
+        Outcome {
+            stack: self.name(),
+            action: self.action,
+            outcome,
+            why,
+            to_tell: false,
+        }
+    }
+}
