@@ -23,7 +23,7 @@ static STAGE: OnceLock<(Runtime, Stage)> = OnceLock::new();
 
 /// Plays a scenario on the stage, beside others. The stage is set by whoever comes first.
 pub fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
-    let (runtime, stage) = stage();
+    let (runtime, stage) = stage(&[]);
     runtime.block_on(async {
         let _beside_others = stage.alone.read().await;
         scenario(stage).await
@@ -32,23 +32,32 @@ pub fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output 
 
 /// Plays a scenario while no other is on: it looks at everything, or disturbs everything.
 pub fn play_alone<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
-    let (runtime, stage) = stage();
+    play_alone_with(&[], scenario)
+}
+
+/// Plays a scenario while no other is on, on a stage whose template has these parameters. Those of whoever comes first
+/// are those of the program.
+pub fn play_alone_with<F: Future>(
+    parameters: &[(&str, &str)],
+    scenario: impl FnOnce(&'static Stage) -> F,
+) -> F::Output {
+    let (runtime, stage) = stage(parameters);
     runtime.block_on(async {
         let _alone = stage.alone.write().await;
         scenario(stage).await
     })
 }
 
-fn stage() -> &'static (Runtime, Stage) {
+fn stage(parameters: &[(&str, &str)]) -> &'static (Runtime, Stage) {
     STAGE.get_or_init(|| {
         let runtime = Runtime::new().expect("a runtime can be made");
-        let stage = runtime.block_on(Stage::set());
+        let stage = runtime.block_on(Stage::set(parameters));
         (runtime, stage)
     })
 }
 
 impl Stage {
-    async fn set() -> Self {
+    async fn set(parameters: &[(&str, &str)]) -> Self {
         let prepared = rehearsal::prepare()
             .await
             .expect("what the local AWS needs is there");
@@ -58,7 +67,7 @@ impl Stage {
             .expect("the local AWS starts");
         let template = rehearsal::root().join("template.yaml");
         let outputs = local
-            .deploy(&template, functions, &[])
+            .deploy(&template, functions, parameters)
             .await
             .expect("the template deploys");
         Self {
@@ -114,6 +123,11 @@ impl Stage {
     /// Starts `deploy` and waits for its end.
     pub async fn deploy(&self, request: &Value) -> End {
         self.execute("DeployStateMachineArn", request).await
+    }
+
+    /// Starts `park` and waits for its end.
+    pub async fn park(&self, request: &Value) -> End {
+        self.execute("ParkStateMachineArn", request).await
     }
 
     async fn execute(&self, output: &str, input: &Value) -> End {

@@ -1,0 +1,896 @@
+//! The promises O6–O8 over the deployed template: nights, mornings, wishes and what goes wrong with them. IAM is enforced.
+//! Times are those of the schedule: a test says which moment it is.
+
+use apprunner_emulator::{
+    Arrangement, OperationStatus, OperationType, ServiceSnapshot, ServiceStatus,
+};
+use aws_sdk_apprunner::types::Tag;
+use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, Statistic};
+use jiff::{Timestamp, ToSpan};
+use rehearsal::{End, Fault, FaultKind, NewService};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+use tests::{Stage, play_alone_with};
+
+/// How long something may take that has to happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Monday to Friday from 07:00 to 20:00 UTC, but for one Thursday.
+const PARAMETERS: [(&str, &str); 2] = [
+    ("SleepingEnvironments", "staging,dev"),
+    ("ParkedDates", "2026-11-26"),
+];
+
+const EVENING: &str = "2026-11-23T20:00:00Z"; // a Monday
+const NIGHT: &str = "2026-11-24T02:00:00Z";
+const MORNING: &str = "2026-11-24T07:00:00Z";
+const NEXT_EVENING: &str = "2026-11-24T20:00:00Z";
+
+fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
+    play_alone_with(&PARAMETERS, scenario)
+}
+
+/// A stack with a service, which runs its first image, and an alarm.
+struct Parked<'a> {
+    stage: &'a Stage,
+    name: String,
+    arn: String,
+    /// Its database has the same name.
+    has_database: bool,
+}
+
+/// What a stack of a test differs in.
+struct Given<'a> {
+    environment: &'a str,
+    database: bool,
+    foreign: bool,
+    secrets: &'a [(&'a str, &'a str)],
+}
+
+impl Default for Given<'_> {
+    fn default() -> Self {
+        Self {
+            environment: "staging",
+            database: true,
+            foreign: false,
+            secrets: &[],
+        }
+    }
+}
+
+impl<'a> Parked<'a> {
+    async fn new(stage: &'a Stage, app: &str, given: Given<'_>) -> Self {
+        let name = format!("{app}-{}", given.environment);
+        let tags = [
+            ("groundcrew:managed", "true"),
+            ("groundcrew:app", app),
+            ("groundcrew:environment", given.environment),
+            ("groundcrew:image-tag", "latest"),
+            ("groundcrew:deploy-policy", "bake=0"),
+        ];
+        let tags = if given.foreign { &[][..] } else { &tags[..] };
+        if given.database {
+            let create = stage.local.aws().rds().create_db_instance();
+            let tag = |(key, value): &(&str, &str)| {
+                let tag = aws_sdk_rds::types::Tag::builder();
+                tag.key(*key).value(*value).build()
+            };
+            let created = create
+                .db_instance_identifier(&name)
+                .engine("postgres")
+                .engine_version("17")
+                .db_instance_class("db.t4g.micro")
+                .allocated_storage(20)
+                .backup_retention_period(1)
+                .master_username("shop")
+                .master_user_password("not-a-secret-here")
+                .set_tags(Some(tags.iter().map(tag).collect()));
+            created.send().await.expect("a database");
+        }
+        let repository = stage.local.aws().ecr().create_repository();
+        let repository = repository.repository_name(&name).send().await;
+        repository.expect("a repository");
+        let first = stage.local.push_image(&name, "latest", "amd64").await;
+        let arn = stage
+            .local
+            .create_service(&NewService {
+                name: &name,
+                image: &format!("{name}@{}", first.expect("pushed")),
+                tags,
+                secrets: given.secrets,
+            })
+            .await
+            .expect("created");
+        let stack = Self {
+            stage,
+            name,
+            arn,
+            has_database: given.database,
+        };
+        stack.alarm(tags).await;
+        stack
+            .eventually(|seen| seen.status == ServiceStatus::Running)
+            .await;
+        if given.database {
+            stack.database_is("available").await;
+        }
+        if !given.foreign && !given.secrets.is_empty() {
+            // What it was created with counts as delivered, as `provision` records it.
+            stage.deploy(&json!({"service": stack.name})).await;
+        }
+        stack.quiet().await;
+        stack
+    }
+
+    async fn alarm(&self, tags: &[(&str, &str)]) {
+        let id = self.arn.rsplit('/').next().expect("an id");
+        let dimension = Dimension::builder().name("ServiceID").value(id).build();
+        let tag = |(key, value): &(&str, &str)| {
+            let tag = aws_sdk_cloudwatch::types::Tag::builder();
+            tag.key(*key).value(*value).build()
+        };
+        let alarm = self.stage.local.aws().cloudwatch().put_metric_alarm();
+        alarm
+            .alarm_name(format!("{}-latency", self.name))
+            .namespace("AWS/AppRunner")
+            .metric_name("RequestLatency")
+            .statistic(Statistic::Sum)
+            .period(300)
+            .evaluation_periods(1)
+            .threshold(1.0)
+            .comparison_operator(ComparisonOperator::GreaterThanOrEqualToThreshold)
+            .dimensions(dimension)
+            .set_tags(Some(tags.iter().map(tag).collect()))
+            .send()
+            .await
+            .expect("an alarm");
+    }
+
+    fn look(&self) -> ServiceSnapshot {
+        let services = self.stage.local.apprunner().snapshot().services;
+        let found = services.into_iter().find(|service| service.arn == self.arn);
+        found.expect("the service exists")
+    }
+
+    async fn eventually(&self, is: impl Fn(&ServiceSnapshot) -> bool) -> ServiceSnapshot {
+        let seen = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let seen = self.look();
+                if is(&seen) {
+                    return seen;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        seen.await
+            .unwrap_or_else(|_| panic!("it did not happen: {:#?}", self.look()))
+    }
+
+    async fn database(&self) -> String {
+        let describe = self.stage.local.aws().rds().describe_db_instances();
+        let found = describe.db_instance_identifier(&self.name).send().await;
+        let found = found.expect("described").db_instances.unwrap_or_default();
+        let status = found.into_iter().find_map(|found| found.db_instance_status);
+        status.expect("it has a state")
+    }
+
+    async fn database_is(&self, status: &str) {
+        let reached = tokio::time::timeout(PATIENCE, async {
+            while self.database().await != status {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        if reached.await.is_err() {
+            panic!("the database is {}", self.database().await);
+        }
+    }
+
+    async fn alarm_tells(&self) -> bool {
+        let alarms = self.stage.local.aws().cloudwatch().describe_alarms();
+        let alarms = alarms.alarm_name_prefix(format!("{}-", self.name));
+        let found = alarms.send().await.expect("described");
+        let alarm = found.metric_alarms().first().expect("an alarm");
+        alarm.actions_enabled().expect("it says so")
+    }
+
+    async fn assert_asleep(&self, label: &str) {
+        assert_eq!(self.look().status, ServiceStatus::Paused, "{label}");
+        if self.has_database {
+            assert_eq!(self.database().await, "stopped", "{label}");
+        }
+        assert!(!self.alarm_tells().await, "{label}: its alarm tells");
+    }
+
+    async fn assert_awake(&self, label: &str) {
+        self.eventually(|seen| seen.status == ServiceStatus::Running)
+            .await;
+        if self.has_database {
+            assert_eq!(self.database().await, "available", "{label}");
+        }
+        assert!(self.alarm_tells().await, "{label}: its alarm is silent");
+    }
+
+    async fn set_tag(&self, key: &str, value: &str) {
+        let tag = Tag::builder().key(key).value(value).build();
+        let tagged = self.stage.local.aws().apprunner().tag_resource();
+        tagged
+            .resource_arn(&self.arn)
+            .tags(tag)
+            .send()
+            .await
+            .expect("tagged");
+    }
+
+    fn tag(&self, key: &str) -> Option<String> {
+        self.look().tags.get(key).cloned()
+    }
+
+    /// The executions of `deploy` for this service, ended, once no more come.
+    async fn quiet(&self) -> usize {
+        let machine = self.stage.outputs.get("DeployStateMachineArn");
+        let prefix = format!("{}-", self.name);
+        let mut known = usize::MAX;
+        loop {
+            let executions = self
+                .stage
+                .local
+                .executions(machine.as_ref().expect("an output"), &prefix)
+                .await
+                .expect("listed");
+            let count = executions.len();
+            for execution in executions {
+                execution.end().await.expect("it ends");
+            }
+            if count == known {
+                return count;
+            }
+            known = count;
+            tokio::time::sleep(Duration::from_millis(1000)).await;
+        }
+    }
+
+    /// The operations since the service was created, the oldest first.
+    fn operations(&self) -> Vec<(OperationType, OperationStatus)> {
+        let operations = self.look().operations.into_iter().rev();
+        let operations = operations.map(|operation| (operation.operation_type, operation.status));
+        operations.skip(1).collect()
+    }
+
+    fn count(&self, kind: OperationType) -> usize {
+        let operations = self.operations();
+        operations.iter().filter(|(of, _)| *of == kind).count()
+    }
+
+    fn next(&self, operation: &str, fate: Value) {
+        let arrangement = json!({"kind": "next-operation", "operation": operation, "service": self.name, "fate": fate});
+        let arrangement: Arrangement = serde_json::from_value(arrangement).expect("an arrangement");
+        let arranged = self.stage.local.apprunner().arrange(arrangement);
+        arranged.expect("arranged");
+    }
+
+    /// What this stack's part of the plan says.
+    fn row(&self, end: &End) -> Value {
+        let rows = end.output["stacks"].as_array().expect("rows").iter();
+        let mut found = rows.filter(|row| row["stack"] == self.name.as_str());
+        found.next().cloned().unwrap_or_default()
+    }
+
+    /// No later look is about it.
+    async fn retire(self) {
+        self.eventually(|seen| seen.status != ServiceStatus::OperationInProgress)
+            .await;
+        let untagged = self.stage.local.aws().apprunner().untag_resource();
+        untagged
+            .resource_arn(&self.arn)
+            .tag_keys("groundcrew:managed")
+            .send()
+            .await
+            .expect("untagged");
+    }
+}
+
+fn assert_succeeded(end: &End) {
+    assert!(end.succeeded, "{}: {}", end.error, end.message);
+}
+
+/// A look of the schedule.
+async fn tick(stage: &Stage, now: &str) -> End {
+    stage
+        .park(&json!({"action": "follow-schedule", "now": now}))
+        .await
+}
+
+/// The same, which goes well.
+async fn tick_well(stage: &Stage, now: &str) -> End {
+    let end = tick(stage, now).await;
+    assert_succeeded(&end);
+    end
+}
+
+/// What was told about parking.
+async fn told(stage: &Stage) -> Vec<String> {
+    let told = stage.local.notifications().await.expect("listed");
+    let subjects = told.into_iter().filter_map(|told| told.subject);
+    let about_parking = |subject: &String| {
+        ["could not be", "parking failed"]
+            .iter()
+            .any(|part| subject.contains(part))
+    };
+    subjects.filter(about_parking).collect()
+}
+
+#[test]
+fn o6_a_night_with_a_push_and_a_rotation_ends_with_one_deployment_of_the_newest() {
+    play(|stage| async move {
+        let secrets = stage.local.aws().secrets_manager();
+        let secret = secrets.create_secret().name("o6").secret_string("one");
+        let secret = secret.send().await.expect("created").arn.expect("an ARN");
+        let stack = Parked::new(
+            stage,
+            "nightly",
+            Given {
+                secrets: &[("PASSWORD", &secret)],
+                ..Given::default()
+            },
+        )
+        .await;
+        let before = stack.operations().len();
+        let notified = told(stage).await.len();
+
+        let evening = tick_well(stage, EVENING).await;
+        stack.assert_asleep("in the evening").await;
+        let row = stack.row(&evening);
+        assert_eq!(row["action"], "pause", "{row}");
+        assert_eq!(
+            row["sleep"],
+            json!({"since": EVENING, "until": MORNING}),
+            "{row}"
+        );
+        assert_eq!(
+            row["saving"],
+            json!({"hours": 11.0, "dollars": 0.33}),
+            "{row}"
+        );
+        let night = tick_well(stage, NIGHT).await;
+        assert_eq!(stack.row(&night)["action"], "leave");
+
+        let newest = stage.local.push_image(&stack.name, "latest", "amd64").await;
+        let newest = newest.expect("pushed");
+        let version = stage.local.rotate_secret(&secret, "two").await;
+        let version = version.expect("rotated");
+        stack.quiet().await;
+        stack.assert_asleep("after a push and a rotation").await;
+
+        let morning = tick_well(stage, MORNING).await;
+        stack.quiet().await;
+        stack.assert_awake("in the morning").await;
+        let seen = stack.look();
+        assert_eq!(seen.runs.image_digest, Some(newest));
+        assert_eq!(seen.runs.secret_versions["PASSWORD"], version);
+        let succeeded = |kind| (kind, OperationStatus::Succeeded);
+        assert_eq!(
+            stack.operations()[before..],
+            [
+                succeeded(OperationType::PauseService),
+                succeeded(OperationType::ResumeService),
+                succeeded(OperationType::UpdateService),
+            ]
+        );
+        assert_eq!(told(stage).await.len(), notified, "nobody is told");
+        let day = tick_well(stage, "2026-11-24T12:00:00Z").await;
+        assert_eq!(stack.row(&day)["action"], "leave");
+        println!(
+            "one stack: {} state transitions to park it, {} to wake it, {} for a look",
+            evening.transitions, morning.transitions, night.transitions
+        );
+        stack.retire().await;
+    });
+}
+
+#[test]
+fn o7_awake_until_outlives_the_evening_and_is_nothing_afterwards() {
+    play(|stage| async move {
+        let stack = Parked::new(stage, "late", Given::default()).await;
+        stack.set_tag("groundcrew:awake-until", NIGHT).await;
+        let evening = tick_well(stage, EVENING).await;
+        let reason = stack.row(&evening)["reason"].to_string();
+        assert!(reason.contains("groundcrew:awake-until"), "{reason}");
+        stack.assert_awake("it is kept awake").await;
+        tick_well(stage, NIGHT).await;
+        stack.assert_asleep("the time has passed").await;
+        stack.retire().await;
+    });
+}
+
+#[test]
+fn o7_a_value_that_is_no_time_is_named_and_nothing_is_touched() {
+    play(|stage| async move {
+        let stack = Parked::new(
+            stage,
+            "unclear",
+            Given {
+                database: false,
+                ..Given::default()
+            },
+        )
+        .await;
+        stack.set_tag("groundcrew:awake-until", "tomorrow").await;
+        let evening = tick_well(stage, EVENING).await;
+        let reason = stack.row(&evening)["reason"].to_string();
+        assert!(
+            reason.contains("groundcrew:awake-until") && reason.contains("tomorrow"),
+            "{reason}"
+        );
+        assert!(stack.operations().is_empty());
+        stack.retire().await;
+    });
+}
+
+#[test]
+fn o7_a_holiday_and_a_weekend_stay_parked() {
+    play(|stage| async move {
+        let stack = Parked::new(
+            stage,
+            "holiday",
+            Given {
+                database: false,
+                ..Given::default()
+            },
+        )
+        .await;
+        for (now, sleeps) in [
+            ("2026-11-25T20:00:00Z", true), // Wednesday
+            ("2026-11-26T12:00:00Z", true), // the Thursday that is none
+            ("2026-11-27T07:00:00Z", false),
+            ("2026-11-27T20:00:00Z", true),
+            ("2026-11-29T12:00:00Z", true), // Sunday
+            ("2026-11-30T07:00:00Z", false),
+        ] {
+            tick_well(stage, now).await;
+            match sleeps {
+                true => stack.assert_asleep(now).await,
+                false => {
+                    stack.quiet().await;
+                    stack.assert_awake(now).await;
+                }
+            }
+        }
+        assert_eq!(stack.count(OperationType::PauseService), 2);
+        assert_eq!(stack.count(OperationType::ResumeService), 2);
+        stack.retire().await;
+    });
+}
+
+#[test]
+fn o7_what_cannot_be_parked_and_what_is_not_ours_is_never_touched() {
+    play(|stage| async move {
+        let replicated = Parked::new(stage, "copied", Given::default()).await;
+        let replica = stage.local.aws().rds().create_db_instance_read_replica();
+        replica
+            .db_instance_identifier("copied-staging-replica")
+            .source_db_instance_identifier(&replicated.name)
+            .send()
+            .await
+            .expect("a replica");
+        let production = Parked::new(
+            stage,
+            "prized",
+            Given {
+                environment: "prod",
+                ..Given::default()
+            },
+        )
+        .await;
+        let foreign = Parked::new(
+            stage,
+            "alien",
+            Given {
+                foreign: true,
+                ..Given::default()
+            },
+        )
+        .await;
+        let before: Vec<_> = [&replicated, &production, &foreign]
+            .map(|it| it.look().tags)
+            .into();
+        stage.local.clear_calls().await.expect("cleared");
+        let evening = tick_well(stage, EVENING).await;
+        let reason = replicated.row(&evening)["reason"].to_string();
+        assert!(reason.contains("read replica"), "{reason}");
+        for stack in [&production, &foreign] {
+            assert!(stack.row(&evening).is_null(), "{}", stack.name);
+        }
+        for request in [
+            json!({"action": "pause", "stack": replicated.name, "now": NIGHT}),
+            json!({"action": "pause", "stack": production.name, "now": NIGHT}),
+            json!({"action": "pause", "environment": "prod", "now": NIGHT}),
+            json!({"action": "pause", "service": foreign.arn, "now": NIGHT}),
+        ] {
+            let end = stage.park(&request).await;
+            let refused = end.error == "Invalid" || end.output["stacks"][0]["action"] == "leave";
+            assert!(refused, "{request}: {end:#?}");
+        }
+        let after: Vec<_> = [&replicated, &production, &foreign]
+            .map(|it| it.look().tags)
+            .into();
+        assert_eq!(before, after);
+        let calls = stage.local.calls().await.expect("the calls");
+        let writes: Vec<_> = calls
+            .iter()
+            .filter(|call| call.principal.contains("-ParkFunctionRole-") && call.writes())
+            .filter(|call| !call.action.starts_with("logs:") && !call.action.starts_with("xray:"))
+            .collect();
+        assert!(writes.is_empty(), "{writes:#?}");
+        replicated.retire().await;
+    });
+}
+
+#[test]
+fn o7_the_database_that_rds_starts_by_itself_is_stopped_again_and_nobody_is_told() {
+    play(|stage| async move {
+        let stack = Parked::new(stage, "seventh", Given::default()).await;
+        tick_well(stage, EVENING).await;
+        stack.assert_asleep("in the evening").await;
+        // RDS's event is of the time that it is where this runs, which may be a day of work.
+        let later = Timestamp::now() + 240.hours();
+        stack
+            .set_tag("groundcrew:parked-until", &later.to_string())
+            .await;
+        let notified = told(stage).await.len();
+        stage.local.clear_calls().await.expect("cleared");
+        let passed = stage.local.seven_days_pass(&stack.name).await;
+        passed.expect("it was stopped");
+        let stops = || async {
+            let calls = stage.local.calls().await.expect("the calls");
+            calls
+                .iter()
+                .filter(|call| call.action == "rds:StopDBInstance" && call.error.is_none())
+                .count()
+        };
+        let stopped = tokio::time::timeout(PATIENCE, async {
+            while stops().await == 0 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        stopped.await.expect("it is stopped again");
+        stack.database_is("stopped").await;
+        stack.assert_asleep("after seven days").await;
+        assert_eq!(told(stage).await.len(), notified);
+        stack.retire().await;
+    });
+}
+
+#[test]
+fn o6_a_deployment_that_is_under_way_ends_before_its_service_is_paused() {
+    play(|stage| async move {
+        let stack = Parked::new(
+            stage,
+            "delivering",
+            Given {
+                database: false,
+                ..Given::default()
+            },
+        )
+        .await;
+        stack.next("UPDATE_SERVICE", json!({"takes": 4.0}));
+        let newest = stage.local.push_image(&stack.name, "latest", "amd64").await;
+        stack
+            .eventually(|seen| seen.status == ServiceStatus::OperationInProgress)
+            .await;
+        let evening = tick_well(stage, EVENING).await;
+        let reason = stack.row(&evening)["reason"].to_string();
+        assert!(reason.contains("ends first"), "{reason}");
+        stack.assert_asleep("after the deployment").await;
+        let succeeded = |kind| (kind, OperationStatus::Succeeded);
+        assert_eq!(
+            stack.operations(),
+            [
+                succeeded(OperationType::UpdateService),
+                succeeded(OperationType::PauseService)
+            ]
+        );
+        assert_eq!(stack.look().runs.image_digest, newest.ok());
+        stack.retire().await;
+    });
+}
+
+#[test]
+fn o6_what_a_person_paused_or_woke_is_left_to_that_person() {
+    play(|stage| async move {
+        let given = || Given {
+            database: false,
+            ..Given::default()
+        };
+        let (paused, woken) = (
+            Parked::new(stage, "by-hand", given()).await,
+            Parked::new(stage, "insomniac", given()).await,
+        );
+        let apprunner = stage.local.aws().apprunner();
+        apprunner
+            .pause_service()
+            .service_arn(&paused.arn)
+            .send()
+            .await
+            .expect("paused");
+        paused
+            .eventually(|seen| seen.status == ServiceStatus::Paused)
+            .await;
+        tick_well(stage, EVENING).await;
+        woken.assert_asleep("in the evening").await;
+        apprunner
+            .resume_service()
+            .service_arn(&woken.arn)
+            .send()
+            .await
+            .expect("resumed");
+        woken
+            .eventually(|seen| seen.status == ServiceStatus::Running)
+            .await;
+        woken.quiet().await;
+        for now in [NIGHT, MORNING] {
+            let end = tick_well(stage, now).await;
+            let row = paused.row(&end);
+            assert_eq!(row["action"], "leave", "{row}");
+            assert!(row["reason"].to_string().contains("by hand"), "{row}");
+            assert_eq!(paused.look().status, ServiceStatus::Paused, "{now}");
+            assert_eq!(woken.look().status, ServiceStatus::Running, "{now}");
+        }
+        woken.quiet().await;
+        woken.assert_awake("in the morning").await;
+        assert_eq!(woken.tag("groundcrew:parked").as_deref(), Some("none"));
+        paused.retire().await;
+        woken.retire().await;
+    });
+}
+
+#[test]
+fn o6_a_wish_by_hand_holds_until_it_ends_and_the_last_one_wins() {
+    play(|stage| async move {
+        let stack = Parked::new(stage, "wished", Given::default()).await;
+        let wish =
+            |action: &str, now: &str| json!({"action": action, "stack": stack.name, "now": now});
+        // Parked by hand at noon, until the next morning.
+        let noon = "2026-11-23T12:00:00Z";
+        assert_succeeded(&stage.park(&wish("pause", noon)).await);
+        stack.assert_asleep("by hand").await;
+        tick_well(stage, "2026-11-23T15:00:00Z").await;
+        stack.assert_asleep("looked at by day").await;
+        // Woken twice at night, until the next evening.
+        let (one, other) =
+            tokio::join!(async { stage.park(&wish("resume", NIGHT)).await }, async {
+                stage.park(&wish("resume", NIGHT)).await
+            });
+        assert_succeeded(&one);
+        assert_succeeded(&other);
+        stack.quiet().await;
+        stack.assert_awake("woken at night").await;
+        assert_eq!(stack.count(OperationType::ResumeService), 1);
+        tick_well(stage, "2026-11-24T03:00:00Z").await;
+        stack.assert_awake("looked at by night").await;
+        tick_well(stage, NEXT_EVENING).await;
+        stack.assert_asleep("the wish has ended").await;
+        // Parked while it is being woken: the last wish wins.
+        let night = "2026-11-25T02:00:00Z";
+        let resume = async { stage.park(&wish("resume", night)).await };
+        let pause = async {
+            stack.database_is("starting").await;
+            stage.park(&wish("pause", night)).await
+        };
+        let (resumed, paused) = tokio::join!(resume, pause);
+        assert_succeeded(&resumed);
+        assert_succeeded(&paused);
+        stack.quiet().await;
+        stack.assert_asleep("the last wish").await;
+        stack.retire().await;
+    });
+}
+
+#[test]
+fn o8_a_database_that_does_not_come_up_keeps_its_service_parked_and_is_told_once() {
+    play(|stage| async move {
+        let broken = Parked::new(stage, "broken", Given::default()).await;
+        let well = Parked::new(
+            stage,
+            "healthy",
+            Given {
+                database: false,
+                ..Given::default()
+            },
+        )
+        .await;
+        tick_well(stage, EVENING).await;
+        broken.assert_asleep("in the evening").await;
+        let notified = told(stage).await.len();
+        let fault = Fault {
+            service: "rds".into(),
+            operation: "StartDBInstance".into(),
+            kind: FaultKind::Fails,
+            times: 1,
+            seconds: 0.0,
+        };
+        stage.local.add_fault(&fault).await.expect("arranged");
+        let morning = tick(stage, MORNING).await;
+        assert_eq!(morning.error, "NotAllDone", "{morning:#?}");
+        assert_eq!(broken.look().status, ServiceStatus::Paused);
+        assert!(broken.alarm_tells().await, "its alarms are on by day");
+        well.quiet().await;
+        well.assert_awake("the other one").await;
+        assert_eq!(
+            told(stage).await[notified..],
+            ["broken-staging: could not be woken"]
+        );
+        let again = tick(stage, "2026-11-24T07:30:00Z").await;
+        assert_eq!(again.error, "NotAllDone", "{again:#?}");
+        assert!(
+            again.message.contains("database broken-staging is failed"),
+            "{}",
+            again.message
+        );
+        assert_eq!(told(stage).await.len(), notified + 1, "told once");
+        broken.retire().await;
+        well.retire().await;
+    });
+}
+
+#[test]
+fn o6_the_schedule_looks_every_half_hour_also_when_clocks_change() {
+    play(|stage| async move {
+        let stack = Parked::new(
+            stage,
+            "on-time",
+            Given {
+                database: false,
+                ..Given::default()
+            },
+        )
+        .await;
+        let (from, until) = ("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z");
+        let schedules = stage.local.schedules(from, until).await.expect("listed");
+        let schedule = &schedules[0];
+        assert_eq!((schedules.len(), schedule.fires.len()), (1, 48));
+        let machine = stage.outputs.get("ParkStateMachineArn").expect("an output");
+        let before = stage.local.executions(machine, "").await.expect("listed");
+        let fired = stage.local.fire_schedule(&schedule.name, EVENING).await;
+        fired.expect("it fires");
+        stack
+            .eventually(|seen| seen.status == ServiceStatus::Paused)
+            .await;
+        let mut started = stage.local.executions(machine, "").await.expect("listed");
+        assert_eq!(started.len(), before.len() + 1);
+        let end = started.pop().expect("one").end().await.expect("it ends");
+        assert_succeeded(&end);
+        stack.assert_asleep("by the schedule").await;
+        stack.retire().await;
+    });
+}
+
+#[test]
+fn a_night_of_ten_stacks_is_played_beside_each_other() {
+    play(|stage| async move {
+        let mut stacks = Vec::new();
+        for n in 0..10 {
+            let app = format!("fleet{n}");
+            let given = Given {
+                environment: "dev",
+                ..Given::default()
+            };
+            stacks.push(Parked::new(stage, &app, given).await);
+        }
+        stage.local.clear_calls().await.expect("cleared");
+        let evening = tick_well(stage, EVENING).await;
+        for stack in &stacks {
+            stack.assert_asleep("in the evening").await;
+        }
+        let morning = tick_well(stage, MORNING).await;
+        for stack in &stacks {
+            stack.quiet().await;
+            stack.assert_awake("in the morning").await;
+        }
+        let calls = stage.local.calls().await.expect("the calls");
+        let own = calls
+            .iter()
+            .filter(|call| call.principal.contains("-ParkFunctionRole-"));
+        let own = own.filter(|call| !call.action.starts_with("logs:"));
+        println!(
+            "ten stacks: {} state transitions to park them in {:.0} min, {} to wake them in {:.0} min, {} calls",
+            evening.transitions,
+            evening.seconds / 60.0,
+            morning.transitions,
+            morning.seconds / 60.0,
+            own.count()
+        );
+        for stack in stacks {
+            stack.retire().await;
+        }
+    });
+}
+
+#[test]
+fn the_role_of_park_grants_exactly_the_actions_that_its_function_calls() {
+    play(|stage| async move {
+        let secrets = stage.local.aws().secrets_manager();
+        let secret = secrets.create_secret().name("granted").secret_string("one");
+        let secret = secret.send().await.expect("created").arn.expect("an ARN");
+        let stack = Parked::new(
+            stage,
+            "granted",
+            Given {
+                secrets: &[("PASSWORD", &secret)],
+                ..Given::default()
+            },
+        )
+        .await;
+        stage.local.clear_calls().await.expect("cleared");
+        let database = format!("arn:aws:rds:us-east-1:123456789012:db:{}", stack.name);
+        let tag = aws_sdk_rds::types::Tag::builder()
+            .key("groundcrew:awake-until")
+            .value(MORNING)
+            .build();
+        let tagged = stage.local.aws().rds().add_tags_to_resource();
+        tagged
+            .resource_name(database)
+            .tags(tag)
+            .send()
+            .await
+            .expect("tagged");
+        tick_well(stage, EVENING).await;
+        stack.assert_awake("its database is kept awake").await;
+        stack.next("UPDATE_SERVICE", json!({"takes": 4.0}));
+        stage
+            .local
+            .push_image(&stack.name, "latest", "amd64")
+            .await
+            .expect("pushed");
+        stack
+            .eventually(|seen| seen.status == ServiceStatus::OperationInProgress)
+            .await;
+        let pause = json!({"action": "pause", "environment": "staging", "now": NIGHT});
+        assert_succeeded(&stage.park(&pause).await);
+        stack
+            .assert_asleep("a wish overrules the tag of the database")
+            .await;
+        tick_well(stage, MORNING).await;
+        stack.quiet().await;
+
+        let role = "-ParkFunctionRole-";
+        let calls = stage.local.calls().await.expect("the calls");
+        let own = || calls.iter().filter(|call| call.principal.contains(role));
+        let denied: Vec<_> = own().filter(|call| !call.allowed).collect();
+        assert!(denied.is_empty(), "{denied:#?}");
+        let called: BTreeSet<&str> = own()
+            .flat_map(|call| {
+                call.implied
+                    .iter()
+                    .map(String::as_str)
+                    .chain([call.action.as_str()])
+            })
+            // What the runtime itself does, which SAM grants.
+            .filter(|action| !action.starts_with("logs:") && !action.starts_with("xray:"))
+            .collect();
+        let world = stage.world().await;
+        let mut granted = BTreeSet::new();
+        for (_, policy) in world
+            .policies
+            .iter()
+            .filter(|(name, _)| name.contains(role))
+        {
+            let policy: Value = serde_json::from_str(policy).expect("a policy is JSON");
+            for statement in policy["Statement"].as_array().expect("statements") {
+                match &statement["Action"] {
+                    Value::String(action) => drop(granted.insert(action.clone())),
+                    actions => {
+                        let actions = actions.as_array().expect("actions").iter();
+                        granted.extend(actions.filter_map(Value::as_str).map(str::to_owned));
+                    }
+                }
+            }
+        }
+        // SAM adds it for the dead-letter queue of the function.
+        granted.remove("sqs:SendMessage");
+        let granted: BTreeSet<&str> = granted.iter().map(String::as_str).collect();
+        assert_eq!(called, granted);
+        stack.retire().await;
+    });
+}
