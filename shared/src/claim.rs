@@ -28,6 +28,8 @@ pub struct Claim {
     pub execution: String,
     /// What it does.
     pub kind: Kind,
+    /// Whether App Runner was called, or was about to be: before, no operation can be that of the claim.
+    pub sent: bool,
     /// The service's newest operation before App Runner was called: those after it are ours.
     pub after: Option<String>,
     /// The digest to be deployed; `None` for the secrets of a service that is pinned to none.
@@ -44,6 +46,9 @@ pub const NONE: &str = "none";
 /// Every digest begins so; left out, a claim with two of them fits into a tag.
 const SHA256: &str = "sha256:";
 
+/// At the end of the kind: App Runner was called.
+const SENT: char = '+';
+
 impl Claim {
     /// The longest name of an execution that fits into a tag beside the rest.
     pub const LONGEST_EXECUTION: usize = 60;
@@ -54,7 +59,9 @@ impl Claim {
         let given = |word: &str| (word != NONE).then(|| word.to_owned());
         let digest = |word: &str| given(word).map(|digits| format!("{SHA256}{digits}"));
         let execution = words.next()?.to_owned();
-        let kind = match words.next()? {
+        let kind = words.next()?;
+        let sent = kind.ends_with(SENT);
+        let kind = match kind.trim_end_matches(SENT) {
             "image" => Kind::Image,
             "secrets" => Kind::Secrets,
             "rollback" => Kind::Rollback,
@@ -63,6 +70,7 @@ impl Claim {
         Some(Self {
             execution,
             kind,
+            sent,
             after: given(words.next()?),
             digest: digest(words.next()?),
             previous: digest(words.next()?),
@@ -134,7 +142,14 @@ impl std::fmt::Display for Claim {
         };
         let words = [
             self.execution.clone(),
-            kind.to_owned(),
+            format!(
+                "{kind}{}",
+                if self.sent {
+                    SENT.to_string()
+                } else {
+                    String::new()
+                }
+            ),
             or_none(&self.after),
             digits(&self.digest),
             digits(&self.previous),
@@ -152,6 +167,7 @@ mod tests {
         Claim {
             execution: "x".repeat(Claim::LONGEST_EXECUTION),
             kind: Kind::Rollback,
+            sent: true,
             after: Some("01234567-89ab-cdef-0123-456789abcdef".into()),
             digest: Some(format!("sha256:{}", "0b".repeat(32))),
             previous: Some(format!("sha256:{}", "0c".repeat(32))),

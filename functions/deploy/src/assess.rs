@@ -47,7 +47,12 @@ pub(crate) async fn assess(aws: &Aws, request: &Value, execution: &str) -> Resul
     if !managed.is_ours() {
         return Err(Error::Conflict(format!("service {}", managed.name())));
     }
-    match standing(aws, &mut managed, execution).await? {
+    let standing = match standing(aws, &mut managed, execution).await? {
+        // What a person asks for takes the place of what was left to do: the bad image is rejected already.
+        Standing::Unfinished(_) if request.to.is_some() => Standing::Free,
+        standing => standing,
+    };
+    match standing {
         Standing::Own(claim) => carry_on(aws, &managed, &request, claim).await,
         free => {
             if let Some(reason) = obstacle(&managed)? {
@@ -57,6 +62,7 @@ pub(crate) async fn assess(aws: &Aws, request: &Value, execution: &str) -> Resul
                 Standing::Unfinished(rollback) => {
                     let claim = Claim {
                         execution: execution.to_owned(),
+                        sent: false,
                         ..rollback
                     };
                     claim_service(aws, &managed, claim, Tags::new()).await
@@ -161,6 +167,7 @@ async fn decide_and_claim(
     execution: &str,
 ) -> Result<Assessment> {
     let tag = |name: &str| managed.tags.get(name).map(String::as_str);
+    let policy = Policy::parse(managed.tags.get(TAG_POLICY))?;
     // Of an image from elsewhere, or built from source, only the secrets are delivered.
     let image = ImageReference::of(&managed.service);
     let images = match &image {
@@ -180,7 +187,8 @@ async fn decide_and_claim(
         rejected_image: tag(TAG_REJECTED_IMAGE),
         secrets: now.as_deref(),
         deployed_secrets: tag(TAG_DEPLOYED_SECRETS),
-        rejected_secrets: tag(TAG_REJECTED_SECRETS),
+        // A person who starts deploy has mended what was in the way.
+        rejected_secrets: tag(TAG_REJECTED_SECRETS).filter(|_| request.cause.is_some()),
     };
     let decision = match &request.to {
         None => decide(&situation),
@@ -191,10 +199,11 @@ async fn decide_and_claim(
     let (kind, digest) = match (decision, &image) {
         (Decision::Nothing(reason), _) => return Ok(nothing(&reason)),
         (Decision::Image(candidate), _) if running.as_ref() == Some(&candidate.digest) => {
+            let passed_over = pass_over(&situation, running.as_ref());
+            managed.tag(aws, &passed_over).await?;
             return Ok(nothing("the service runs that image already"));
         }
         (Decision::Image(candidate), Some(image)) => {
-            let policy = Policy::parse(managed.tags.get(TAG_POLICY))?;
             let objection =
                 preflight::objection(aws, &image.repository, &candidate, &policy).await?;
             if let Some(objection) = objection {
@@ -213,29 +222,32 @@ async fn decide_and_claim(
         }
         (Decision::Secrets | Decision::Image(_), _) => (Kind::Secrets, running.clone()),
     };
-    let mut tags = Tags::new();
-    if request.to.is_some() {
-        // What a person passes over is not deployed by the next event; what they ask for is welcome again.
-        let newest = situation
-            .rule
-            .as_ref()
-            .and_then(|rule| rule.choose(&images));
-        let newest = newest.map(|newest| newest.digest);
-        let passed_over = newest.filter(|newest| Some(newest) != digest.as_ref());
-        tags.insert(
-            TAG_REJECTED_IMAGE.into(),
-            passed_over.unwrap_or(NONE.into()),
-        );
-    }
+    let tags = match &request.to {
+        Some(_) => pass_over(&situation, digest.as_ref()),
+        None => Tags::new(),
+    };
     let claim = Claim {
         execution: execution.to_owned(),
         kind,
+        sent: false,
         after: None,
         previous: running.filter(|running| digest.as_ref() != Some(running)),
         digest,
         secrets: now,
     };
     claim_service(aws, managed, claim, tags).await
+}
+
+/// What a person passes over is not deployed by the next event; what they ask for is welcome again.
+fn pass_over(situation: &Situation<'_>, asked_for: Option<&String>) -> Tags {
+    let rule = situation.rule.as_ref();
+    let newest = rule.and_then(|rule| rule.choose(situation.images));
+    let newest = newest.map(|newest| newest.digest);
+    let passed_over = newest.filter(|newest| Some(newest) != asked_for);
+    Tags::from([(
+        TAG_REJECTED_IMAGE.into(),
+        passed_over.unwrap_or(NONE.into()),
+    )])
 }
 
 /// Remembers that the image must not be deployed, so that it is told once and not with every event that follows.
@@ -322,6 +334,14 @@ async fn carry_on(
         managed.tag(aws, &free).await?;
         return no(request, &reason);
     }
+    // From here on an operation may be that of the claim, and none that is there already is.
+    let claim = Claim {
+        sent: true,
+        after: operations.into_iter().next().and_then(|newest| newest.id),
+        ..claim
+    };
+    let sent = Tags::from([(TAG_DEPLOYING.into(), claim.to_string())]);
+    managed.tag(aws, &sent).await?;
     act(aws, managed, request, claim).await
 }
 
@@ -332,6 +352,9 @@ pub(crate) fn accepted(
     claim: &Claim,
     managed: &Managed,
 ) -> Option<String> {
+    if !claim.sent {
+        return None;
+    }
     let runs = ImageReference::of(&managed.service).and_then(|image| image.digest);
     let since = claim.operations(operations).unwrap_or_default();
     let own = since.into_iter().find(|operation| {
@@ -343,12 +366,7 @@ pub(crate) fn accepted(
 }
 
 /// Asks App Runner for what the claim says.
-async fn act(
-    aws: &Aws,
-    managed: &Managed,
-    request: &Request,
-    mut claim: Claim,
-) -> Result<Assessment> {
+async fn act(aws: &Aws, managed: &Managed, request: &Request, claim: Claim) -> Result<Assessment> {
     let image = ImageReference::of(&managed.service);
     let asked = match (claim.kind, &claim.digest, image) {
         (Kind::Image | Kind::Rollback, Some(digest), Some(image)) => {
@@ -360,14 +378,23 @@ async fn act(
         Ok(operation_id) => return deploying(aws, managed, request, &claim, &operation_id).await,
         Err(error) => error,
     };
+    disown(aws, managed, claim, &refused).await?;
+    Err(refused)
+}
+
+/// App Runner has refused the call: what it is doing instead is not what the claim waits for.
+pub(crate) async fn disown(
+    aws: &Aws,
+    managed: &Managed,
+    mut claim: Claim,
+    refused: &Error,
+) -> Result<()> {
     if matches!(refused, Error::Busy { .. }) {
-        // App Runner has refused: what it is doing instead is not what this claim waits for.
-        let newest = operations(aws, managed.arn()).await?.into_iter().next();
-        claim.after = newest.and_then(|newest| newest.id);
+        claim.sent = false;
         let tags = Tags::from([(TAG_DEPLOYING.into(), claim.to_string())]);
         managed.tag(aws, &tags).await?;
     }
-    Err(refused)
+    Ok(())
 }
 
 async fn deploying(
@@ -398,7 +425,10 @@ async fn deploying(
         new_secrets: claim.secrets.is_some() && claim.secrets.as_ref() != deployed,
         created_at: Timestamp::from_second(created_at).unwrap_or_default(),
         operation_id: operation_id.to_owned(),
-        bake_minutes: Policy::parse(managed.tags.get(TAG_POLICY))?.bake_minutes,
+        // It was read well before the claim.
+        bake_minutes: Policy::parse(managed.tags.get(TAG_POLICY))
+            .unwrap_or_default()
+            .bake_minutes,
         health: health_address(managed),
         cause: request.why().to_owned(),
         asked_for: request.to.is_some(),

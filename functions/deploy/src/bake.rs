@@ -12,8 +12,11 @@ use serde::{Deserialize, Serialize};
 /// How often a service is asked before it counts as unwell; `statemachine/deploy.asl.yaml` says how long between two.
 const SMOKE_ATTEMPTS: u32 = 5;
 
-/// How many looks at the alarms make a bake window, after the one at its beginning.
+/// How many looks at the alarms make a bake window at least, after the one at its beginning.
 const LOOKS: u32 = 10;
+
+/// The longest time between two: an alarm that turns red and green again in between is not seen.
+const LONGEST_WAIT: u32 = 240;
 
 /// Whether a service is well.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -97,19 +100,26 @@ pub(crate) async fn look(
     operation: &Verdict,
     looks: u32,
 ) -> Result<Look> {
-    let minutes = u32::from(deployment.bake_minutes);
+    let window = u32::from(deployment.bake_minutes) * 60;
+    let seconds = (window / LOOKS).clamp(1, LONGEST_WAIT);
+    let over = looks * seconds >= window;
     let look = |well, why: String| Look {
         well,
         why,
-        over: looks >= LOOKS || minutes == 0,
+        over,
         looks: looks + 1,
-        seconds: minutes * 60 / LOOKS,
+        seconds,
     };
-    if minutes == 0 {
+    if window == 0 {
         return Ok(look(true, "its alarms were not watched".into()));
     }
     let alarms = alarms(aws, &deployment.service).await?;
-    let red = red(&alarms, &deployment.service_arn, operation.started_at);
+    // An alarm that turned red while App Runner was still at it may speak of the old instances: it counts if it stays so.
+    let since = match over {
+        true => operation.started_at,
+        false => operation.ended_at,
+    };
+    let red = red(&alarms, &deployment.service_arn, since);
     if red.is_empty() {
         return Ok(look(true, "no alarm turned red".into()));
     }

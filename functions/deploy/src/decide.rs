@@ -2,7 +2,7 @@
 
 use groundcrew::image::{Candidate, Pushed, TagRule};
 
-use crate::release::{Release, previous};
+use crate::release::{Outcome, Release, previous};
 
 /// What a service runs, and what there is to run.
 #[derive(Clone, Debug)]
@@ -66,6 +66,16 @@ fn newer_image(situation: &Situation<'_>) -> Result<Candidate, String> {
     if situation.rejected_image == Some(&candidate.digest) {
         return Err(format!(
             "the newest image, {}, was rejected before, and a newer one is waited for",
+            candidate.tag
+        ));
+    }
+    let last = situation
+        .releases
+        .iter()
+        .find(|release| release.digest == candidate.digest);
+    if last.is_some_and(|last| [Outcome::Failed, Outcome::RolledBack].contains(&last.outcome)) {
+        return Err(format!(
+            "the newest image, {}, failed before, and a newer one is waited for",
             candidate.tag
         ));
     }
@@ -144,7 +154,6 @@ pub(crate) fn wish(situation: &Situation<'_>, to: &str) -> Result<Candidate, Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::Outcome;
     use jiff::Timestamp;
     use proptest::prelude::*;
 
@@ -207,6 +216,20 @@ mod tests {
         let mut at = situation("semver:1", &images);
         at.rejected_image = Some("bad");
         assert_eq!(digest(decide(&at)).as_deref(), Some("good"));
+    }
+
+    #[test]
+    fn an_image_that_failed_before_another_one_is_not_tried_when_that_is_deleted() {
+        let images = [image("old", "1.0.0", 1), image("bad", "1.1.0", 2)];
+        let failed = Release {
+            outcome: Outcome::Failed,
+            ..release("bad", "1.1.0", 2)
+        };
+        let mut at = situation("semver:1", &images);
+        at.rejected_image = Some("worse, and deleted");
+        let releases = [failed];
+        at.releases = &releases;
+        assert!(matches!(decide(&at), Decision::Nothing(_)));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! What a person is told when an execution could not go on: what App Runner is busy with and since when, or what failed.
 
+use crate::deployment::short;
 use crate::follow::Verdict;
 use crate::hold::look;
 use crate::notification::Notification;
 use crate::request::Request;
 use aws_sdk_apprunner::types::{OperationSummary, ServiceStatus};
-use groundcrew::{Aws, Result};
+use groundcrew::{Aws, Claim, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,7 +17,8 @@ use serde_json::Value;
 pub struct Failure {
     /// The error's name.
     error: String,
-    /// Free text; that of a function is JSON with `errorMessage`.
+    /// Free text, if there is any; that of a function is JSON with `errorMessage`.
+    #[serde(default)]
     cause: String,
 }
 
@@ -103,7 +105,11 @@ async fn busy_with(aws: &Aws, service: &str) -> Result<String> {
         return Ok("The service is gone.".into());
     };
     let operations = managed.operations(aws).await?;
-    Ok(sentence(managed.service.status(), &operations))
+    let digest = Claim::of(&managed.tags).and_then(|claim| claim.digest);
+    let digest = digest.map_or_else(String::new, |digest| {
+        format!(" It was being given {}.", short(&digest))
+    });
+    Ok(sentence(managed.service.status(), &operations) + &digest)
 }
 
 fn sentence(status: &ServiceStatus, newest_first: &[OperationSummary]) -> String {

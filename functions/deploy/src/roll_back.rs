@@ -1,6 +1,6 @@
 //! The way back from an image that is not well: once, to the image before, and never with older secrets.
 
-use crate::assess::{accepted, update_image};
+use crate::assess::{accepted, disown, update_image};
 use crate::bake::Health;
 use crate::deployment::{Deployment, Unwell, identifier};
 use crate::follow::Verdict;
@@ -99,6 +99,7 @@ pub(crate) async fn roll_back(
     let claim = Claim {
         execution: execution.to_owned(),
         kind: Kind::Rollback,
+        sent: true,
         after: newest.and_then(|newest| newest.id),
         digest: Some(previous.clone()),
         previous: deployment.digest.clone(),
@@ -114,7 +115,13 @@ pub(crate) async fn roll_back(
     );
     managed.tag(aws, &tags).await?;
     let identifier = identifier(&runs.repository, &previous);
-    let operation_id = update_image(aws, &managed, &identifier).await?;
+    let operation_id = match update_image(aws, &managed, &identifier).await {
+        Ok(operation_id) => operation_id,
+        Err(refused) => {
+            disown(aws, &managed, claim, &refused).await?;
+            return Err(refused);
+        }
+    };
     tracing::warn!(operation_id, "{}: {unwell}; going back", deployment.service);
     Ok(rollback(operation_id, now))
 }

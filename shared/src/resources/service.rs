@@ -380,15 +380,23 @@ async fn update(
         (TAG_DEPLOYED_SECRETS, deployed),
     ];
     tag(aws, service, &said).await?;
-    send_update(aws, service, wanted).await?;
+    if let Err(refused) = send_update(aws, service, wanted).await {
+        // It was not sent, unless the answer was lost. Somebody else was quicker, `deploy` for instance: how their operation
+        // ends is not how this update ends.
+        if !matches!(refused, Error::Unavailable { .. }) {
+            let before = tags.get(TAG_DEPLOYED_SECRETS).map_or(NONE, String::as_str);
+            let unsaid = [(TAG_CHANGED_BY, NONE), (TAG_DEPLOYED_SECRETS, before)];
+            tag(aws, service, &unsaid).await?;
+        }
+        return Err(refused);
+    }
     Err(Error::NotReady(format!(
         "service {name}, which is being updated,"
     )))
 }
 
 async fn send_update(aws: &Aws, service: &Service, wanted: &Wanted) -> Result<()> {
-    let sent = aws
-        .apprunner()
+    aws.apprunner()
         .update_service()
         .service_arn(&service.service_arn)
         .source_configuration(wanted.source.clone())
@@ -399,12 +407,8 @@ async fn send_update(aws: &Aws, service: &Service, wanted: &Wanted) -> Result<()
         .auto_scaling_configuration_arn(&wanted.auto_scaling_arn)
         .send()
         .await
-        .map_err(Error::aws("apprunner:UpdateService"));
-    if let Err(Error::Busy { .. }) = sent {
-        // Somebody else was quicker, `deploy` for instance: how their operation ends is not how this update ends.
-        tag(aws, service, &[(TAG_CHANGED_BY, NONE)]).await?;
-    }
-    sent.map(drop)
+        .map_err(Error::aws("apprunner:UpdateService"))?;
+    Ok(())
 }
 
 /// A service whose creation failed is of no use and never goes by itself. One that this execution created is a failure
