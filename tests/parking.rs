@@ -400,6 +400,23 @@ fn o7_awake_until_outlives_the_evening_and_is_nothing_afterwards() {
         stack.assert_awake("it is kept awake").await;
         tick_well(stage, NIGHT).await;
         stack.assert_asleep("the time has passed").await;
+        // Awake for an hour more: each of two sleeps of a night ends with a deployment of its own.
+        let woken = "2026-11-24T03:00:00Z";
+        let resume = json!({"action": "resume", "stack": stack.name, "now": woken, "until": "2026-11-24T04:00:00Z"});
+        assert_succeeded(&stage.park(&resume).await);
+        stack.quiet().await;
+        stack.assert_awake("by hand").await;
+        tick_well(stage, "2026-11-24T04:00:00Z").await;
+        stack.assert_asleep("that has passed, too").await;
+        tick_well(stage, MORNING).await;
+        stack.quiet().await;
+        stack.assert_awake("in the morning").await;
+        let machine = stage
+            .outputs
+            .get("DeployStateMachineArn")
+            .expect("an output");
+        let woken = stage.local.executions(machine, "late-staging-woken-").await;
+        assert_eq!(woken.expect("listed").len(), 2);
         stack.retire().await;
     });
 }
@@ -592,6 +609,36 @@ fn o6_a_deployment_that_is_under_way_ends_before_its_service_is_paused() {
             ]
         );
         assert_eq!(stack.look().runs.image_digest, newest.ok());
+        stack.retire().await;
+    });
+}
+
+#[test]
+fn o8_a_deployment_is_watched_to_its_end_before_the_alarms_fall_silent() {
+    play(|stage| async move {
+        let given = Given {
+            database: false,
+            ..Given::default()
+        };
+        let stack = Parked::new(stage, "watched", given).await;
+        stack.set_tag("groundcrew:deploy-policy", "bake=10").await;
+        let newest = stage.local.push_image(&stack.name, "latest", "amd64").await;
+        let newest = newest.expect("pushed");
+        stack
+            .eventually(|seen| {
+                seen.runs.image_digest.as_ref() == Some(&newest)
+                    && seen.status == ServiceStatus::Running
+            })
+            .await;
+        let evening = async { tick_well(stage, EVENING).await };
+        let watched = async {
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            stack.assert_awake("while it is watched").await;
+            assert_eq!(stack.tag("groundcrew:parked"), None);
+        };
+        tokio::join!(evening, watched);
+        stack.assert_asleep("after the watch").await;
+        assert_eq!(stack.count(OperationType::PauseService), 1);
         stack.retire().await;
     });
 }

@@ -101,7 +101,8 @@ impl Task {
     /// The stack as it is now, if what is to be done with it is still what is wanted of it.
     pub(crate) async fn look(&self, aws: &Aws, schedule: &Schedule) -> Result<Option<Observed>> {
         let observed = look(aws, &self.parts).await?;
-        let still = self.is_wanted(&observed, schedule);
+        // Without a service there is nobody to ask, and nothing that needs a database.
+        let still = !observed.services.is_empty() && self.is_wanted(&observed, schedule);
         if !still {
             tracing::info!("{}: somebody wants something else by now", self.name());
         }

@@ -4,11 +4,11 @@ use crate::give_up::TAG_FAILED;
 use crate::mark::{NONE, TAG_PARKED};
 use crate::schedule::Schedule;
 use crate::task::{Outcome, Task};
-use groundcrew::managed::set_tags;
+use aws_sdk_apprunner::types::OperationType;
+use groundcrew::managed::{operations, set_tags};
 use groundcrew::secrets::hexadecimal;
 use groundcrew::stack::Tags;
 use groundcrew::{Aws, Claim, Error, Result};
-use jiff::Timestamp;
 use serde_json::json;
 
 /// Starts `deploy` for each service that was woken. The mark goes last: until then the next look begins anew.
@@ -21,7 +21,13 @@ pub(crate) async fn deliver(aws: &Aws, schedule: &Schedule, task: &Task) -> Resu
     };
     for service in &observed.services {
         let Some(mark) = service.mark() else { continue };
-        deploy(aws, &service.arn, &service.name, mark.since).await?;
+        // A service can be parked twice in a night, after it was kept awake for a while.
+        let newest_first = operations(aws, &service.arn).await?;
+        let pausing = |kind: Option<&OperationType>| kind == Some(&OperationType::PauseService);
+        let pause = newest_first.iter().find(|it| pausing(it.r#type()));
+        let pause = pause.and_then(|it| it.id()).unwrap_or_default();
+        let sleep = format!("{} {pause}", mark.since);
+        deploy(aws, &service.arn, &service.name, &sleep).await?;
         let mut tags = Tags::from([(TAG_PARKED.into(), NONE.into())]);
         if service.tags.contains_key(TAG_FAILED) {
             tags.insert(TAG_FAILED.into(), NONE.into());
@@ -32,12 +38,12 @@ pub(crate) async fn deliver(aws: &Aws, schedule: &Schedule, task: &Task) -> Resu
 }
 
 /// Once for each sleep: the name of the execution is taken afterwards.
-async fn deploy(aws: &Aws, arn: &str, name: &str, since: Timestamp) -> Result<()> {
+async fn deploy(aws: &Aws, arn: &str, name: &str, sleep: &str) -> Result<()> {
     let started = aws
         .sfn()
         .start_execution()
         .state_machine_arn(&aws.account.deploy_state_machine)
-        .name(execution(arn, name, since))
+        .name(execution(arn, name, sleep))
         .input(json!({"service": arn, "cause": "woken"}).to_string())
         .send()
         .await;
@@ -56,8 +62,8 @@ async fn deploy(aws: &Aws, arn: &str, name: &str, since: Timestamp) -> Result<()
 }
 
 /// `{service}-woken-{hash of the service and its sleep}`, as long as the claim of a deployment takes.
-fn execution(arn: &str, name: &str, since: Timestamp) -> String {
-    let end = format!("-woken-{}", hexadecimal(&format!("{arn}\n{since}"), 8));
+fn execution(arn: &str, name: &str, sleep: &str) -> String {
+    let end = format!("-woken-{}", hexadecimal(&format!("{arn}\n{sleep}"), 8));
     let name: String = name
         .chars()
         .take(Claim::LONGEST_EXECUTION - end.len())
@@ -71,13 +77,10 @@ mod tests {
 
     #[test]
     fn each_sleep_of_each_service_has_a_deployment_whose_name_fits_into_a_claim() {
-        let name = |arn: &str, since: i64| {
-            let since = Timestamp::from_second(since).expect("a time");
-            execution(arn, &"s".repeat(40), since)
-        };
-        assert_eq!(name("one", 1), name("one", 1));
-        assert_ne!(name("one", 1), name("one", 2));
-        assert_ne!(name("one", 1), name("two", 1));
-        assert_eq!(name("one", 1).len(), Claim::LONGEST_EXECUTION);
+        let name = |arn: &str, sleep: &str| execution(arn, &"s".repeat(40), sleep);
+        assert_eq!(name("one", "1"), name("one", "1"));
+        assert_ne!(name("one", "1"), name("one", "2"));
+        assert_ne!(name("one", "1"), name("two", "1"));
+        assert_eq!(name("one", "1").len(), Claim::LONGEST_EXECUTION);
     }
 }
