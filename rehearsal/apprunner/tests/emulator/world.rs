@@ -134,10 +134,14 @@ impl World {
         .with_root_certificates(roots)
         .with_no_client_auth();
         let name = ServerName::try_from(host.to_owned()).unwrap();
-        let stream = TlsConnector::from(Arc::new(tls))
+        let stream = match TlsConnector::from(Arc::new(tls))
             .connect(name, stream)
             .await
-            .unwrap();
+        {
+            // The address closed between the connection and its handshake: nobody answers there.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+            stream => stream.unwrap(),
+        };
         let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .unwrap();
