@@ -218,6 +218,7 @@ pub(crate) fn shape(description: &str) -> BTreeMap<String, usize> {
             \b(vpc|subnet|sg|sgr|rtb|rtbassoc|eni|igw|acl|dopt|eipassoc|eni-attach|subnet-cidr-assoc|vpc-cidr-assoc)-[0-9a-f]{8,}
             | \b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b
             | \b[0-9a-f]{32}\b
+            | "[0-9a-f]{16}"
             | sha256:[0-9a-f]{64}
             | \bdb-[A-Z0-9]{20,}
             | \bA(ROA|IPA|IDA|NPA)[A-Z0-9]{12,}
