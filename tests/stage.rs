@@ -145,9 +145,14 @@ impl Stage {
 
     /// Everything in the account.
     pub async fn world(&self) -> World {
-        World::look(&self.local)
-            .await
-            .expect("the account can be looked at")
+        // Other scenarios remove what is theirs: it may be gone between two calls of one look.
+        for _ in 0..20 {
+            if let Ok(world) = World::look(&self.local).await {
+                return world;
+            }
+        }
+        let world = World::look(&self.local).await;
+        world.expect("the account can be looked at")
     }
 
     /// The names of everything in the account that belongs to a stack, or looks like it: empty when nothing is left.
