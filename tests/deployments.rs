@@ -58,6 +58,9 @@ impl<'a> App<'a> {
             ("groundcrew:image-tag", rule),
             ("groundcrew:deploy-policy", given.policy.unwrap_or("bake=0")),
         ];
+        // More than an account begins with: the tests of this program leave theirs behind.
+        let quota = Arrangement::Quota { services: 100 };
+        stage.local.apprunner().arrange(quota).expect("arranged");
         let arn = stage
             .local
             .create_service(&NewService {
