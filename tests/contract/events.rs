@@ -322,8 +322,13 @@ fn every_rule_tries_again_and_loses_nothing() {
         .unwrap();
     for (name, rule) in rules() {
         let age = rule["RetryPolicy"]["MaximumEventAgeInSeconds"].as_u64();
+        // What is decided for the time of its event must not come late; the schedule looks every half hour anyway.
+        let least = match name.as_str() {
+            "DatabaseStartedByItself" => 60,
+            _ => 3600,
+        };
         assert!(
-            age.is_some_and(|age| (3600..=86400).contains(&age)),
+            age.is_some_and(|age| (least..=86400).contains(&age)),
             "{name}"
         );
         let attempts = rule["RetryPolicy"]["MaximumRetryAttempts"].as_u64();

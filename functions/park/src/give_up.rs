@@ -20,7 +20,8 @@ pub(crate) const TAG_FAILED: &str = "groundcrew:parking-failed";
 pub struct Failure {
     /// The error's name.
     error: String,
-    /// Free text; that of a function is JSON with `errorMessage`.
+    /// Free text, if there is any; that of a function is JSON with `errorMessage`.
+    #[serde(default)]
     cause: String,
 }
 
