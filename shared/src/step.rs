@@ -3,7 +3,7 @@
 use crate::resources::check_health;
 use crate::spec::Mistake;
 use crate::stack::{TAG_CHANGED_BY, TAG_CREATED_BY, Tags, tag_value};
-use crate::{Aws, Resource, Result, Spec, Stack, check, image};
+use crate::{Aws, Failure, Resource, Result, Spec, Stack, check, image};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,33 +78,13 @@ pub enum Step {
     },
 }
 
-/// What a `Catch` of Step Functions passes on.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Failure {
-    /// The error's name.
-    error: String,
-    /// Free text; that of a function is JSON with `errorMessage`.
-    cause: String,
-}
-
-impl Failure {
-    /// What a person reads at the end of a failed execution.
-    fn sentence(&self, left: &[String]) -> String {
-        let parsed: Option<Value> = serde_json::from_str(&self.cause).ok();
-        let message = parsed
-            .as_ref()
-            .and_then(|parsed| parsed["errorMessage"].as_str());
-        let what = match message.unwrap_or(&self.cause) {
-            "" => &self.error,
-            message => message,
-        };
-        let left = match left {
-            [] => "nothing is left of what this execution created".to_owned(),
-            left => format!("this execution created and left: {}", left.join(", ")),
-        };
-        format!("{what}. And {left}.")
-    }
+/// What a person reads at the end of a failed execution.
+fn sentence(failure: &Failure, left: &[String]) -> String {
+    let left = match left {
+        [] => "nothing is left of what this execution created".to_owned(),
+        left => format!("this execution created and left: {}", left.join(", ")),
+    };
+    format!("{}. And {left}.", failure.sentence())
 }
 
 /// What is to be removed: the input of the state machine `teardown`.
@@ -366,7 +346,7 @@ impl Step {
                         .filter_map(|change| change.strip_prefix("remove "));
                     left.extend(names.map(str::to_owned));
                 }
-                let sentence = failure.map(|failure| failure.sentence(&left));
+                let sentence = failure.map(|failure| sentence(&failure, &left));
                 Ok(json!({"left": left, "sentence": sentence}))
             }
         }
@@ -389,14 +369,14 @@ mod tests {
         let cause = r#"{"errorType": "Failed", "errorMessage": "database shop-dev is failed"}"#;
         let left = ["database shop-dev".to_owned(), "VPC vpc-1".to_owned()];
         assert_eq!(
-            failure(cause).sentence(&left),
+            sentence(&failure(cause), &left),
             "database shop-dev is failed. And this execution created and left: database shop-dev, VPC vpc-1."
         );
     }
 
     #[test]
     fn a_failure_without_a_sentence_is_told_by_its_name() {
-        let sentence = failure("").sentence(&[]);
+        let sentence = sentence(&failure(""), &[]);
         assert_eq!(
             sentence,
             "States.Timeout. And nothing is left of what this execution created."

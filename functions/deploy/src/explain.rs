@@ -6,21 +6,10 @@ use crate::hold::look;
 use crate::notification::Notification;
 use crate::request::Request;
 use aws_sdk_apprunner::types::{OperationSummary, ServiceStatus};
-use groundcrew::{Aws, Claim, Result};
+use groundcrew::{Aws, Claim, Failure, Result};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
-
-/// What a `Catch` of Step Functions passes on.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Failure {
-    /// The error's name.
-    error: String,
-    /// Free text, if there is any; that of a function is JSON with `errorMessage`.
-    #[serde(default)]
-    cause: String,
-}
 
 /// What `explain` answers.
 #[derive(Debug, Serialize)]
@@ -31,22 +20,9 @@ pub(crate) struct Explained {
     pub notification: Notification,
 }
 
-impl Failure {
-    fn sentence(&self) -> String {
-        let parsed: Option<Value> = serde_json::from_str(&self.cause).ok();
-        let message = parsed
-            .as_ref()
-            .and_then(|parsed| parsed["errorMessage"].as_str());
-        match message.unwrap_or(&self.cause) {
-            "" => self.error.clone(),
-            message => message.to_owned(),
-        }
-    }
-
-    /// Whether the execution gave up waiting.
-    fn is_stuck(&self) -> bool {
-        ["NotReady", "Busy", "Claimed"].contains(&self.error.as_str())
-    }
+/// Whether the execution gave up waiting.
+fn is_stuck(failure: &Failure) -> bool {
+    ["NotReady", "Busy", "Claimed"].contains(&failure.error.as_str())
 }
 
 /// Never fails: what cannot be found out is left out.
@@ -66,7 +42,7 @@ pub(crate) async fn explain(
     let sentence = failure.sentence();
     let execution = format!("Execution: {execution}");
     tracing::error!(service, "{sentence}");
-    if failure.is_stuck() {
+    if is_stuck(failure) {
         let again = format!(
             "Nothing is tried again by itself. Should the operation never end, ask AWS Support. When the service is running again, it is looked at again; or start deploy for {name} by hand."
         );

@@ -27,7 +27,7 @@ pub use deployment::{Assessment, AssessmentVerdict, Deployment};
 pub use notification::Notification;
 pub use request::Request;
 
-use groundcrew::{Aws, Error, Result};
+use groundcrew::{Aws, Error, Failure, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -95,7 +95,7 @@ pub enum Step {
         /// What the execution was started with.
         request: Value,
         /// What went wrong, as a `Catch` has it.
-        failure: explain::Failure,
+        failure: Failure,
         /// The execution's name.
         execution: String,
     },

@@ -7,36 +7,10 @@ use crate::task::{Came, Outcome, Task};
 use aws_sdk_apprunner::types::ServiceStatus;
 use groundcrew::managed::set_tags;
 use groundcrew::stack::Tags;
-use groundcrew::{Aws, Error, Result};
-use serde::Deserialize;
-use serde_json::Value;
+use groundcrew::{Aws, Error, Failure, Result};
 
 /// On a service: which failure a person was told of. Every half hour the same is tried again, and told no second time.
 pub(crate) const TAG_FAILED: &str = "groundcrew:parking-failed";
-
-/// What a `Catch` of Step Functions passes on.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Failure {
-    /// The error's name.
-    error: String,
-    /// Free text, if there is any; that of a function is JSON with `errorMessage`.
-    #[serde(default)]
-    cause: String,
-}
-
-impl Failure {
-    fn sentence(&self) -> String {
-        let parsed: Option<Value> = serde_json::from_str(&self.cause).ok();
-        let message = parsed
-            .as_ref()
-            .and_then(|parsed| parsed["errorMessage"].as_str());
-        match message.unwrap_or(&self.cause) {
-            "" => self.error.clone(),
-            message => message.to_owned(),
-        }
-    }
-}
 
 /// Puts the alarms right and says what is in which state.
 ///

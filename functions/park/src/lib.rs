@@ -24,14 +24,13 @@ mod wake;
 mod wish;
 
 pub use decide::{Action, Decision, Sleep, decide};
-pub use give_up::Failure;
 pub use observed::{Database, Observed, Parts, Service};
 pub use request::{Asked, Request};
 pub use savings::Saving;
 pub use schedule::{Period, Schedule};
 pub use task::{Came, Clock, Outcome, Task, Wanted};
 
-use groundcrew::{Aws, Error, Result};
+use groundcrew::{Aws, Error, Failure, Result};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
