@@ -1,10 +1,9 @@
 //! The alarms of a stack, which tell nobody while it is parked.
 
-use crate::observed::found;
 use crate::schedule::Schedule;
 use crate::task::{Outcome, Task};
 use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT};
-use groundcrew::{Aws, Error, Result, Stack};
+use groundcrew::{Aws, Error, Result, Stack, tagged};
 
 /// As many as one call takes (`DisableAlarmActions`).
 const AT_ONCE: usize = 100;
@@ -33,7 +32,7 @@ pub(crate) async fn set(aws: &Aws, stack: &Stack, on: bool) -> Result<()> {
         (TAG_APP, stack.app.as_str()),
         (TAG_ENVIRONMENT, &stack.environment),
     ];
-    let alarms = found(aws, "cloudwatch:alarm", &tags).await?;
+    let alarms = tagged::find(aws, "cloudwatch:alarm", &tags).await?;
     let names = alarms
         .iter()
         .filter_map(|(arn, _)| arn.split_once(":alarm:"));

@@ -178,12 +178,12 @@ pub(crate) fn obstacle(stack: &Observed) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mark::{Mark, NONE, TAG_PARKED};
     use crate::observed::Database;
     use crate::schedule::tests::{at, schedule};
     use crate::wish::{TAG_AWAKE_UNTIL, TAG_PARKED_UNTIL};
-    use groundcrew::Stack;
-    use groundcrew::stack::Tags;
+    use groundcrew::claim::NONE;
+    use groundcrew::stack::{TAG_PARKED, Tags};
+    use groundcrew::{Mark, Stack};
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 

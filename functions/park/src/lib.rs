@@ -10,7 +10,6 @@ mod alarms;
 mod databases;
 mod decide;
 mod give_up;
-mod mark;
 mod observed;
 mod plan;
 mod record;

@@ -1,12 +1,11 @@
 //! A stack as AWS has it: its services and its databases, found by their tags.
 
-use crate::mark::Mark;
 use aws_sdk_apprunner::types::ServiceStatus;
 use aws_sdk_rds::types::DbInstance;
-use aws_sdk_resourcegroupstagging::types::TagFilter;
 use groundcrew::reference::current_secrets;
-use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT, TAG_MANAGED, Tags};
-use groundcrew::{Aws, Claim, Error, Managed, Result, Stack};
+use groundcrew::stack::Tags;
+use groundcrew::tagged::stack_of;
+use groundcrew::{Aws, Claim, Error, Managed, Mark, Result, Stack};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -299,52 +298,4 @@ async fn databases(aws: &Aws) -> Result<Vec<Database>> {
         databases.extend(page.db_instances().iter().filter_map(Database::of));
     }
     Ok(databases)
-}
-
-/// What of a kind carries our tag and these.
-///
-/// # Errors
-/// Those of `tag:GetResources`.
-pub(crate) async fn found(
-    aws: &Aws,
-    kind: &str,
-    tags: &[(&str, &str)],
-) -> Result<Vec<(String, Tags)>> {
-    let filters = [(TAG_MANAGED, "true")].into_iter();
-    let filters = filters
-        .chain(tags.iter().copied())
-        .map(|(key, value)| TagFilter::builder().key(key).values(value).build());
-    let filters: Vec<_> = filters.collect();
-    let mut found = Vec::new();
-    let mut token = None;
-    loop {
-        let page = aws
-            .tagging()
-            .get_resources()
-            .resource_type_filters(kind)
-            .set_tag_filters(Some(filters.clone()))
-            .resources_per_page(100)
-            .set_pagination_token(token)
-            .send()
-            .await
-            .map_err(Error::aws("tag:GetResources"))?;
-        for resource in page.resource_tag_mapping_list() {
-            let tags = resource.tags().iter();
-            let tags = tags.map(|tag| (tag.key().to_owned(), tag.value().to_owned()));
-            let arn = resource.resource_arn().map(str::to_owned);
-            found.extend(arn.map(|arn| (arn, tags.collect())));
-        }
-        token = page.pagination_token.filter(|token| !token.is_empty());
-        if token.is_none() {
-            return Ok(found);
-        }
-    }
-}
-
-pub(crate) fn stack_of(tags: &Tags) -> Option<Stack> {
-    let stack = Stack {
-        app: tags.get(TAG_APP)?.clone(),
-        environment: tags.get(TAG_ENVIRONMENT)?.clone(),
-    };
-    stack.owns(tags).then_some(stack)
 }

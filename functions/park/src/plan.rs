@@ -1,17 +1,17 @@
 //! The first step: looks at every stack that is asked about, and says what is to be done with each, and why.
 
 use crate::decide::{Action, Decision, Sleep, decide, obstacle};
-use crate::mark::Mark;
-use crate::mark::NONE;
-use crate::observed::{Observed, found, stack_of, stacks};
+use crate::observed::{Observed, stacks};
 use crate::request::{Asked, Request, Scope};
 use crate::savings::{Saving, saving};
 use crate::schedule::Schedule;
 use crate::task::{Clock, Task, Wanted};
 use crate::wish::{TAG_AWAKE_UNTIL, TAG_PARKED_UNTIL, has_tag};
 use aws_sdk_apprunner::types::ServiceStatus;
+use groundcrew::claim::NONE;
 use groundcrew::stack::{TAG_ENVIRONMENT, Tags};
-use groundcrew::{Aws, Error, Result, Stack};
+use groundcrew::tagged::{self, stack_of};
+use groundcrew::{Aws, Error, Mark, Result, Stack};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -117,7 +117,7 @@ pub(crate) async fn plan(
 
 /// The stacks that a request is about.
 async fn scope(aws: &Aws, schedule: &Schedule, request: &Request) -> Result<Vec<Observed>> {
-    let services = found(aws, "apprunner:service", &[]).await?;
+    let services = tagged::find(aws, "apprunner:service", &[]).await?;
     let scope = request.scope();
     let of_service: BTreeSet<String> = match &scope {
         Scope::Service(service) => services

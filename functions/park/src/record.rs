@@ -1,7 +1,6 @@
 //! Writes down what is wanted, before anything is done: whoever comes after a crash, or at the same time, finds it in the tags.
 
 use crate::decide::Action;
-use crate::mark::Mark;
 use crate::observed::{Observed, Service, look};
 use crate::plan::silent;
 use crate::schedule::Schedule;
@@ -11,7 +10,7 @@ use aws_sdk_apprunner::types::ServiceStatus;
 use aws_sdk_rds::types::Tag;
 use groundcrew::managed::set_tags;
 use groundcrew::stack::Tags;
-use groundcrew::{Aws, Error, Result};
+use groundcrew::{Aws, Error, Mark, Result};
 use jiff::Timestamp;
 
 /// On a service: when the wish was uttered that its tags hold, so that an older one that had to wait does not overwrite it.

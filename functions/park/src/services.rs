@@ -1,6 +1,5 @@
 //! Pausing and resuming the services of a stack.
 
-use crate::mark::Mark;
 use crate::observed::Service;
 use crate::record::await_deployments;
 use crate::schedule::Schedule;
@@ -8,7 +7,7 @@ use crate::task::{Outcome, Task};
 use aws_sdk_apprunner::types::{OperationStatus, OperationType, ServiceStatus};
 use groundcrew::managed::{operations, set_tags};
 use groundcrew::stack::Tags;
-use groundcrew::{Aws, Error, Result};
+use groundcrew::{Aws, Error, Mark, Result};
 
 /// Pauses what is marked to be paused.
 ///

@@ -1,10 +1,10 @@
 //! What the states of an execution hand on to each other for one stack, and whether it is still wanted.
 
 use crate::decide::{Action, Sleep};
-use crate::mark::NONE;
 use crate::observed::{Observed, Parts, look};
 use crate::schedule::Schedule;
 use crate::wish::{TAG_AWAKE_UNTIL, TAG_PARKED_UNTIL, Wish};
+use groundcrew::claim::NONE;
 use groundcrew::stack::Tags;
 use groundcrew::{Aws, Result};
 use jiff::Timestamp;

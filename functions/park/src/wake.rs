@@ -1,13 +1,13 @@
 //! The end of a sleep: what came in meanwhile is delivered, and the mark is taken away.
 
 use crate::give_up::TAG_FAILED;
-use crate::mark::{NONE, TAG_PARKED};
 use crate::schedule::Schedule;
 use crate::task::{Outcome, Task};
 use aws_sdk_apprunner::types::OperationType;
+use groundcrew::claim::NONE;
 use groundcrew::managed::{operations, set_tags};
 use groundcrew::secrets::hexadecimal;
-use groundcrew::stack::Tags;
+use groundcrew::stack::{TAG_PARKED, Tags};
 use groundcrew::{Aws, Claim, Error, Result};
 use serde_json::json;
 

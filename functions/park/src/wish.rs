@@ -1,7 +1,7 @@
 //! Whether a stack should be awake: the schedule, unless a tag of its service or its database says otherwise.
 
-use crate::mark::NONE;
 use crate::schedule::Schedule;
+use groundcrew::claim::NONE;
 use groundcrew::stack::Tags;
 use jiff::Timestamp;
 

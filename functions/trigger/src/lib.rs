@@ -4,7 +4,6 @@
 mod arn;
 mod event;
 mod execution;
-mod pace;
 mod services;
 
 #[cfg(test)]
@@ -16,11 +15,11 @@ pub use execution::input;
 pub use services::concerns;
 
 use execution::Start;
+use groundcrew::pace::{Pace, Tempo, patiently};
 use groundcrew::stack::Tags;
 use groundcrew::{Aws, Error, Result, managed};
 use jiff::Timestamp;
 use lambda_runtime::tracing::info;
-use pace::{Pace, Tempo, patiently};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::task::JoinSet;

@@ -2,14 +2,13 @@
 
 use crate::arn::ServiceArn;
 use crate::event::Cause;
-use crate::pace::{Tempo, patiently};
 use aws_sdk_apprunner::types::Service;
-use aws_sdk_resourcegroupstagging::types::TagFilter;
 use groundcrew::image::TagRule;
 use groundcrew::managed::are_ours;
+use groundcrew::pace::{Tempo, patiently};
 use groundcrew::reference::{ImageReference, current_secrets, is_secret};
-use groundcrew::stack::{TAG_HOLD, TAG_IMAGE_TAG, TAG_MANAGED, Tags};
-use groundcrew::{Aws, Claim, Error, Result};
+use groundcrew::stack::{TAG_HOLD, TAG_IMAGE_TAG, Tags};
+use groundcrew::{Aws, Claim, Result, tagged};
 use std::collections::BTreeMap;
 
 /// The managed services of this account and region, with their tags.
@@ -17,34 +16,11 @@ use std::collections::BTreeMap;
 /// # Errors
 /// Those of `tag:GetResources`.
 pub(crate) async fn managed(aws: &Aws, tempo: Tempo) -> Result<BTreeMap<ServiceArn, Tags>> {
-    let mut found = BTreeMap::new();
-    let mut token = None;
-    loop {
-        let page = patiently(tempo, || async {
-            let filter = TagFilter::builder().key(TAG_MANAGED).values("true").build();
-            aws.tagging()
-                .get_resources()
-                .resource_type_filters("apprunner:service")
-                .tag_filters(filter)
-                .resources_per_page(100)
-                .set_pagination_token(token.clone())
-                .send()
-                .await
-                .map_err(Error::aws("tag:GetResources"))
-        })
-        .await?;
-        for resource in page.resource_tag_mapping_list() {
-            let arn = resource.resource_arn().and_then(ServiceArn::parse);
-            let tags = resource.tags().iter();
-            let tags = tags.map(|tag| (tag.key().to_owned(), tag.value().to_owned()));
-            found.extend(arn.map(|arn| (arn, tags.collect())));
-        }
-        token = page.pagination_token.filter(|token| !token.is_empty());
-        if token.is_none() {
-            found.retain(|_, tags| are_ours(tags));
-            return Ok(found);
-        }
-    }
+    let found = patiently(tempo, || tagged::find(aws, "apprunner:service", &[])).await?;
+    let ours = found.into_iter().filter(|(_, tags)| are_ours(tags));
+    Ok(ours
+        .filter_map(|(arn, tags)| Some((ServiceArn::parse(&arn)?, tags)))
+        .collect())
 }
 
 /// Why a service that is running again need not be looked at.
@@ -100,7 +76,7 @@ mod tests {
     };
     use aws_smithy_types::DateTime;
     use groundcrew::reference::Repository;
-    use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT};
+    use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT, TAG_MANAGED};
 
     const REGISTRY: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
     const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:groundcrew/shop/staging/database-a1B2c3";

@@ -1,7 +1,7 @@
 //! How fast App Runner may be asked: it throttles a client that describes a whole fleet at once, and with it everybody else
 //! in the account.
 
-use groundcrew::{Error, Result};
+use crate::{Error, Result};
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,18 +10,19 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// The times of all waiting.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tempo {
+pub struct Tempo {
     /// The time between two calls, after the first burst.
-    pub(crate) interval: Duration,
+    pub interval: Duration,
     /// The first pause of a call that was throttled; each further one is twice as long, up to `longest_pause`.
-    pub(crate) first_pause: Duration,
-    pub(crate) longest_pause: Duration,
+    pub first_pause: Duration,
+    /// The longest of them.
+    pub longest_pause: Duration,
 }
 
 impl Tempo {
     /// Two calls a second: each deployment that is started makes up to four calls of an operation, and together they stay
     /// below the ten a second at which App Runner is seen to throttle (its limits are not documented).
-    pub(crate) const AWS: Self = Self {
+    pub const AWS: Self = Self {
         interval: Duration::from_millis(500),
         first_pause: Duration::from_millis(500),
         longest_pause: Duration::from_secs(20),
@@ -38,7 +39,7 @@ const ATTEMPTS: u32 = 8;
 const SLOWEST: u32 = 9;
 
 /// Asks again, after growing pauses, what AWS throttles or does not answer: the SDK does not.
-pub(crate) async fn patiently<T, F>(tempo: Tempo, ask: impl Fn() -> F) -> Result<T>
+pub async fn patiently<T, F>(tempo: Tempo, ask: impl Fn() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
@@ -58,7 +59,7 @@ where
 /// The calls of one invocation to App Runner, one after the other at the tempo. Others may be calling at the same time: it
 /// slows down when it is throttled, and recovers with each answer.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub struct Pace {
     tempo: Tempo,
     in_flight: Semaphore,
     next: tokio::sync::Mutex<()>,
@@ -66,7 +67,8 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) fn new(tempo: Tempo) -> Self {
+    /// A pace that begins with a burst.
+    pub fn new(tempo: Tempo) -> Self {
         Self {
             tempo,
             in_flight: Semaphore::new(IN_FLIGHT),
@@ -79,7 +81,7 @@ impl Pace {
     }
 
     /// Makes a call when its turn comes; a throttled one goes to the end of the queue after its pause.
-    pub(crate) async fn ask<T, F>(&self, call: impl Fn() -> F) -> Result<T>
+    pub async fn ask<T, F>(&self, call: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {

@@ -1,29 +1,23 @@
 //! What groundcrew has parked, kept in a tag of the service. Without it a service is never woken: somebody else has paused it.
 
-use groundcrew::stack::Tags;
+use crate::stack::{TAG_PARKED, Tags};
 use jiff::Timestamp;
-
-/// On a service: since when groundcrew has it parked, or `none`.
-pub(crate) const TAG_PARKED: &str = "groundcrew:parked";
-
-/// What a tag says that is there and means nothing: it cannot be taken away together with setting others.
-pub(crate) const NONE: &str = "none";
 
 /// Behind the time, until the service is seen to be paused: whoever finds it running goes on.
 const PAUSING: &str = "pausing";
 
 /// The tag, read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Mark {
+pub struct Mark {
     /// The beginning of the sleep.
-    pub(crate) since: Timestamp,
+    pub since: Timestamp,
     /// Whether the service was not seen to be paused yet. After that, one that runs was woken by somebody else.
-    pub(crate) pausing: bool,
+    pub pausing: bool,
 }
 
 impl Mark {
     /// Reads the tags of a service. What nobody can have meant counts as nothing.
-    pub(crate) fn of(tags: &Tags) -> Option<Self> {
+    pub fn of(tags: &Tags) -> Option<Self> {
         let (since, rest) = match tags.get(TAG_PARKED)?.split_once(' ') {
             Some((since, rest)) => (since, rest),
             None => (tags.get(TAG_PARKED)?.as_str(), ""),
@@ -35,7 +29,7 @@ impl Mark {
     }
 
     /// The tag.
-    pub(crate) fn tag(self) -> (String, String) {
+    pub fn tag(self) -> (String, String) {
         (TAG_PARKED.into(), self.to_string())
     }
 }
@@ -52,6 +46,7 @@ impl std::fmt::Display for Mark {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claim::NONE;
 
     #[test]
     fn a_mark_comes_back_as_it_was_and_anything_else_is_none() {
