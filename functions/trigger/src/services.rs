@@ -5,7 +5,7 @@ use crate::event::Cause;
 use aws_sdk_apprunner::types::Service;
 use groundcrew::image::TagRule;
 use groundcrew::managed::are_ours;
-use groundcrew::pace::{Tempo, patiently};
+use groundcrew::pace::Tempo;
 use groundcrew::reference::{ImageReference, current_secrets, is_secret};
 use groundcrew::stack::{TAG_HOLD, TAG_IMAGE_TAG, Tags};
 use groundcrew::{Aws, Claim, Result, tagged};
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 /// # Errors
 /// Those of `tag:GetResources`.
 pub(crate) async fn managed(aws: &Aws, tempo: Tempo) -> Result<BTreeMap<ServiceArn, Tags>> {
-    let found = patiently(tempo, || tagged::find(aws, "apprunner:service", &[])).await?;
+    let found = tagged::find_patiently(aws, tempo, "apprunner:service", &[]).await?;
     let ours = found.into_iter().filter(|(_, tags)| are_ours(tags));
     Ok(ours
         .filter_map(|(arn, tags)| Some((ServiceArn::parse(&arn)?, tags)))
