@@ -1,10 +1,12 @@
 //! Everything the groundcrew functions share: the stack spec, the names and tags derived from it, the AWS clients, the
 //! errors that state machines retry on, and one file for each resource of a stack.
 
+pub mod arn;
 pub mod aws;
 mod check;
 pub mod claim;
 pub mod error;
+pub mod event;
 mod failure;
 pub mod image;
 pub mod managed;
@@ -18,6 +20,7 @@ pub mod spec;
 pub mod stack;
 pub mod step;
 pub mod tagged;
+pub mod watch;
 
 pub use aws::Aws;
 pub use claim::Claim;
@@ -30,3 +33,4 @@ pub use resources::Resource;
 pub use spec::Spec;
 pub use stack::Stack;
 pub use step::Step;
+pub use watch::Watch;

@@ -1,7 +1,7 @@
 //! A service that groundcrew looks after: what App Runner says of it, and its tags.
 
 use crate::stack::{TAG_APP, TAG_ENVIRONMENT, TAG_MANAGED, Tags};
-use crate::{Aws, Error, Result};
+use crate::{Aws, Error, Mark, Result};
 use aws_sdk_apprunner::types::{OperationSummary, Service, ServiceStatus, Tag};
 
 /// An App Runner service with its tags.
@@ -41,6 +41,11 @@ impl Managed {
     /// Whether it carries the tags of a stack; another one is never touched.
     pub fn is_ours(&self) -> bool {
         are_ours(&self.tags)
+    }
+
+    /// Since when groundcrew has it parked.
+    pub fn mark(&self) -> Option<Mark> {
+        Mark::of(&self.tags)
     }
 
     /// Its ARN.

@@ -61,7 +61,7 @@ pub struct Spec {
     pub dry_run: bool,
 }
 
-fn thirty_days() -> u16 {
+pub(crate) fn thirty_days() -> u16 {
     30
 }
 

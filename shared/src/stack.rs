@@ -27,6 +27,10 @@ pub const TAG_DEPLOYED_SECRETS: &str = "groundcrew:deployed-secrets";
 pub const TAG_REJECTED_IMAGE: &str = "groundcrew:rejected-image";
 /// On a service: the fingerprint of secrets that could not be deployed.
 pub const TAG_REJECTED_SECRETS: &str = "groundcrew:rejected-secrets";
+/// On a service: what its alarms watch for, a [`crate::Watch`].
+pub const TAG_ALARMS: &str = "groundcrew:alarms";
+/// On a service: the topic that its alarms tell instead of the stack's own, or `none`.
+pub const TAG_ALARM_TOPIC: &str = "groundcrew:alarm-topic";
 /// On a service: since when groundcrew has it parked, a [`crate::Mark`], or `none`.
 pub const TAG_PARKED: &str = "groundcrew:parked";
 /// On a service: the beginning of the tags that keep its last releases; the time follows.

@@ -5,19 +5,21 @@ use crate::pace::{Tempo, patiently};
 use crate::stack::{TAG_APP, TAG_ENVIRONMENT, TAG_MANAGED, Tags};
 use crate::{Aws, Error, Result, Stack};
 use aws_sdk_resourcegroupstagging::types::TagFilter;
+use std::collections::BTreeMap;
 
 /// Resources with their tags, by ARN, in the order of the index.
 type Found = Vec<(String, Tags)>;
 
-/// What of a kind (`apprunner:service`) carries the tag `groundcrew:managed` and these.
+/// What of these kinds (`apprunner:service`) carries the tag `groundcrew:managed` and these. Of a key that is named more than
+/// once any of its values will do.
 ///
 /// # Errors
 /// Those of `tag:GetResources`.
-pub async fn find(aws: &Aws, kind: &str, tags: &[(&str, &str)]) -> Result<Found> {
+pub async fn find(aws: &Aws, kinds: &[&str], tags: &[(&str, &str)]) -> Result<Found> {
     let mut found = Found::new();
     let mut token = None;
     loop {
-        token = page(aws, kind, tags, token, &mut found).await?;
+        token = page(aws, kinds, tags, token, &mut found).await?;
         if token.is_none() {
             return Ok(found);
         }
@@ -31,7 +33,7 @@ pub async fn find(aws: &Aws, kind: &str, tags: &[(&str, &str)]) -> Result<Found>
 pub async fn find_patiently(
     aws: &Aws,
     tempo: Tempo,
-    kind: &str,
+    kinds: &[&str],
     tags: &[(&str, &str)],
 ) -> Result<Found> {
     let mut found = Found::new();
@@ -39,7 +41,7 @@ pub async fn find_patiently(
     loop {
         let (next, page) = patiently(tempo, || async {
             let mut found = Found::new();
-            let next = page(aws, kind, tags, token.clone(), &mut found).await?;
+            let next = page(aws, kinds, tags, token.clone(), &mut found).await?;
             Ok((next, found))
         })
         .await?;
@@ -54,18 +56,24 @@ pub async fn find_patiently(
 /// Adds a page to what was found; answers the token of the next one.
 async fn page(
     aws: &Aws,
-    kind: &str,
+    kinds: &[&str],
     tags: &[(&str, &str)],
     token: Option<String>,
     found: &mut Found,
 ) -> Result<Option<String>> {
-    let managed = [(TAG_MANAGED, "true")];
-    let filters = managed.iter().chain(tags);
-    let filters = filters.map(|(key, value)| TagFilter::builder().key(*key).values(*value).build());
+    let mut wanted = BTreeMap::from([(TAG_MANAGED, vec!["true".to_owned()])]);
+    for (key, value) in tags {
+        wanted.entry(key).or_default().push((*value).to_owned());
+    }
+    let filters = wanted.into_iter().map(|(key, values)| {
+        let filter = TagFilter::builder().key(key);
+        filter.set_values(Some(values)).build()
+    });
+    let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
     let page = aws
         .tagging()
         .get_resources()
-        .resource_type_filters(kind)
+        .set_resource_type_filters(Some(kinds))
         .set_tag_filters(Some(filters.collect()))
         .resources_per_page(100)
         .set_pagination_token(token)

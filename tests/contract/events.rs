@@ -5,10 +5,11 @@ use super::documents::{files, json, yaml};
 use Means::{LookAgain, NotForUs};
 use deploy::Request;
 use groundcrew::Spec;
+use groundcrew::arn::ServiceArn;
 use groundcrew::step::Removal;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use trigger::{Cause, Event, ServiceArn};
+use trigger::{Cause, Event};
 
 /// What an event means to the function `trigger`: the cause as people read it, or why there is none.
 #[derive(Debug, PartialEq)]
@@ -25,22 +26,30 @@ const NO_TAG: Means = NotForUs("a push without a tag");
 /// A file of `events/`, the rules that match it, and what it means.
 type Row = (&'static str, &'static [&'static str], Means);
 
-const FROM_AWS: [Row; 35] = [
-    ("apprunner-operation-status", &["ServiceChanged"], RUNNING),
+const OPERATION: &[&str] = &["OperationEnded", "ServiceChanged"];
+
+const FROM_AWS: [Row; 37] = [
+    ("apprunner-operation-status", OPERATION, RUNNING),
+    (
+        "apprunner-operation-status-delete",
+        OPERATION,
+        NotForUs("an operation is DeleteServiceCompletedSuccessfully"),
+    ),
     (
         "apprunner-operation-status-deployment",
-        &["ServiceChanged"],
+        OPERATION,
         NotForUs("an operation is DeploymentCompletedSuccessfully"),
     ),
-    (
-        "apprunner-operation-status-pascal-case",
-        &["ServiceChanged"],
-        RUNNING,
-    ),
+    ("apprunner-operation-status-pascal-case", OPERATION, RUNNING),
     (
         "apprunner-operation-status-resume-failed",
-        &["ServiceChanged"],
+        OPERATION,
         NotForUs("an operation is ResumeServiceFailed"),
+    ),
+    (
+        "apprunner-operation-status-started",
+        OPERATION,
+        NotForUs("an operation is UpdateServiceStarted"),
     ),
     ("apprunner-service-status", &["ServiceChanged"], RUNNING),
     (
@@ -177,6 +186,7 @@ fn every_input_is_what_its_reader_expects() {
             "teardown.json" => Removal::parse(&event).map(drop),
             "deploy.json" => Request::parse(&event).map(drop),
             name if name.starts_with("park") => park::Request::parse(&event).map(drop),
+            name if name.starts_with("sweep") => sweep::Request::parse(&event).map(drop),
             name => panic!("nobody reads events/{name}"),
         };
         read.unwrap_or_else(|error| panic!("events/{file}: {error}"));
@@ -192,6 +202,8 @@ fn each_state_machine_has_an_example_of_its_input() {
         "park-schedule.json",
         "provision.json",
         "provision-minimal.json",
+        "sweep.json",
+        "sweep-dry-run.json",
         "teardown.json",
     ] {
         assert!(files("events").contains(&file.to_owned()), "{file}");

@@ -4,8 +4,8 @@ use super::documents;
 use serde_json::{Map, Value};
 
 /// Every state machine.
-pub(crate) fn all() -> [Machine; 4] {
-    [deploy(), park(), provision(), teardown()]
+pub(crate) fn all() -> [Machine; 5] {
+    [deploy(), park(), provision(), sweep(), teardown()]
 }
 
 pub(crate) fn deploy() -> Machine {
@@ -18,6 +18,10 @@ pub(crate) fn park() -> Machine {
 
 pub(crate) fn provision() -> Machine {
     Machine::read("provision")
+}
+
+pub(crate) fn sweep() -> Machine {
+    Machine::read("sweep")
 }
 
 pub(crate) fn teardown() -> Machine {

@@ -289,6 +289,15 @@ fn example(name: &str) -> Value {
         "left" => Value::Null,
         "task" => park_task(),
         "outcomes" => json!([]),
+        "stacks" => json!([{"app": "shop", "environment": "dev"}]),
+        "dry_run" => json!(true),
+        "findings" => {
+            json!([{"of": "service shop-dev", "what": "it has no alarms", "remedy": {"alarms": "arn"}}])
+        }
+        "batches" => {
+            let lines = json!({"lines": [], "more": 0});
+            json!([{"repaired": lines, "for_a_person": lines, "failed": lines}])
+        }
         "machine" => json!("arn:aws:states:us-east-1:123456789012:stateMachine:park"),
         "started" => json!("2026-11-21T01:02:03.456Z"),
         name => panic!("no example of {name}"),
@@ -330,6 +339,10 @@ fn read(state: State<'_>, payload: Value) -> Result<(), String> {
     }
     if state.function() == Some("ParkFunction") {
         let step = park::Step::parse(payload);
+        return step.map(drop).map_err(|error| error.to_string());
+    }
+    if state.function() == Some("SweepFunction") {
+        let step = sweep::Step::parse(payload);
         return step.map(drop).map_err(|error| error.to_string());
     }
     let step = serde_json::from_value::<Step>(payload);
@@ -507,6 +520,8 @@ fn what_creates_cannot_delete_and_what_deletes_cannot_create() {
         for state in machine.steps() {
             let function = match state.action() {
                 "plan" if machine.name == "park" => "ParkFunction",
+                "report" if machine.name == "sweep" => "SweepFunction",
+                "list" | "look" | "repair" => "SweepFunction",
                 "check-spec" | "plan" | "ensure" | "await-image" | "check-health" => {
                     "CreateFunction"
                 }

@@ -318,27 +318,39 @@ fn every_alarm_tells_somebody() {
             ["Notifications"],
             "{name}"
         );
-        assert_eq!(alarm["TreatMissingData"], "notBreaching", "{name}");
+        // Of all the others silence means that nothing has happened.
+        let silence = match name {
+            "SweepMissedAlarm" => "breaching",
+            _ => "notBreaching",
+        };
+        assert_eq!(alarm["TreatMissingData"], silence, "{name}");
     }
 }
 
-/// An execution of `deploy` or `park` that fails has told so by itself; one that is stopped could not.
+/// An execution of `deploy`, `park` or `sweep` that fails has told so by itself; one that is stopped could not.
 #[test]
 fn every_state_machine_has_alarms_on_the_ends_that_nobody_is_told_of_otherwise() {
     let template = Template::read();
     for (name, _) in template.resources("AWS::Serverless::StateMachine") {
         let expected = match name {
             "DeployStateMachine" | "ParkStateMachine" => {
-                ["ExecutionsAborted", "ExecutionsTimedOut"]
+                vec!["ExecutionsAborted", "ExecutionsTimedOut"]
             }
-            _ => ["ExecutionsFailed", "ExecutionsTimedOut"],
+            "SweepStateMachine" => {
+                vec![
+                    "ExecutionsAborted",
+                    "ExecutionsStarted",
+                    "ExecutionsTimedOut",
+                ]
+            }
+            _ => vec!["ExecutionsFailed", "ExecutionsTimedOut"],
         };
         let alarms = template.resources("AWS::CloudWatch::Alarm");
         let of_machine = alarms.filter(|(_, alarm)| alarm["Dimensions"][0]["Value"]["Ref"] == name);
         let watched: BTreeSet<_> = of_machine
             .map(|(_, alarm)| alarm["MetricName"].as_str().unwrap())
             .collect();
-        assert_eq!(watched, BTreeSet::from(expected), "{name}");
+        assert_eq!(watched, BTreeSet::from_iter(expected), "{name}");
     }
 }
 
@@ -452,14 +464,62 @@ fn the_functions_that_operate_neither_create_nor_delete() {
     }
 }
 
+/// Beyond alarms and dashboards: what costs, or holds data, is removed by `teardown` alone.
+#[test]
+fn the_functions_that_repair_create_and_delete_nothing_but_alarms() {
+    let template = Template::read();
+    for function in ["AlarmsFunction", "SweepFunction"] {
+        for action in template.actions(function) {
+            let (service, operation) = action.split_once(':').unwrap();
+            if service == "cloudwatch" || action == "logs:PutRetentionPolicy" {
+                continue;
+            }
+            for verb in ["Create", "Delete", "Put", "Authorize", "Modify", "Remove"] {
+                assert!(!operation.starts_with(verb), "{function}: {action}");
+            }
+        }
+    }
+}
+
+/// What `park` thinks of a stack, `sweep` has to think, too.
+#[test]
+fn park_and_sweep_know_the_same_schedule() {
+    let template = Template::read();
+    let parking = |function: &str| {
+        let resource = &template.section("Resources")[function];
+        resource["Properties"]["Environment"]["Variables"]["PARKING"].clone()
+    };
+    assert!(parking("ParkFunction").is_object());
+    assert_eq!(parking("ParkFunction"), parking("SweepFunction"));
+}
+
+#[test]
+fn the_sweep_runs_daily_in_the_time_zone_of_those_who_read_of_it() {
+    let template = Template::read();
+    let schedule = &template.section("Resources")["SweepSchedule"]["Properties"];
+    let cron = schedule["ScheduleExpression"].as_str().unwrap();
+    let fields: Vec<_> = cron.trim_start_matches("cron(").split(' ').collect();
+    let hour: u32 = fields[1].parse().unwrap();
+    assert!(hour > 3, "clocks skip no such hour: {cron}");
+    assert_eq!(fields[2..], ["*", "*", "?", "*)"], "{cron}");
+    assert_eq!(
+        schedule["ScheduleExpressionTimezone"]["Ref"],
+        "SleepTimeZone"
+    );
+    let target = &schedule["Target"];
+    assert_eq!(target["Arn"]["Ref"], "SweepStateMachine");
+    let input = serde_json::from_str(target["Input"].as_str().unwrap()).unwrap();
+    let request = sweep::Request::parse(&input).expect("a request");
+    assert!(!request.dry_run && request.stack.is_none());
+    let letters = &target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"];
+    assert_eq!(letters, "DeadLetters.Arn");
+}
+
 /// The schedule's retries end when its next look is due, and what could not be delivered is kept.
 #[test]
 fn the_schedule_starts_park_with_what_park_reads_and_nothing_when_nobody_sleeps() {
     let template = Template::read();
-    let (_, schedule) = template
-        .resources("AWS::Scheduler::Schedule")
-        .next()
-        .expect("a schedule");
+    let schedule = &template.section("Resources")["ParkSchedule"]["Properties"];
     let target = &schedule["Target"];
     assert_eq!(target["Arn"]["Ref"], "ParkStateMachine");
     let input = target["Input"].as_str().unwrap();
@@ -522,11 +582,12 @@ fn roles_are_passed_to_app_runner_only() {
         "build.apprunner.amazonaws.com",
         "tasks.apprunner.amazonaws.com",
     ];
-    // An update with another image gives the access role once more; which principal App Runner names is not documented.
-    let deploy = create;
+    // An update gives the access role once more; which principal App Runner names is not documented.
+    let update = create;
     let expected = [
         ("CreateFunction", BTreeSet::from(create)),
-        ("DeployFunction", BTreeSet::from(deploy)),
+        ("DeployFunction", BTreeSet::from(update)),
+        ("SweepFunction", BTreeSet::from(update)),
     ];
     assert_eq!(passing, BTreeMap::from(expected));
 }
@@ -553,6 +614,7 @@ fn what_changes_or_deletes_is_held_to_what_is_ours() {
         "/aws/apprunner/",
         "snapshot:*-final-",
         "stateMachine:${AWS::StackName}-deploy",
+        r#"{"Ref":"ParkStateMachine"}"#,
     ];
     // Neither can carry a tag of ours: a dashboard has none, and these belong to AWS or to another's VPC.
     let untagged = ["dashboard/", "og:default:", "pg:default.", ":vpc/"];
@@ -608,10 +670,30 @@ fn the_functions_get_exactly_the_environment_that_they_read() {
         let given = given.into_iter().flatten().flat_map(Map::keys);
         let given: BTreeSet<_> = given.map(String::as_str).collect();
         let mut read = read.clone();
-        if name == "ParkFunction" {
-            assert!(text("functions/park/src/main.rs").contains(r#"var("PARKING")"#));
-            read.insert("PARKING");
+        let own: &[_] = match name {
+            "AlarmsFunction" => &["NOTIFICATIONS"],
+            "ParkFunction" => &["PARKING"],
+            "SweepFunction" => &[
+                "NOTIFICATIONS",
+                "PARKING",
+                "PARK_STATE_MACHINE",
+                "TEARDOWN_STATE_MACHINE",
+            ],
+            _ => &[],
+        };
+        let code = match name.trim_end_matches("Function") {
+            "Create" | "Delete" => "provision".to_owned(),
+            name => name.to_lowercase(),
+        };
+        let code = ["main", "lib"].map(|file| format!("functions/{code}/src/{file}.rs"));
+        let code = code
+            .iter()
+            .filter(|file| rehearsal::root().join(file).exists());
+        let code: String = code.map(|file| text(file)).collect();
+        for own in own {
+            assert!(code.contains(&format!("(\"{own}\")")), "{name}: {own}");
         }
+        read.extend(own);
         assert_eq!(given, read, "{name}");
     }
 }
@@ -652,6 +734,7 @@ fn the_outputs_hold_the_command_that_starts_each_state_machine() {
             let input: Option<Value> = serde_json::from_str(text).ok();
             let is_read = |input: &Value| match machine {
                 "ParkStateMachine" => park::Request::parse(input).is_ok(),
+                "SweepStateMachine" => sweep::Request::parse(input).is_ok(),
                 _ => Request::parse(input).is_ok(),
             };
             text.starts_with("file://") || input.as_ref().is_some_and(is_read)

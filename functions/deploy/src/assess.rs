@@ -11,7 +11,7 @@ use crate::deployment::{
 use crate::follow::Verdict;
 use crate::hold::look;
 use crate::notification::Notification;
-use crate::release::releases;
+use crate::release::{Release, releases};
 use crate::request::Request;
 use crate::{preflight, settle};
 use aws_sdk_apprunner::types::{
@@ -159,6 +159,101 @@ fn no(request: &Request, reason: &str) -> Result<Assessment> {
     }
 }
 
+/// What a service runs and what there is to run, as AWS has it now.
+struct Seen {
+    /// Where its image comes from; `None` for one from elsewhere, or built from source: of it only the secrets are delivered.
+    image: Option<ImageReference>,
+    /// The digest that it is pinned to.
+    running: Option<String>,
+    images: Vec<Pushed>,
+    secrets: Option<String>,
+    releases: Vec<Release>,
+}
+
+impl Seen {
+    async fn of(aws: &Aws, managed: &Managed) -> Result<Self> {
+        let image = ImageReference::of(&managed.service);
+        let images = match &image {
+            Some(image) => image::pushed(aws, &image.repository).await?,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            running: image.as_ref().and_then(|image| image.digest.clone()),
+            image,
+            images,
+            secrets: secrets::fingerprint(aws, &current_secrets(&managed.service)).await?,
+            releases: releases(&managed.tags),
+        })
+    }
+
+    /// Together with what the tags of the service say.
+    fn situation<'a>(&'a self, tags: &'a Tags) -> Situation<'a> {
+        let tag = |name: &str| tags.get(name).map(String::as_str);
+        let own_tag = self.image.as_ref().and_then(|image| image.tag.as_deref());
+        let tracked = tag(TAG_IMAGE_TAG)
+            .or(own_tag)
+            .filter(|_| self.image.is_some());
+        Situation {
+            rule: tracked.map(TagRule::parse),
+            running: self.running.as_deref(),
+            images: &self.images,
+            releases: &self.releases,
+            rejected_image: tag(TAG_REJECTED_IMAGE),
+            secrets: self.secrets.as_deref(),
+            deployed_secrets: tag(TAG_DEPLOYED_SECRETS),
+            rejected_secrets: tag(TAG_REJECTED_SECRETS),
+        }
+    }
+}
+
+/// What an event would have deployed, had it come; `None` if nothing is due, or not yet: a service that is deployed, held,
+/// paused or busy is looked at again when that ends. Nothing is called that writes.
+///
+/// # Errors
+/// Those of AWS.
+pub async fn due(aws: &Aws, managed: &Managed) -> Result<Option<String>> {
+    let is_free = matches!(obstacle(managed), Ok(None));
+    if !is_free {
+        return Ok(None);
+    }
+    if let Some(claim) = Claim::of(&managed.tags) {
+        let ended_early = !claim.is_alive(aws).await?;
+        return Ok(ended_early.then(|| format!("the deployment {} ended early", claim.execution)));
+    }
+    let seen = Seen::of(aws, managed).await?;
+    Ok(match decide(&seen.situation(&managed.tags)) {
+        Decision::Image(image) => {
+            let image = called(Some(&image.tag), Some(&image.digest));
+            Some(format!("{image} was pushed and not deployed"))
+        }
+        Decision::Secrets => Some("its secrets have moved, and it runs with the old ones".into()),
+        Decision::Nothing(_) => None,
+    })
+}
+
+/// Turns off that App Runner deploys a pushed tag by itself, past every check; the image stays. Answers whether it had to.
+///
+/// # Errors
+/// `Busy` while the service is in an operation.
+pub async fn end_auto_deployments(aws: &Aws, managed: &Managed) -> Result<bool> {
+    let source = managed.service.source_configuration();
+    let image = source.and_then(|source| source.image_repository());
+    match image.filter(|_| deploys_by_itself(managed)) {
+        Some(image) => {
+            update_image(aws, managed, image.image_identifier()).await?;
+            Ok(true)
+        }
+        None => Ok(false),
+    }
+}
+
+/// Whether App Runner deploys a pushed tag of this service by itself.
+pub fn deploys_by_itself(managed: &Managed) -> bool {
+    let source = managed.service.source_configuration();
+    let from_image = source.filter(|source| source.image_repository().is_some());
+    from_image.and_then(|source| source.auto_deployments_enabled()) == Some(true)
+}
+
 /// Decides what to deploy, checks that it may be deployed, and claims the service for it.
 async fn decide_and_claim(
     aws: &Aws,
@@ -166,37 +261,21 @@ async fn decide_and_claim(
     request: &Request,
     execution: &str,
 ) -> Result<Assessment> {
-    let tag = |name: &str| managed.tags.get(name).map(String::as_str);
     let policy = Policy::parse(managed.tags.get(TAG_POLICY))?;
-    // Of an image from elsewhere, or built from source, only the secrets are delivered.
-    let image = ImageReference::of(&managed.service);
-    let images = match &image {
-        Some(image) => image::pushed(aws, &image.repository).await?,
-        None => Vec::new(),
-    };
-    let running = image.as_ref().and_then(|image| image.digest.clone());
-    let own_tag = image.as_ref().and_then(|image| image.tag.as_deref());
-    let tracked = tag(TAG_IMAGE_TAG).or(own_tag).filter(|_| image.is_some());
-    let now = secrets::fingerprint(aws, &current_secrets(&managed.service)).await?;
-    let record = releases(&managed.tags);
-    let situation = Situation {
-        rule: tracked.map(TagRule::parse),
-        running: running.as_deref(),
-        images: &images,
-        releases: &record,
-        rejected_image: tag(TAG_REJECTED_IMAGE),
-        secrets: now.as_deref(),
-        deployed_secrets: tag(TAG_DEPLOYED_SECRETS),
+    let seen = Seen::of(aws, managed).await?;
+    let mut situation = seen.situation(&managed.tags);
+    if request.cause.is_none() {
         // A person who starts deploy has mended what was in the way.
-        rejected_secrets: tag(TAG_REJECTED_SECRETS).filter(|_| request.cause.is_some()),
-    };
+        situation.rejected_secrets = None;
+    }
+    let Seen { image, running, .. } = &seen;
     let decision = match &request.to {
         None => decide(&situation),
         Some(to) => Decision::Image(
             wish(&situation, to).map_err(|sentence| Error::invalid("to", to.clone(), sentence))?,
         ),
     };
-    let (kind, digest) = match (decision, &image) {
+    let (kind, digest) = match (decision, image) {
         (Decision::Nothing(reason), _) => return Ok(nothing(&reason)),
         (Decision::Image(candidate), _) if running.as_ref() == Some(&candidate.digest) => {
             let passed_over = pass_over(&situation, running.as_ref());
@@ -231,9 +310,11 @@ async fn decide_and_claim(
         kind,
         sent: false,
         after: None,
-        previous: running.filter(|running| digest.as_ref() != Some(running)),
+        previous: running
+            .clone()
+            .filter(|running| digest.as_ref() != Some(running)),
         digest,
-        secrets: now,
+        secrets: seen.secrets.clone(),
     };
     claim_service(aws, managed, claim, tags).await
 }

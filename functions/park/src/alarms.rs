@@ -32,7 +32,7 @@ pub(crate) async fn set(aws: &Aws, stack: &Stack, on: bool) -> Result<()> {
         (TAG_APP, stack.app.as_str()),
         (TAG_ENVIRONMENT, &stack.environment),
     ];
-    let alarms = tagged::find(aws, "cloudwatch:alarm", &tags).await?;
+    let alarms = tagged::find(aws, &["cloudwatch:alarm"], &tags).await?;
     let names = alarms
         .iter()
         .filter_map(|(arn, _)| arn.split_once(":alarm:"));

@@ -23,7 +23,7 @@ mod wake;
 mod wish;
 
 pub use decide::{Action, Decision, Sleep, decide};
-pub use observed::{Database, Observed, Parts, Service};
+pub use observed::{Database, Observed, Parts, Service, observe};
 pub use request::{Asked, Request};
 pub use savings::Saving;
 pub use schedule::{Period, Schedule};

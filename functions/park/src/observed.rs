@@ -153,6 +153,12 @@ impl Database {
         ["stopped", "stopping"].contains(&self.status.as_str())
     }
 
+    /// Whether a person has to see to it. One that is being created or deleted comes out of that by itself.
+    pub fn needs_a_person(&self) -> bool {
+        let on_its_way = ["creating", "delete-precheck", "deleting"];
+        self.is_broken() && !on_its_way.contains(&self.status.as_str())
+    }
+
     /// Whether no time and no call of ours leads out of its state.
     pub(crate) fn is_broken(&self) -> bool {
         let broken = [
@@ -255,17 +261,31 @@ pub(crate) async fn stacks(
 /// # Errors
 /// Those of the calls.
 pub(crate) async fn look(aws: &Aws, parts: &Parts) -> Result<Observed> {
+    let mut services = Vec::new();
+    for arn in &parts.services {
+        services.extend(Managed::look(aws, arn).await?);
+    }
+    observe(aws, &parts.stack, services, &parts.databases).await
+}
+
+/// A stack whose services were looked at already; looks at its databases. What is not its own is left out.
+///
+/// # Errors
+/// Those of `rds:DescribeDBInstances`.
+pub async fn observe(
+    aws: &Aws,
+    stack: &Stack,
+    services: Vec<Managed>,
+    databases: &[String],
+) -> Result<Observed> {
+    let services = services.into_iter();
+    let own = services.filter(|service| stack.owns(&service.tags));
     let mut observed = Observed {
-        stack: parts.stack.clone(),
-        services: Vec::new(),
+        stack: stack.clone(),
+        services: own.map(Service::of).collect(),
         databases: Vec::new(),
     };
-    for arn in &parts.services {
-        let found = Managed::look(aws, arn).await?;
-        let own = found.filter(|service| parts.stack.owns(&service.tags));
-        observed.services.extend(own.map(Service::of));
-    }
-    for name in &parts.databases {
+    for name in databases {
         let described = aws
             .rds()
             .describe_db_instances()
@@ -284,7 +304,7 @@ pub(crate) async fn look(aws: &Aws, parts: &Parts) -> Result<Observed> {
             Err(error) => return Err(Error::aws("rds:DescribeDBInstances")(error)),
         };
         let databases = found.iter().filter_map(Database::of);
-        let own = databases.filter(|database| parts.stack.owns(&database.tags));
+        let own = databases.filter(|database| stack.owns(&database.tags));
         observed.databases.extend(own);
     }
     Ok(observed)

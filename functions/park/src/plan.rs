@@ -117,7 +117,7 @@ pub(crate) async fn plan(
 
 /// The stacks that a request is about.
 async fn scope(aws: &Aws, schedule: &Schedule, request: &Request) -> Result<Vec<Observed>> {
-    let services = tagged::find(aws, "apprunner:service", &[]).await?;
+    let services = tagged::find(aws, &["apprunner:service"], &[]).await?;
     let scope = request.scope();
     let of_service: BTreeSet<String> = match &scope {
         Scope::Service(service) => services

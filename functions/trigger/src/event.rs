@@ -1,6 +1,7 @@
 //! What an event of AWS means: that services may have to be deployed, or nothing. It never says what to deploy.
 
-use crate::arn::{SecretArn, ServiceArn};
+use groundcrew::arn::{SecretArn, ServiceArn};
+use groundcrew::event::{self, at, either, optional, text};
 use groundcrew::image::foreign_media_type;
 use groundcrew::reference::Repository;
 use groundcrew::{Error, Result};
@@ -197,15 +198,7 @@ fn service_status(event: &Value) -> Result<Event> {
 }
 
 fn operation_status(event: &Value) -> Result<Event> {
-    let status = either(
-        event,
-        [
-            "detail.operationStatus",
-            "detail.OperationStatus",
-            "detail.status",
-            "detail.Status",
-        ],
-    )?;
+    let status = event::operation_status(event)?;
     if status != "ResumeServiceCompletedSuccessfully" {
         return Ok(Event::NotForUs(format!("an operation is {status}")));
     }
@@ -213,42 +206,13 @@ fn operation_status(event: &Value) -> Result<Event> {
 }
 
 fn service_running(event: &Value) -> Result<Event> {
-    let arn = text(event, "resources[0]")?;
-    let service_arn = ServiceArn::parse(arn)
-        .ok_or_else(|| Error::invalid("resources[0]", arn, "the ARN of an App Runner service"))?;
+    let service_arn = event::service(event)?;
     Event::look_again(event, Cause::ServiceRunning { service_arn })
 }
 
 fn secret(event: &Value, path: &str) -> Result<SecretArn> {
     let arn = text(event, path)?;
     SecretArn::parse(arn).ok_or_else(|| Error::invalid(path, arn, "the whole ARN of a secret"))
-}
-
-/// The value at a path such as `detail.image-tag` or `resources[0]`; `null` where there is none.
-fn at<'a>(event: &'a Value, path: &str) -> &'a Value {
-    let pointer = path.replace(['.', '['], "/").replace(']', "");
-    event
-        .pointer(&format!("/{pointer}"))
-        .unwrap_or(&Value::Null)
-}
-
-fn text<'a>(event: &'a Value, path: &str) -> Result<&'a str> {
-    optional(event, path)?.ok_or_else(|| Error::invalid(path, at(event, path).clone(), "a text"))
-}
-
-/// `None` for an empty text, too: AWS writes it where it has nothing to say.
-fn optional<'a>(event: &'a Value, path: &str) -> Result<Option<&'a str>> {
-    match at(event, path) {
-        Value::Null => Ok(None),
-        Value::String(text) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
-        other => Err(Error::invalid(path, other.clone(), "a text")),
-    }
-}
-
-/// The text at the first of these paths that has a value.
-fn either<'a>(event: &'a Value, paths: [&str; 4]) -> Result<&'a str> {
-    let path = paths.iter().find(|path| !at(event, path).is_null());
-    text(event, path.unwrap_or(&paths[0]))
 }
 
 #[cfg(test)]

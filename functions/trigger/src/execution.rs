@@ -1,7 +1,7 @@
 //! The execution of `deploy` that an event starts for a service.
 
-use crate::arn::ServiceArn;
 use crate::event::Cause;
+use groundcrew::arn::ServiceArn;
 use groundcrew::secrets::hexadecimal;
 use groundcrew::{Aws, Error, Result};
 use jiff::Timestamp;
@@ -74,7 +74,7 @@ fn name(service: &ServiceArn, cause: &Cause, time: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arn::SecretArn;
+    use groundcrew::arn::SecretArn;
 
     fn service(name: &str) -> ServiceArn {
         let arn = format!("arn:aws:apprunner:us-east-1:123456789012:service/{name}/8fe1e103");

@@ -1,7 +1,6 @@
 //! From an event of AWS to the deployments that it may ask for: which managed services it concerns, and one execution of
 //! `deploy` for each. An event only says that something may have changed: what there is to deploy, `deploy` finds out.
 
-mod arn;
 mod event;
 mod execution;
 mod services;
@@ -9,12 +8,12 @@ mod services;
 #[cfg(test)]
 mod tests;
 
-pub use arn::{SecretArn, ServiceArn};
 pub use event::{Cause, Event};
 pub use execution::input;
 pub use services::concerns;
 
 use execution::Start;
+use groundcrew::arn::ServiceArn;
 use groundcrew::pace::{Pace, Tempo, patiently};
 use groundcrew::stack::Tags;
 use groundcrew::{Aws, Error, Result, managed};

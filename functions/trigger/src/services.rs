@@ -1,8 +1,8 @@
 //! Which services an event concerns: what they really refer to decides.
 
-use crate::arn::ServiceArn;
 use crate::event::Cause;
 use aws_sdk_apprunner::types::Service;
+use groundcrew::arn::ServiceArn;
 use groundcrew::image::TagRule;
 use groundcrew::managed::are_ours;
 use groundcrew::pace::Tempo;
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 /// # Errors
 /// Those of `tag:GetResources`.
 pub(crate) async fn managed(aws: &Aws, tempo: Tempo) -> Result<BTreeMap<ServiceArn, Tags>> {
-    let found = tagged::find_patiently(aws, tempo, "apprunner:service", &[]).await?;
+    let found = tagged::find_patiently(aws, tempo, &["apprunner:service"], &[]).await?;
     let ours = found.into_iter().filter(|(_, tags)| are_ours(tags));
     Ok(ours
         .filter_map(|(arn, tags)| Some((ServiceArn::parse(&arn)?, tags)))
@@ -69,12 +69,12 @@ fn rule(tags: &Tags, image: &ImageReference) -> Option<TagRule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arn::SecretArn;
     use aws_sdk_apprunner::types::{
         ImageConfiguration, ImageRepository, ImageRepositoryType, NetworkConfiguration,
         ServiceStatus, SourceConfiguration,
     };
     use aws_smithy_types::DateTime;
+    use groundcrew::arn::SecretArn;
     use groundcrew::reference::Repository;
     use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT, TAG_MANAGED};
 

@@ -1,15 +1,15 @@
 //! The alarms of a stack with the topic that they tell, the dashboard, and the retention of the service's logs.
 
-use super::service;
-use crate::stack::{TAG_CREATED_BY, Tags};
+mod alarm;
+mod dashboard;
+
+use super::{database, service};
+use crate::stack::{TAG_ALARMS, Tags};
 use crate::step::{Removal, Run};
-use crate::{Aws, Error, Result, Spec, Stack};
-use aws_sdk_apprunner::types::Service;
-use aws_sdk_cloudwatch::types::{
-    ComparisonOperator, Dimension, Metric, MetricAlarm, MetricDataQuery, MetricStat, Statistic, Tag,
-};
-use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::{Aws, Error, Managed, Result, Spec, Stack, Watch, tagged};
+use alarm::{Alarm, watches_database, watches_service};
+use aws_sdk_apprunner::types::{Service, ServiceStatus};
+use aws_sdk_cloudwatch::types::{MetricAlarm, Tag};
 
 /// Seconds of one data point.
 const PERIOD: i32 = 300;
@@ -26,300 +26,300 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
             "service {stack}, which the alarms watch,"
         )));
     };
-    alarms(aws, spec, run, &service, &topic_arn).await?;
-    dashboard(aws, stack, run, &service).await?;
-    log_retention(aws, spec, run, &service).await?;
+    let watched = Watched {
+        stack,
+        service: &service,
+        max_size: spec.service.scaling.max_size.into(),
+        has_database: true,
+        watch: &Watch::of(spec),
+        topic_arn: &topic_arn,
+        tells: Tells::default(),
+    };
+    watched.keep(aws, run).await?;
     run.tell("topic_arn", topic_arn);
     Ok(())
 }
 
-/// One alarm, as data: what `put` sends and what `differs` compares.
-#[derive(Debug, PartialEq)]
-struct Alarm {
-    name: String,
-    description: String,
-    namespace: &'static str,
-    metric: &'static str,
-    statistic: Statistic,
-    comparison: ComparisonOperator,
-    threshold: f64,
-    periods: i32,
-    dimensions: Vec<(&'static str, String)>,
-    /// A metric to divide by, for a rate in percent.
-    percent_of: Option<&'static str>,
+/// Brings the alarms, the dashboard and the log retention of a service in line with what it is now, and with what its tags
+/// say of them. One that is in an operation is left for the end of it, and one that cannot run for `provision`. Alarms of a
+/// service that tells of no topic tell `fallback_topic_arn`.
+///
+/// # Errors
+/// Those of AWS; `Conflict` if an alarm of that name is somebody else's.
+pub async fn follow(
+    aws: &Aws,
+    managed: &Managed,
+    fallback_topic_arn: &str,
+    run: &mut Run,
+) -> Result<()> {
+    let (service, Some(stack)) = (&managed.service, tagged::stack_of(&managed.tags)) else {
+        return Ok(());
+    };
+    let status = service.status();
+    if ![ServiceStatus::Running, ServiceStatus::Paused].contains(status) {
+        return Ok(());
+    }
+    let stack = &stack;
+    let watch = &Watch::parse(&managed.tags)?;
+    let watched = Watched {
+        stack,
+        service,
+        max_size: max_size(aws, service).await?,
+        has_database: has_database(aws, stack).await?,
+        watch,
+        topic_arn: &topic_of(aws, managed, stack, watch, fallback_topic_arn).await?,
+        tells: Tells::of(managed),
+    };
+    watched.keep(aws, run).await
 }
 
-impl Alarm {
-    /// The alarms of a stack. The dimensions of App Runner are `ServiceName` with `ServiceID`: CloudWatch keeps
-    /// statistics only for combinations that were published, so an alarm on `ServiceName` alone never gets data.
-    fn of(spec: &Spec, service_id: &str) -> Vec<Self> {
-        let stack = spec.stack();
-        let wanted = &spec.alarms;
-        let app_runner =
-            |part: &str, metric, statistic, threshold: f64, periods, sentence: &str| Self {
-                name: stack.part(part),
-                description: format!("{stack}: {sentence}"),
-                namespace: "AWS/AppRunner",
-                metric,
-                statistic,
-                comparison: ComparisonOperator::GreaterThanOrEqualToThreshold,
-                threshold,
-                periods,
-                dimensions: vec![
-                    ("ServiceName", stack.name()),
-                    ("ServiceID", service_id.to_owned()),
-                ],
-                percent_of: None,
-            };
-        let rds = |part: &str, metric, comparison, threshold: f64, periods, sentence: &str| Self {
-            name: stack.part(part),
-            description: format!("{stack}: {sentence}"),
-            namespace: "AWS/RDS",
-            metric,
-            statistic: Statistic::Average,
-            comparison,
-            threshold,
-            periods,
-            dimensions: vec![("DBInstanceIdentifier", stack.name())],
-            percent_of: None,
-        };
-        let above = ComparisonOperator::GreaterThanOrEqualToThreshold;
-        vec![
-            app_runner(
-                "cpu",
-                "CPUUtilization",
-                Statistic::Average,
-                wanted.cpu_percent.into(),
-                3,
-                "the instances are short of CPU",
-            ),
-            app_runner(
-                "memory",
-                "MemoryUtilization",
-                Statistic::Average,
-                wanted.memory_percent.into(),
-                3,
-                "the instances are short of memory",
-            ),
-            app_runner(
-                "latency",
-                "RequestLatency",
-                Statistic::Average,
-                wanted.latency_milliseconds.into(),
-                2,
-                "requests take too long",
-            ),
-            app_runner(
-                "server-errors",
-                "5xxStatusResponses",
-                Statistic::Sum,
-                wanted.server_errors.into(),
-                1,
-                "requests fail with 5xx",
-            ),
-            Self {
-                percent_of: Some("Requests"),
-                ..app_runner(
-                    "client-errors",
-                    "4xxStatusResponses",
-                    Statistic::Sum,
-                    wanted.client_error_percent.into(),
-                    3,
-                    "a large part of the requests is answered with 4xx",
-                )
+/// Removes the alarms of a service that is gone, and those of a database that is gone with it.
+///
+/// # Errors
+/// Those of AWS.
+pub async fn forget(aws: &Aws, name: &str, id: &str, run: &mut Run) -> Result<()> {
+    let found = find(aws, &format!("{name}-")).await?;
+    let has_database = database::find(aws, name).await?.is_some();
+    let mut gone = Vec::new();
+    let mut stack = None;
+    for alarm in found {
+        let of_database = !has_database && watches_database(&alarm, name);
+        if !of_database && !watches_service(&alarm, id) {
+            continue;
+        }
+        let name = alarm.alarm_name.unwrap_or_default();
+        let owner = tagged::stack_of(&tags(aws, &name).await?);
+        if owner.is_some() && run.remove(format!("alarm {name}")) {
+            gone.push(name);
+        }
+        stack = owner.or(stack);
+    }
+    delete(aws, gone).await?;
+    match stack.filter(|stack| !has_database && stack.name() == name) {
+        // That of a service which has taken its place by now speaks of another id.
+        Some(stack) => {
+            let is_its = |tags: &Tags, body: &str| stack.owns(tags) && body.contains(id);
+            dashboard::remove(aws, &stack, run, is_its).await
+        }
+        None => Ok(()),
+    }
+}
+
+/// A service with all that its alarms depend on.
+struct Watched<'a> {
+    stack: &'a Stack,
+    service: &'a Service,
+    /// The most instances that it may have.
+    max_size: i32,
+    has_database: bool,
+    watch: &'a Watch,
+    topic_arn: &'a str,
+    tells: Tells,
+}
+
+/// Whether alarms have their actions on; `None`: as they are.
+#[derive(Clone, Copy, Default)]
+struct Tells {
+    of_service: Option<bool>,
+    of_database: Option<bool>,
+}
+
+impl Tells {
+    /// A service that is paused has nothing to tell, whoever paused it; its database has, unless it is parked with it. What is
+    /// about to be parked or woken is the business of `park`.
+    fn of(managed: &Managed) -> Self {
+        let paused = managed.service.status() == &ServiceStatus::Paused;
+        match managed.mark() {
+            Some(mark) if mark.pausing => Self::default(),
+            Some(_) if paused => Self {
+                of_service: Some(false),
+                of_database: Some(false),
             },
-            app_runner(
-                "instances",
-                "ActiveInstances",
-                Statistic::Maximum,
-                spec.service.scaling.max_size.into(),
-                3,
-                "the service runs at its largest size",
-            ),
-            rds(
-                "database-cpu",
-                "CPUUtilization",
-                above.clone(),
-                wanted.database_cpu_percent.into(),
-                3,
-                "the database is short of CPU",
-            ),
-            rds(
-                "database-connections",
-                "DatabaseConnections",
-                above,
-                wanted.database_connections.into(),
-                2,
-                "the database has many connections",
-            ),
-            rds(
-                "database-storage",
-                "FreeStorageSpace",
-                ComparisonOperator::LessThanOrEqualToThreshold,
-                f64::from(wanted.database_free_storage_gib) * 1024.0 * 1024.0 * 1024.0,
-                1,
-                "the database is short of storage",
-            ),
-        ]
+            None if paused => Self {
+                of_service: Some(false),
+                of_database: None,
+            },
+            _ => Self {
+                of_service: Some(true),
+                of_database: Some(true),
+            },
+        }
+    }
+}
+
+impl Watched<'_> {
+    /// Only the service that `provision` makes has the name of its stack; with it come the database and the dashboard.
+    fn is_main(&self) -> bool {
+        self.service.service_name == self.stack.name()
     }
 
-    fn dimensions(&self) -> Vec<Dimension> {
-        self.dimensions
-            .iter()
-            .map(|(name, value)| Dimension::builder().name(*name).value(value).build())
-            .collect()
+    async fn keep(&self, aws: &Aws, run: &mut Run) -> Result<()> {
+        self.alarms(aws, run).await?;
+        if self.is_main() {
+            dashboard::keep(aws, self.stack, run, self.service).await?;
+        }
+        log_retention(aws, self.watch, run, self.service).await
     }
 
-    /// The queries of a rate: both metrics, and their quotient, which is what the alarm looks at.
-    fn queries(&self) -> Option<Vec<MetricDataQuery>> {
-        let whole = self.percent_of?;
-        let query = |id: &str, metric: &str| {
-            let metric = Metric::builder()
-                .namespace(self.namespace)
-                .metric_name(metric)
-                .set_dimensions(Some(self.dimensions()))
-                .build();
-            let statistic = MetricStat::builder()
-                .metric(metric)
-                .period(PERIOD)
-                .stat(self.statistic.as_str())
-                .build();
-            MetricDataQuery::builder()
-                .id(id)
-                .metric_stat(statistic)
-                .return_data(false)
-                .build()
-        };
-        let rate = MetricDataQuery::builder()
-            .id("rate")
-            .expression("100 * part / whole")
-            .label("percent")
-            .return_data(true)
-            .build();
-        Some(vec![
-            query("part", self.metric),
-            query("whole", whole),
-            rate,
-        ])
+    fn wanted(&self) -> Vec<Alarm> {
+        let (thresholds, service) = (&self.watch.alarms, self.service);
+        let (name, id) = (&service.service_name, &service.service_id);
+        let mut wanted = Alarm::of_service(thresholds, name, id, self.max_size);
+        if self.has_database && self.is_main() {
+            wanted.extend(Alarm::of_database(thresholds, name));
+        }
+        wanted
     }
 
-    fn differs(&self, found: &MetricAlarm, topic_arn: &str) -> bool {
-        let same_metric = match self.queries() {
-            Some(wanted) => {
-                let asked = |queries: &[MetricDataQuery]| {
-                    queries.iter().map(Asked::from).collect::<BTreeSet<_>>()
-                };
-                asked(found.metrics()) == asked(&wanted)
+    async fn alarms(&self, aws: &Aws, run: &mut Run) -> Result<()> {
+        let name = &self.service.service_name;
+        let existing = find(aws, &format!("{name}-")).await?;
+        let (mut to_tell, mut to_be_silent) = (Vec::new(), Vec::new());
+        for alarm in self.wanted() {
+            let tells = match alarm.is_of_database() {
+                true => self.tells.of_database,
+                false => self.tells.of_service,
+            };
+            let found = existing
+                .iter()
+                .find(|found| found.alarm_name() == Some(&alarm.name));
+            let Some(found) = found else {
+                if run.create(format!("alarm {}", alarm.name)) {
+                    let tags = Some(tag_list(self.stack, run));
+                    alarm
+                        .put(aws, self.topic_arn, tells.unwrap_or(true), tags)
+                        .await?;
+                }
+                continue;
+            };
+            let is_telling = found.actions_enabled().unwrap_or(true);
+            let tells = tells.unwrap_or(is_telling);
+            let differs = alarm.differs(found, self.topic_arn);
+            if !differs && tells == is_telling {
+                continue;
             }
-            None => {
-                found.namespace() == Some(self.namespace)
-                    && found.metric_name() == Some(self.metric)
-                    && found.statistic() == Some(&self.statistic)
-                    && found.period() == Some(PERIOD)
-                    && named(found.dimensions()) == named(&self.dimensions())
+            if !self.stack.owns(&tags(aws, &alarm.name).await?) {
+                return Err(Error::Conflict(format!("alarm {}", alarm.name)));
             }
-        };
-        !same_metric
-            || found.threshold() != Some(self.threshold)
-            || found.evaluation_periods() != Some(self.periods)
-            || found.comparison_operator() != Some(&self.comparison)
-            || found.alarm_description() != Some(&self.description)
-            || found.alarm_actions() != [topic_arn.to_owned()]
-            || found.ok_actions() != [topic_arn.to_owned()]
-    }
-
-    async fn put(&self, aws: &Aws, topic_arn: &str, tags: Option<Vec<Tag>>) -> Result<()> {
-        let request = aws
-            .cloudwatch()
-            .put_metric_alarm()
-            .alarm_name(&self.name)
-            .alarm_description(&self.description)
-            .comparison_operator(self.comparison.clone())
-            .threshold(self.threshold)
-            .evaluation_periods(self.periods)
-            // App Runner publishes nothing while a service is paused, and no 5xx count before the first 5xx; RDS nothing
-            // while the instance is stopped: silence is not an alarm.
-            .treat_missing_data("notBreaching")
-            .alarm_actions(topic_arn)
-            .ok_actions(topic_arn)
-            .set_tags(tags);
-        let request = match self.queries() {
-            Some(queries) => request.set_metrics(Some(queries)),
-            None => request
-                .namespace(self.namespace)
-                .metric_name(self.metric)
-                .statistic(self.statistic.clone())
-                .period(PERIOD)
-                .set_dimensions(Some(self.dimensions())),
-        };
-        request
-            .send()
-            .await
-            .map_err(Error::aws("cloudwatch:PutMetricAlarm"))?;
+            if differs {
+                if run.change(format!("alarm {}", alarm.name)) {
+                    alarm.put(aws, self.topic_arn, tells, None).await?;
+                }
+            } else if tells && run.change(format!("alarm {}: tells again", alarm.name)) {
+                to_tell.push(alarm.name);
+            } else if !tells && run.change(format!("alarm {}: is silent", alarm.name)) {
+                to_be_silent.push(alarm.name);
+            }
+        }
+        set_actions(aws, to_tell, true).await?;
+        set_actions(aws, to_be_silent, false).await?;
+        if self.is_main() && !self.has_database {
+            self.forget_database(aws, &existing, run).await?;
+        }
         Ok(())
     }
-}
 
-/// Dimensions without their order, which CloudWatch does not keep.
-fn named(dimensions: &[Dimension]) -> BTreeMap<String, String> {
-    let pairs = dimensions.iter();
-    pairs
-        .filter_map(|dimension| Some((dimension.name.clone()?, dimension.value.clone()?)))
-        .collect()
-}
-
-/// What a query of ours asks for, whatever else CloudWatch says of it.
-#[derive(Eq, Ord, PartialEq, PartialOrd)]
-struct Asked {
-    id: Option<String>,
-    expression: Option<String>,
-    metric: Option<String>,
-    dimensions: BTreeMap<String, String>,
-}
-
-impl From<&MetricDataQuery> for Asked {
-    fn from(query: &MetricDataQuery) -> Self {
-        let metric = query.metric_stat().and_then(MetricStat::metric);
-        Self {
-            id: query.id.clone(),
-            expression: query.expression.clone(),
-            metric: metric.and_then(|metric| metric.metric_name.clone()),
-            dimensions: metric
-                .map(|metric| named(metric.dimensions()))
-                .unwrap_or_default(),
+    async fn forget_database(
+        &self,
+        aws: &Aws,
+        existing: &[MetricAlarm],
+        run: &mut Run,
+    ) -> Result<()> {
+        let mut gone = Vec::new();
+        for alarm in existing {
+            let name = alarm.alarm_name().unwrap_or_default();
+            if watches_database(alarm, &self.stack.name())
+                && self.stack.owns(&tags(aws, name).await?)
+                && run.remove(format!("alarm {name}"))
+            {
+                gone.push(name.to_owned());
+            }
         }
+        delete(aws, gone).await
     }
 }
 
-async fn alarms(
+/// The most instances that a service may have.
+async fn max_size(aws: &Aws, service: &Service) -> Result<i32> {
+    let summary = service.auto_scaling_configuration_summary();
+    let described = aws
+        .apprunner()
+        .describe_auto_scaling_configuration()
+        .set_auto_scaling_configuration_arn(
+            summary.and_then(|summary| summary.auto_scaling_configuration_arn.clone()),
+        )
+        .send()
+        .await
+        .map_err(Error::aws("apprunner:DescribeAutoScalingConfiguration"))?;
+    let configuration = described.auto_scaling_configuration;
+    Ok(configuration
+        .and_then(|configuration| configuration.max_size)
+        .unwrap_or(25)) // as App Runner has it (`CreateAutoScalingConfiguration`)
+}
+
+async fn has_database(aws: &Aws, stack: &Stack) -> Result<bool> {
+    let found = database::find(aws, &stack.name()).await?;
+    Ok(found.is_some_and(|found| stack.owns(&database::instance_tags(&found))))
+}
+
+/// The topic that the tags of a service name, or the stack's own.
+async fn topic_of(
     aws: &Aws,
-    spec: &Spec,
-    run: &mut Run,
-    service: &Service,
-    topic_arn: &str,
-) -> Result<()> {
-    let stack = &spec.stack();
-    let existing = find(aws, stack).await?;
-    for alarm in Alarm::of(spec, &service.service_id) {
-        let Some(found) = existing
-            .iter()
-            .find(|found| found.alarm_name() == Some(&alarm.name))
-        else {
-            if run.create(format!("alarm {}", alarm.name)) {
-                alarm
-                    .put(aws, topic_arn, Some(tag_list(stack, run)))
-                    .await?;
-            }
-            continue;
-        };
-        let tags = tags(aws, &alarm.name).await?;
-        if !stack.owns(&tags) {
-            return Err(Error::Conflict(format!("alarm {}", alarm.name)));
+    managed: &Managed,
+    stack: &Stack,
+    watch: &Watch,
+    fallback: &str,
+) -> Result<String> {
+    if let Some(topic_arn) = &watch.alarms.topic_arn {
+        return Ok(topic_arn.clone());
+    }
+    let own = aws.account.topic_arn(&stack.part("alarms"));
+    // `provision` makes the topic after the service.
+    let age = jiff::Timestamp::now().as_second() - managed.service.created_at().secs();
+    let is_being_made = managed.tags.contains_key(TAG_ALARMS) && age < 3600;
+    match is_being_made || topic_tags(aws, &own).await?.is_some() {
+        true => Ok(own),
+        false => Ok(fallback.to_owned()),
+    }
+}
+
+/// As many as one call takes (`DisableAlarmActions`, `DeleteAlarms`).
+const AT_ONCE: usize = 100;
+
+/// Turns the actions of alarms on or off. Names that nobody has are ignored by CloudWatch.
+///
+/// # Errors
+/// Those of `cloudwatch:EnableAlarmActions` and `cloudwatch:DisableAlarmActions`.
+pub async fn set_actions(aws: &Aws, names: Vec<String>, on: bool) -> Result<()> {
+    for names in names.chunks(AT_ONCE) {
+        let names = Some(names.to_vec());
+        if on {
+            let enabled = aws.cloudwatch().enable_alarm_actions();
+            enabled
+                .set_alarm_names(names)
+                .send()
+                .await
+                .map_err(Error::aws("cloudwatch:EnableAlarmActions"))?;
+        } else {
+            let disabled = aws.cloudwatch().disable_alarm_actions();
+            disabled
+                .set_alarm_names(names)
+                .send()
+                .await
+                .map_err(Error::aws("cloudwatch:DisableAlarmActions"))?;
         }
-        run.settle(&tags);
-        if alarm.differs(found, topic_arn) && run.change(format!("alarm {}", alarm.name)) {
-            alarm.put(aws, topic_arn, None).await?;
-        }
+    }
+    Ok(())
+}
+
+async fn delete(aws: &Aws, names: Vec<String>) -> Result<()> {
+    for names in names.chunks(AT_ONCE) {
+        aws.cloudwatch()
+            .delete_alarms()
+            .set_alarm_names(Some(names.to_vec()))
+            .send()
+            .await
+            .map_err(Error::aws("cloudwatch:DeleteAlarms"))?;
     }
     Ok(())
 }
@@ -380,6 +380,7 @@ async fn topic(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<String> {
     Ok(topic_arn)
 }
 
+/// The tags of a topic; `None` if there is none.
 async fn topic_tags(aws: &Aws, topic_arn: &str) -> Result<Option<Tags>> {
     match aws
         .sns()
@@ -407,143 +408,9 @@ async fn topic_tags(aws: &Aws, topic_arn: &str) -> Result<Option<Tags>> {
     }
 }
 
-/// CloudWatch cannot tag a dashboard, so its first widget says whose it is.
-async fn dashboard(aws: &Aws, stack: &Stack, run: &mut Run, service: &Service) -> Result<()> {
-    let name = dashboard_name(aws, stack);
-    let found = find_dashboard(aws, &name).await?;
-    if let Some(body) = &found {
-        let tags = dashboard_tags(body);
-        if !stack.owns(&tags) {
-            return Err(Error::Conflict(format!("dashboard {name}")));
-        }
-        run.settle(&tags);
-    }
-    let created_by = found
-        .as_ref()
-        .and_then(|body| dashboard_tags(body).get(TAG_CREATED_BY).cloned());
-    let wanted = dashboard_body(
-        aws,
-        &stack.tags(created_by.as_deref().unwrap_or(&run.execution)),
-        service,
-    );
-    let write = match &found {
-        None => run.create(format!("dashboard {name}")),
-        Some(body) => body != &wanted && run.change(format!("dashboard {name}")),
-    };
-    if write {
-        aws.cloudwatch()
-            .put_dashboard()
-            .dashboard_name(&name)
-            .dashboard_body(wanted.to_string())
-            .send()
-            .await
-            .map_err(Error::aws("cloudwatch:PutDashboard"))?;
-    }
-    Ok(())
-}
-
-/// Dashboards have one name space for all regions, and a stack may stand in several.
-fn dashboard_name(aws: &Aws, stack: &Stack) -> String {
-    stack.part(&aws.account.region)
-}
-
-fn dashboard_body(aws: &Aws, tags: &Tags, service: &Service) -> Value {
-    let owner: Vec<_> = tags
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    let (name, id) = (&service.service_name, &service.service_id);
-    let app_runner = |metric: &str, statistic: &str| json!(["AWS/AppRunner", metric, "ServiceName", name, "ServiceID", id, {"stat": statistic}]);
-    let rds = |metric: &str, statistic: &str| json!(["AWS/RDS", metric, "DBInstanceIdentifier", name, {"stat": statistic}]);
-    let graphs = [
-        (
-            "Requests",
-            vec![
-                app_runner("Requests", "Sum"),
-                app_runner("4xxStatusResponses", "Sum"),
-                app_runner("5xxStatusResponses", "Sum"),
-            ],
-        ),
-        (
-            "Latency in milliseconds",
-            vec![
-                app_runner("RequestLatency", "Average"),
-                app_runner("RequestLatency", "Maximum"),
-            ],
-        ),
-        (
-            "CPU and memory in percent",
-            vec![
-                app_runner("CPUUtilization", "Average"),
-                app_runner("MemoryUtilization", "Average"),
-            ],
-        ),
-        (
-            "Active instances",
-            vec![app_runner("ActiveInstances", "Maximum")],
-        ),
-        (
-            "Database: CPU in percent",
-            vec![rds("CPUUtilization", "Average")],
-        ),
-        (
-            "Database: connections",
-            vec![rds("DatabaseConnections", "Average")],
-        ),
-        (
-            "Database: free storage in bytes",
-            vec![rds("FreeStorageSpace", "Average")],
-        ),
-    ];
-    let text = json!({"type": "text", "x": 0, "y": 0, "width": 24, "height": 2, "properties": {"markdown": owner.join("\n")}});
-    let widgets = graphs.into_iter().enumerate().map(|(n, (title, metrics))| {
-        json!({
-            "type": "metric", "x": n % 2 * 12, "y": 2 + n / 2 * 6, "width": 12, "height": 6,
-            "properties": {"title": title, "region": aws.account.region, "period": PERIOD, "metrics": metrics},
-        })
-    });
-    json!({"widgets": std::iter::once(text).chain(widgets).collect::<Vec<_>>()})
-}
-
-fn dashboard_tags(body: &Value) -> Tags {
-    let text = body["widgets"][0]["properties"]["markdown"]
-        .as_str()
-        .unwrap_or_default();
-    text.lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(key, value)| (key.into(), value.into()))
-        .collect()
-}
-
-async fn find_dashboard(aws: &Aws, name: &str) -> Result<Option<Value>> {
-    match aws
-        .cloudwatch()
-        .get_dashboard()
-        .dashboard_name(name)
-        .send()
-        .await
-    {
-        Ok(found) => Ok(Some(
-            found
-                .dashboard_body
-                .and_then(|body| serde_json::from_str(&body).ok())
-                .unwrap_or_default(),
-        )),
-        Err(error)
-            if error.as_service_error().is_some_and(|error| {
-                use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
-                error.is_dashboard_not_found_error() || error.code() == Some("ResourceNotFound")
-            }) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::aws("cloudwatch:GetDashboard")(error)),
-    }
-}
-
 /// Sets the retention of the groups that App Runner made; it cannot be given to them beforehand.
-async fn log_retention(aws: &Aws, spec: &Spec, run: &mut Run, service: &Service) -> Result<()> {
-    let days = i32::from(spec.log_retention_days);
+async fn log_retention(aws: &Aws, watch: &Watch, run: &mut Run, service: &Service) -> Result<()> {
+    let days = i32::from(watch.log_retention_days);
     let groups = aws
         .logs()
         .describe_log_groups()
@@ -573,29 +440,13 @@ async fn log_retention(aws: &Aws, spec: &Spec, run: &mut Run, service: &Service)
 
 pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
     let stack = &removal.stack();
-    for alarm in find(aws, stack).await? {
+    for alarm in find(aws, &stack.part("")).await? {
         let name = alarm.alarm_name.unwrap_or_default();
         if removal.covers(&tags(aws, &name).await?) && run.remove(format!("alarm {name}")) {
-            aws.cloudwatch()
-                .delete_alarms()
-                .alarm_names(name)
-                .send()
-                .await
-                .map_err(Error::aws("cloudwatch:DeleteAlarms"))?;
+            delete(aws, vec![name]).await?;
         }
     }
-    let name = dashboard_name(aws, stack);
-    let found = find_dashboard(aws, &name).await?;
-    if found.is_some_and(|body| removal.covers(&dashboard_tags(&body)))
-        && run.remove(format!("dashboard {name}"))
-    {
-        aws.cloudwatch()
-            .delete_dashboards()
-            .dashboard_names(name)
-            .send()
-            .await
-            .map_err(Error::aws("cloudwatch:DeleteDashboards"))?;
-    }
+    dashboard::remove(aws, stack, run, |tags, _| removal.covers(tags)).await?;
     let topic_arn = aws.account.topic_arn(&stack.part("alarms"));
     let tags = topic_tags(aws, &topic_arn).await?;
     if tags.is_some_and(|tags| removal.covers(&tags)) && run.remove(format!("topic {topic_arn}")) {
@@ -609,13 +460,13 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
     Ok(())
 }
 
-/// The alarms whose name begins with the stack's, whoever owns them.
-async fn find(aws: &Aws, stack: &Stack) -> Result<Vec<MetricAlarm>> {
+/// The alarms whose name begins so, whoever owns them.
+async fn find(aws: &Aws, prefix: &str) -> Result<Vec<MetricAlarm>> {
     let mut found = Vec::new();
     let mut pages = aws
         .cloudwatch()
         .describe_alarms()
-        .alarm_name_prefix(stack.part(""))
+        .alarm_name_prefix(prefix)
         .into_paginator()
         .send();
     while let Some(page) = pages.next().await {

@@ -2,7 +2,7 @@
 //! `NotReady` until it can be used) and its `destroy` (content when there is nothing), both safe to repeat after a crash
 //! between any two API calls. What exists is found by name and tag, never by memory of an earlier run.
 
-mod alarms;
+pub mod alarms;
 mod configuration;
 mod credentials;
 mod database;

@@ -8,7 +8,7 @@ use crate::stack::{
     TAG_CHANGED_BY, TAG_CREATED_BY, TAG_DEPLOYED_SECRETS, TAG_IMAGE_TAG, TAG_POLICY, Tags,
 };
 use crate::step::{Removal, Run};
-use crate::{Aws, Error, Result, Spec, managed, secrets};
+use crate::{Aws, Error, Result, Spec, Watch, managed, secrets};
 use aws_sdk_apprunner::types::{
     AuthenticationConfiguration, EgressConfiguration, EgressType, HealthCheckConfiguration,
     HealthCheckProtocol, ImageConfiguration, ImageRepository, ImageRepositoryType,
@@ -60,28 +60,36 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
             return update(aws, run, &service, &tags, wanted).await;
         }
     }
-    let policy = spec.deploy.to_string();
-    let said = [(TAG_IMAGE_TAG, &spec.image.tag), (TAG_POLICY, &policy)];
+    let said = standing_orders(spec);
     if said
         .iter()
         .any(|(key, value)| tags.get(*key) != Some(value))
         && run.change(format!(
-            "service {name}: tracks {}, is deployed with {policy}",
-            spec.image.tag
+            "service {name}: tracks {}, is deployed with {}, watched with {}",
+            spec.image.tag,
+            spec.deploy,
+            Watch::of(spec)
         ))
     {
-        let [image_tag, policy] = said.map(|(key, value)| (key, value.as_str()));
-        tag(
-            aws,
-            &service,
-            &[image_tag, policy, (TAG_CHANGED_BY, &run.execution)],
-        )
-        .await?;
+        let said = said.iter().map(|(key, value)| (*key, value.as_str()));
+        let changed_by = (TAG_CHANGED_BY, run.execution.as_str());
+        tag(aws, &service, &said.chain([changed_by]).collect::<Vec<_>>()).await?;
     }
     run.tell("service_arn", &service.service_arn);
     run.tell("service_url", service.service_url().unwrap_or_default());
     run.tell("image", image_identifier(&service).unwrap_or_default());
     Ok(())
+}
+
+/// What the tags of a service keep of its spec: `deploy` and `alarms` have nothing else to go by.
+fn standing_orders(spec: &Spec) -> [(&'static str, String); 4] {
+    let [alarms, topic] = Watch::of(spec).tags();
+    [
+        (TAG_IMAGE_TAG, spec.image.tag.clone()),
+        (TAG_POLICY, spec.deploy.to_string()),
+        alarms,
+        topic,
+    ]
 }
 
 /// What App Runner is told, whether it creates or updates.
@@ -311,8 +319,8 @@ async fn create(aws: &Aws, spec: &Spec, run: &Run, wanted: Option<Wanted>) -> Re
     let wanted =
         wanted.ok_or_else(|| Error::NotReady(format!("what service {stack} is made of")))?;
     let mut tags = configuration::tag_list(stack, run);
-    tags.push(configuration::tag(TAG_IMAGE_TAG, &spec.image.tag));
-    tags.push(configuration::tag(TAG_POLICY, &spec.deploy.to_string()));
+    let orders = standing_orders(spec);
+    tags.extend(orders.map(|(key, value)| configuration::tag(key, &value)));
     // With these it starts; what moves from now on is delivered by `deploy`.
     let secrets = reference::secrets_of(&wanted.source);
     if let Some(fingerprint) = secrets::fingerprint(aws, &secrets).await? {

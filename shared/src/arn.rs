@@ -1,6 +1,6 @@
 //! The ARNs that events carry: read once, at the edge.
 
-use groundcrew::aws::Account;
+use crate::aws::Account;
 use std::fmt::{Display, Formatter, Result};
 
 /// `arn:aws:apprunner:REGION:ACCOUNT:service/NAME/ID`
@@ -28,6 +28,11 @@ impl ServiceArn {
     /// The service's name.
     pub fn name(&self) -> &str {
         self.0.split('/').nth(1).unwrap_or_default()
+    }
+
+    /// The service's id, which a service of the same name that comes after it does not have.
+    pub fn id(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
     }
 
     /// Whether the service is one of this account and region: no other can be deployed from here.

@@ -1,0 +1,165 @@
+//! Alarms follow their service. Whenever an operation of a managed service ends, its alarms are brought in line with what it
+//! is now: a service that was created or recreated (another `ServiceID`) gets them, one that was updated has another most of
+//! instances, one that is paused has nothing to tell, and one that is gone needs none.
+//!
+//! An event says only that something may have changed, so that one that comes late, twice or out of order does no harm.
+
+use groundcrew::arn::ServiceArn;
+use groundcrew::pace::{Tempo, patiently};
+use groundcrew::resources::alarms;
+use groundcrew::stack::TAG_CREATED_BY;
+use groundcrew::step::Run;
+use groundcrew::{Aws, Managed, Result, event};
+use lambda_runtime::tracing::info;
+use serde_json::{Value, json};
+
+/// Who creates alarms, as their tags say, if the service does not say who has created it.
+const CREATED_BY: &str = "alarms";
+
+/// Brings the alarms of the service in line that an event is about. Answers `{"service", "changes": […]}`, or
+/// `{"not_for_us": why}`.
+///
+/// # Errors
+/// [`groundcrew::Error::Invalid`] for an event that lacks what it must have, otherwise those of [`follow`]. After each of
+/// them the same event can be handled again.
+pub async fn handle(aws: &Aws, event: &Value, notifications: &str) -> Result<Value> {
+    match ended(event)? {
+        Some(service) if service.is_of(&aws.account) => {
+            // Whatever was done before a call is throttled is found done.
+            let run = patiently(Tempo::AWS, || follow(aws, &service, notifications)).await?;
+            let (service, changes) = (service.name(), run.changes());
+            info!(
+                service,
+                changes = changes.len(),
+                "looked at the alarms of a service"
+            );
+            Ok(json!({"service": service, "changes": changes}))
+        }
+        Some(_) => Ok(not_for_us("a service of another account or region")),
+        None => Ok(not_for_us("not the end of an operation of a service")),
+    }
+}
+
+fn not_for_us(reason: &str) -> Value {
+    info!(reason, "an event that is not for us");
+    json!({"not_for_us": reason})
+}
+
+/// The service whose operation has ended, well or not; `None` for any other event.
+fn ended(event: &Value) -> Result<Option<ServiceArn>> {
+    let source = event::text(event, "source")?;
+    let detail_type = event::text(event, "detail-type")?;
+    if (source, detail_type) != ("aws.apprunner", "AppRunner Service Operation Status Change") {
+        return Ok(None);
+    }
+    let ended = !event::operation_status(event)?.ends_with("Started");
+    ended.then(|| event::service(event)).transpose()
+}
+
+/// Brings the alarms of a service in line; those of one that is gone are removed. A service that is not ours is left alone.
+///
+/// # Errors
+/// Those of [`alarms::follow`] and [`alarms::forget`].
+pub async fn follow(aws: &Aws, service: &ServiceArn, notifications: &str) -> Result<Run> {
+    let managed = Managed::look(aws, service.as_str()).await?;
+    let created_by = managed.as_ref().map_or(CREATED_BY, created_by);
+    let mut run = Run::acting(created_by);
+    bring_in_line(aws, service, managed.as_ref(), notifications, &mut run).await?;
+    Ok(run)
+}
+
+/// What [`follow`] would do with a service that was looked at, or found to be gone; nothing is called that writes.
+///
+/// # Errors
+/// Those of [`follow`].
+pub async fn compare(
+    aws: &Aws,
+    service: &ServiceArn,
+    managed: Option<&Managed>,
+    notifications: &str,
+) -> Result<Run> {
+    let mut run = Run::deciding(CREATED_BY);
+    bring_in_line(aws, service, managed, notifications, &mut run).await?;
+    Ok(run)
+}
+
+async fn bring_in_line(
+    aws: &Aws,
+    service: &ServiceArn,
+    managed: Option<&Managed>,
+    notifications: &str,
+    run: &mut Run,
+) -> Result<()> {
+    match managed {
+        Some(managed) if managed.is_ours() => {
+            alarms::follow(aws, managed, notifications, run).await
+        }
+        Some(_) => Ok(()),
+        None => alarms::forget(aws, service.name(), service.id(), run).await,
+    }
+}
+
+/// With the service they are created, and with it an undo removes them.
+fn created_by(managed: &Managed) -> &str {
+    managed
+        .tags
+        .get(TAG_CREATED_BY)
+        .map_or(CREATED_BY, String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A file of `events/`.
+    fn example(name: &str) -> Value {
+        let file = format!("{}/../../events/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+        serde_json::from_str(&text).expect("it is JSON")
+    }
+
+    #[test]
+    fn the_end_of_every_operation_is_looked_at_and_nothing_else() {
+        for name in [
+            "apprunner-operation-status",
+            "apprunner-operation-status-deployment",
+            "apprunner-operation-status-pascal-case",
+            "apprunner-operation-status-resume-failed",
+            "apprunner-operation-status-delete",
+        ] {
+            let service = ended(&example(name)).expect(name);
+            assert_eq!(service.expect(name).name(), "shop-staging", "{name}");
+        }
+        for name in [
+            "apprunner-operation-status-started",
+            "apprunner-service-status",
+            "ecr-push",
+        ] {
+            assert_eq!(ended(&example(name)).expect(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_event_without_its_service_is_refused_with_the_field() {
+        let mut event = example("apprunner-operation-status");
+        event["resources"] = json!([]);
+        let error = ended(&event).expect_err("refused");
+        assert!(error.to_string().contains("resources[0]"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_event_is_understood_or_refused(
+            source in "aws.apprunner|aws.ecr|",
+            status in "[A-Za-z]{0,12}(Started)?",
+            arn in ".{0,40}",
+        ) {
+            let event = json!({
+                "source": source, "detail-type": "AppRunner Service Operation Status Change",
+                "resources": [arn], "detail": {"operationStatus": status},
+            });
+            let _ = ended(&event);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What a sweep finds, and what becomes of it.
+
+use serde::{Deserialize, Serialize};
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finding {
+    /// What it is about: `service shop-staging`.
+    pub of: String,
+    /// What is the matter with it.
+    pub what: String,
+    /// What mends it.
+    pub remedy: Remedy,
+}
+
+/// What mends a finding.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Remedy {
+    /// The function `alarms`, for this service; by its ARN, also of one that is gone.
+    Alarms(String),
+    /// An execution of `deploy` for this service, by its ARN.
+    Deploy(String),
+    /// An update of this service that changes nothing else, by its ARN.
+    EndAutoDeployments(String),
+    /// An execution of `park`.
+    Park,
+    /// A person, and what they do.
+    Person(String),
+}
+
+/// What `look` answers.
+#[derive(Debug, Serialize)]
+pub struct Looked {
+    /// How many services were looked at.
+    pub services: usize,
+    /// Everything that was found.
+    pub findings: Vec<Finding>,
+    /// Whether there is something to repair, and it is wanted.
+    pub to_repair: bool,
+    /// The same in words, for a batch of which nothing is repaired.
+    pub swept: Swept,
+}
+
+/// What became of the stacks of a batch, in words.
+#[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Swept {
+    /// What was repaired, or is being; of a look alone, what would be.
+    pub repaired: Lines,
+    /// What a person has to see to.
+    pub for_a_person: Lines,
+    /// What could not be repaired.
+    pub failed: Lines,
+}
+
+/// Some lines, and how many more there were: those of all batches have to fit into the 256 KiB of a state.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lines {
+    /// The first of them.
+    pub lines: Vec<String>,
+    /// How many there are besides.
+    pub more: usize,
+}
+
+impl Lines {
+    /// Bytes. With three kinds of them, two thousand stacks stay below half of what a state takes.
+    const MOST: usize = 400;
+
+    /// Adds a line, or counts it.
+    pub fn push(&mut self, line: impl Into<String>) {
+        let line = line.into();
+        let held: usize = self.lines.iter().map(String::len).sum();
+        if self.lines.is_empty() || (self.more == 0 && held + line.len() <= Self::MOST) {
+            self.lines.push(line);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.lines.len() + self.more
+    }
+}
+
+impl Swept {
+    /// What was found, and not repaired.
+    pub fn looked_at(findings: &[Finding]) -> Self {
+        let mut swept = Self::default();
+        for finding in findings {
+            match finding.is_repairable() {
+                true => swept.repaired.push(finding.to_string()),
+                false => swept.for_a_person.push(finding.to_string()),
+            }
+        }
+        swept
+    }
+}
+
+impl Finding {
+    /// Whether a sweep can mend it.
+    pub fn is_repairable(&self) -> bool {
+        !matches!(self.remedy, Remedy::Person(_))
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.of, self.what)?;
+        match &self.remedy {
+            Remedy::Person(advice) => write!(f, ". {advice}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_a_hundred_batches_fit_into_a_state_and_none_goes_uncounted() {
+        let mut swept = Swept::default();
+        for lines in [
+            &mut swept.repaired,
+            &mut swept.for_a_person,
+            &mut swept.failed,
+        ] {
+            for n in 0..60 {
+                lines.push(format!("service shop-{n}: {}", "x".repeat(300)));
+            }
+            assert_eq!(lines.count(), 60);
+        }
+        let bytes = serde_json::to_string(&swept).expect("JSON").len();
+        assert!(bytes * 100 < 256 * 1024, "{bytes} bytes");
+    }
+}

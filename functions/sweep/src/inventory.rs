@@ -1,0 +1,156 @@
+//! Which stacks there are, by the tags of everything that they may consist of.
+
+use crate::request::Request;
+use groundcrew::arn::ServiceArn;
+use groundcrew::pace::Tempo;
+use groundcrew::stack::{TAG_APP, TAG_CREATED_BY, TAG_ENVIRONMENT, Tags};
+use groundcrew::tagged::{find_patiently, stack_of};
+use groundcrew::{Aws, Error, Result, Stack};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// As many stacks as one invocation looks at. The values of a tag filter are twenty at most (`tag:GetResources`).
+const BATCH: usize = 20;
+
+/// By which a stack is known to be there: what runs, what costs, and what watches it.
+const KINDS: [&str; 5] = [
+    "apprunner:service",
+    "cloudwatch:alarm",
+    "ec2:vpc",
+    "ecr:repository",
+    "rds:db",
+];
+
+/// What `list` answers.
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    /// How many stacks there are.
+    pub stacks: usize,
+    /// All of them, in parts that one invocation can look at.
+    pub batches: Vec<Vec<Stack>>,
+    /// Whether nothing is to be repaired.
+    pub dry_run: bool,
+}
+
+/// What carries the tags of one stack. The index lags behind: each of it may be gone.
+#[derive(Debug)]
+pub(crate) struct Inventory {
+    pub(crate) stack: Stack,
+    pub(crate) services: Vec<ServiceArn>,
+    /// The identifiers of its databases.
+    pub(crate) databases: Vec<String>,
+    /// What else there is, by ARN: VPCs and repositories.
+    pub(crate) others: Vec<String>,
+    /// Whether there are alarms.
+    pub(crate) has_alarms: bool,
+    /// When the execution began that created the latest of it.
+    pub(crate) since: Option<Timestamp>,
+}
+
+pub(crate) async fn list(aws: &Aws, request: &Value) -> Result<Listed> {
+    let request = Request::parse(request)?;
+    let found = find_patiently(aws, Tempo::AWS, &KINDS, &[]).await?;
+    let mut stacks: Vec<_> = found
+        .iter()
+        .filter_map(|(_, tags)| stack_of(tags))
+        .collect();
+    stacks.sort_by_key(Stack::name);
+    stacks.dedup();
+    if let Some(name) = &request.stack {
+        stacks.retain(|stack| stack.name() == *name);
+        if stacks.is_empty() {
+            let allowed = "the name of a stack that groundcrew manages; there is none of that name";
+            return Err(Error::invalid("stack", name.clone(), allowed));
+        }
+    }
+    Ok(Listed {
+        stacks: stacks.len(),
+        batches: stacks.chunks(BATCH).map(<[_]>::to_vec).collect(),
+        dry_run: request.dry_run,
+    })
+}
+
+/// What carries the tags of these stacks, of at most [`BATCH`].
+pub(crate) async fn inventories(aws: &Aws, stacks: &[Stack]) -> Result<Vec<Inventory>> {
+    let mut tags: Vec<_> = stacks
+        .iter()
+        .flat_map(|stack| {
+            [
+                (TAG_APP, stack.app.as_str()),
+                (TAG_ENVIRONMENT, &stack.environment),
+            ]
+        })
+        .collect();
+    tags.sort_unstable();
+    tags.dedup();
+    let mut inventories: BTreeMap<_, _> = stacks
+        .iter()
+        .map(|stack| (stack.name(), Inventory::empty(stack)))
+        .collect();
+    for (arn, tags) in find_patiently(aws, Tempo::AWS, &KINDS, &tags).await? {
+        let inventory = stack_of(&tags).and_then(|stack| inventories.get_mut(&stack.name()));
+        if let Some(inventory) = inventory {
+            inventory.add(arn, &tags);
+        }
+    }
+    Ok(inventories.into_values().collect())
+}
+
+impl Inventory {
+    fn empty(stack: &Stack) -> Self {
+        Self {
+            stack: stack.clone(),
+            services: Vec::new(),
+            databases: Vec::new(),
+            others: Vec::new(),
+            has_alarms: false,
+            since: None,
+        }
+    }
+
+    fn add(&mut self, arn: String, tags: &Tags) {
+        // `{execution} {its start}`
+        let created_by = tags.get(TAG_CREATED_BY);
+        let began = created_by.and_then(|it| it.rsplit(' ').next()?.parse().ok());
+        self.since = self.since.max(began);
+        if let Some(service) = ServiceArn::parse(&arn) {
+            self.services.push(service);
+        } else if let Some((_, database)) = arn.split_once(":db:") {
+            self.databases.push(database.to_owned());
+        } else if arn.contains(":alarm:") {
+            self.has_alarms = true;
+        } else {
+            self.others.push(arn);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_carries_the_tags_of_a_stack_is_told_apart_by_its_arn() {
+        let stack = Stack {
+            app: "shop".into(),
+            environment: "dev".into(),
+        };
+        let mut inventory = Inventory::empty(&stack);
+        for arn in [
+            "arn:aws:apprunner:us-east-1:123456789012:service/shop-dev/0a",
+            "arn:aws:rds:us-east-1:123456789012:db:shop-dev",
+            "arn:aws:cloudwatch:us-east-1:123456789012:alarm:shop-dev-cpu",
+            "arn:aws:ecr:us-east-1:123456789012:repository/shop-dev",
+        ] {
+            inventory.add(arn.into(), &stack.tags("first 2026-11-20T08:00:00Z"));
+        }
+        assert_eq!(inventory.services[0].id(), "0a");
+        assert_eq!(inventory.databases, ["shop-dev"]);
+        assert!(inventory.has_alarms);
+        assert_eq!(inventory.others.len(), 1);
+        let began: Timestamp = "2026-11-20T08:00:00Z".parse().expect("a time");
+        assert_eq!(inventory.since, Some(began));
+    }
+}

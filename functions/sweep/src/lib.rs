@@ -1,0 +1,128 @@
+//! The sweep: once a day, and by hand, every managed stack is compared with what it should be, because AWS delivers events at
+//! best effort. The steps of the state machine `sweep`.
+//!
+//! It says what it finds, and repairs what is safe to repair with the code that the events would have started: alarms as the
+//! function `alarms` does, what was not delivered by `deploy`, what sleeps or should by `park`. The rest is for a person.
+
+mod finding;
+mod inventory;
+mod look;
+mod repair;
+mod report;
+mod request;
+
+pub use finding::{Finding, Lines, Looked, Remedy, Swept};
+pub use inventory::Listed;
+pub use request::Request;
+
+use groundcrew::{Aws, Error, Result, Stack};
+use jiff::Timestamp;
+use park::Schedule;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What the sweep knows of its surroundings, from the environment of the function.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The ARN of the topic that alarms tell if their service names none.
+    pub notifications: String,
+    /// When environments sleep, as `park` reads it.
+    pub parking: String,
+    /// The ARN of the state machine `park`.
+    pub park_state_machine: String,
+    /// The ARN of the state machine `teardown`, for what a person is told.
+    pub teardown_state_machine: String,
+}
+
+impl Surroundings {
+    /// Reads what `template.yaml` puts into the environment of the function.
+    ///
+    /// # Panics
+    /// If the template and this function disagree; a contract test sees to it that they do not.
+    pub fn from_env() -> Self {
+        let read = |name: &str| {
+            std::env::var(name)
+                .unwrap_or_else(|_| panic!("template.yaml sets {name} for this function"))
+        };
+        Self {
+            notifications: read("NOTIFICATIONS"),
+            parking: read("PARKING"),
+            park_state_machine: read("PARK_STATE_MACHINE"),
+            teardown_state_machine: read("TEARDOWN_STATE_MACHINE"),
+        }
+    }
+}
+
+/// The input of one step, as `statemachine/sweep.asl.yaml` sends it.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Step {
+    /// Lists every stack of the account that anything carries the tags of; answers a [`Listed`].
+    List {
+        /// What the execution was started with.
+        request: Value,
+    },
+    /// Looks at some stacks; answers a [`Looked`].
+    Look {
+        /// Which.
+        stacks: Vec<Stack>,
+        /// Whether nothing is to be repaired.
+        dry_run: bool,
+    },
+    /// Repairs what was found; answers a [`Swept`].
+    Repair {
+        /// What was found.
+        findings: Vec<Finding>,
+        /// The execution's name.
+        execution: String,
+    },
+    /// Says what was found and repaired, over all.
+    Report {
+        /// What became of each batch.
+        batches: Vec<Swept>,
+        /// Whether nothing was to be repaired.
+        dry_run: bool,
+        /// The ARN of the state machine.
+        machine: String,
+        /// The execution's name.
+        execution: String,
+    },
+}
+
+impl Step {
+    /// Reads the input of the function.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for anything that the state machine does not send.
+    pub fn parse(input: Value) -> Result<Self> {
+        serde_json::from_value(input)
+            .map_err(|error| Error::invalid("", error.to_string(), "the input of a state of sweep"))
+    }
+
+    /// Does the step.
+    ///
+    /// # Errors
+    /// Those of [`Error`]; the state machine retries or catches them by name.
+    pub async fn handle(self, aws: &Aws, surroundings: &Surroundings) -> Result<Value> {
+        // Boxed, for the types of nested futures grow too deep for the compiler.
+        Ok(match self {
+            Self::List { request } => json!(Box::pin(inventory::list(aws, &request)).await?),
+            Self::Look { stacks, dry_run } => {
+                let schedule = &Schedule::parse(&surroundings.parking)?;
+                let now = Timestamp::now();
+                let look = look::look(aws, surroundings, schedule, &stacks, now, dry_run);
+                json!(Box::pin(look).await?)
+            }
+            Self::Repair {
+                findings,
+                execution,
+            } => json!(Box::pin(repair::repair(aws, surroundings, findings, &execution)).await?),
+            Self::Report {
+                batches,
+                dry_run,
+                machine,
+                execution,
+            } => json!(report::report(batches, dry_run, &machine, &execution)),
+        })
+    }
+}

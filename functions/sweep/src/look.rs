@@ -1,0 +1,232 @@
+//! Compares stacks with what they should be. Nothing is called that writes.
+
+use crate::Surroundings;
+use crate::finding::{Finding, Looked, Remedy, Swept};
+use crate::inventory::{Inventory, inventories};
+use aws_sdk_apprunner::types::{OperationStatus, ServiceStatus};
+use groundcrew::arn::ServiceArn;
+use groundcrew::pace::{Pace, Tempo};
+use groundcrew::{Aws, Managed, Result, Stack};
+use jiff::{SignedDuration, Timestamp};
+use park::{Action, Observed, Schedule, decide, observe};
+
+/// What takes longer is stuck: an operation of App Runner takes minutes, and it gives up by itself within the hour.
+const STUCK: SignedDuration = SignedDuration::from_hours(2);
+/// `park` has had its looks, every half hour.
+const OVERDUE: SignedDuration = SignedDuration::from_hours(1);
+/// An execution that builds a stack, or takes it down, has ended by then.
+const LEFT: SignedDuration = SignedDuration::from_hours(24);
+
+pub(crate) async fn look(
+    aws: &Aws,
+    surroundings: &Surroundings,
+    schedule: &Schedule,
+    stacks: &[Stack],
+    now: Timestamp,
+    dry_run: bool,
+) -> Result<Looked> {
+    let pace = Pace::new(Tempo::AWS);
+    let sweep = Sweep {
+        aws,
+        surroundings,
+        schedule,
+        now,
+    };
+    let mut looked = Looked {
+        services: 0,
+        findings: Vec::new(),
+        to_repair: false,
+        swept: Swept::default(),
+    };
+    for inventory in inventories(aws, stacks).await? {
+        looked.services += inventory.services.len();
+        match pace.ask(|| sweep.stack(&inventory)).await {
+            Ok(findings) => looked.findings.extend(findings),
+            // What is the matter with one stack does not hide the others.
+            Err(error) => looked.findings.push(Finding {
+                of: format!("stack {}", inventory.stack),
+                what: format!("it could not be looked at: {error}"),
+                remedy: Remedy::Person("Mend that; the next sweep looks again".into()),
+            }),
+        }
+    }
+    for finding in &looked.findings {
+        tracing::info!(repairable = finding.is_repairable(), "found: {finding}");
+    }
+    looked.to_repair = !dry_run && looked.findings.iter().any(Finding::is_repairable);
+    looked.swept = Swept::looked_at(&looked.findings);
+    Ok(looked)
+}
+
+struct Sweep<'a> {
+    aws: &'a Aws,
+    surroundings: &'a Surroundings,
+    schedule: &'a Schedule,
+    now: Timestamp,
+}
+
+impl Sweep<'_> {
+    async fn stack(&self, inventory: &Inventory) -> Result<Vec<Finding>> {
+        let stack = &inventory.stack;
+        let mut findings = Vec::new();
+        let mut services = Vec::new();
+        for service in &inventory.services {
+            let managed = Managed::look(self.aws, service.as_str()).await?;
+            let managed = managed.filter(Managed::is_ours);
+            findings.extend(self.alarms(service, managed.as_ref()).await?);
+            if let Some(managed) = &managed {
+                findings.extend(self.service(service, managed).await?);
+            }
+            services.extend(managed);
+        }
+        let is_gone = services.is_empty();
+        let observed = observe(self.aws, stack, services, &inventory.databases).await?;
+        findings.extend(databases(&observed));
+        if is_gone {
+            findings.extend(self.left(inventory, &observed).await?);
+        } else {
+            findings.extend(self.sleep(&observed));
+        }
+        Ok(findings)
+    }
+
+    async fn alarms(
+        &self,
+        service: &ServiceArn,
+        managed: Option<&Managed>,
+    ) -> Result<Option<Finding>> {
+        let topic = &self.surroundings.notifications;
+        let run = alarms::compare(self.aws, service, managed, topic).await?;
+        Ok(finding(
+            service,
+            in_few_words(run.changes()),
+            Remedy::Alarms(service.to_string()),
+        ))
+    }
+
+    async fn service(&self, service: &ServiceArn, managed: &Managed) -> Result<Option<Finding>> {
+        let status = managed.service.status();
+        if [ServiceStatus::CreateFailed, ServiceStatus::DeleteFailed].contains(status) {
+            let advice = "Start provision with its spec to repair it, or teardown to remove it";
+            let what = Some(format!("it is {status}"));
+            return Ok(finding(service, what, Remedy::Person(advice.into())));
+        }
+        if status == &ServiceStatus::OperationInProgress {
+            return self.stuck(service, managed).await;
+        }
+        let due = deploy::due(self.aws, managed).await?;
+        if due.is_some() {
+            return Ok(finding(service, due, Remedy::Deploy(service.to_string())));
+        }
+        let by_itself = deploy::deploys_by_itself(managed) && status == &ServiceStatus::Running;
+        let what = "somebody has switched on that App Runner deploys pushed tags by itself, past every check";
+        Ok(finding(
+            service,
+            by_itself.then(|| what.to_owned()),
+            Remedy::EndAutoDeployments(service.to_string()),
+        ))
+    }
+
+    async fn stuck(&self, service: &ServiceArn, managed: &Managed) -> Result<Option<Finding>> {
+        let operations = managed.operations(self.aws).await?;
+        let unfinished = operations.first().filter(|newest| {
+            let running = [OperationStatus::InProgress, OperationStatus::Pending];
+            newest
+                .status()
+                .is_some_and(|status| running.contains(status))
+        });
+        let since = unfinished
+            .and_then(|newest| newest.started_at())
+            .and_then(|at| Timestamp::from_second(at.secs()).ok());
+        let Some(since) = since.filter(|since| self.now.duration_since(*since) > STUCK) else {
+            return Ok(None);
+        };
+        let advice = format!(
+            "Nothing can be done with it until it ends: look at the log group /aws/apprunner/{}/{}/service, and ask AWS Support",
+            service.name(),
+            service.id()
+        );
+        let what = format!("it is in an operation since {since}");
+        Ok(finding(service, Some(what), Remedy::Person(advice)))
+    }
+
+    /// What should sleep and does not, or sleeps and should not, although `park` has had its time.
+    fn sleep(&self, observed: &Observed) -> Option<Finding> {
+        let at = |now| decide(observed, self.schedule, now);
+        let (before, now) = (at(self.now - OVERDUE), at(self.now));
+        if now.action == Action::Leave || now.action != before.action {
+            return None;
+        }
+        let asleep = match now.action {
+            Action::Pause => "it should be parked and is not",
+            _ => "it should be awake and is parked",
+        };
+        Some(Finding {
+            of: format!("stack {}", observed.stack),
+            what: format!("{asleep}: {}", now.reason),
+            remedy: Remedy::Park,
+        })
+    }
+
+    /// What is there of a stack without a service.
+    async fn left(&self, inventory: &Inventory, observed: &Observed) -> Result<Option<Finding>> {
+        let stack = &inventory.stack;
+        let is_new = |since: Timestamp| self.now.duration_since(since) < LEFT;
+        if inventory.since.is_some_and(is_new) {
+            return Ok(None); // it is being built
+        }
+        let databases = observed
+            .databases
+            .iter()
+            .map(|it| format!("database {}", it.name));
+        let others = inventory.others.iter().cloned();
+        let left: Vec<_> = databases.chain(others).collect();
+        if left.is_empty() {
+            return Ok(None);
+        }
+        let teardown = &self.surroundings.teardown_state_machine;
+        Ok(Some(Finding {
+            of: format!("stack {stack}"),
+            what: format!(
+                "its service is gone, and there is still {}",
+                left.join(", ")
+            ),
+            remedy: Remedy::Person(format!(
+                "Remove it, with a last snapshot of its database: aws stepfunctions start-execution --state-machine-arn {teardown} --input '{{\"app\": \"{}\", \"environment\": \"{}\"}}'",
+                stack.app, stack.environment
+            )),
+        }))
+    }
+}
+
+/// Databases that no time leads out of their state.
+fn databases(observed: &Observed) -> Vec<Finding> {
+    let broken = observed.databases.iter().filter(|it| it.needs_a_person());
+    broken
+        .map(|database| Finding {
+            of: format!("database {}", database.name),
+            what: format!("it is {}", database.status),
+            remedy: Remedy::Person(
+                "Look at its events in RDS; what helps depends on its state".into(),
+            ),
+        })
+        .collect()
+}
+
+fn finding(service: &ServiceArn, what: Option<String>, remedy: Remedy) -> Option<Finding> {
+    Some(Finding {
+        of: format!("service {}", service.name()),
+        what: what?,
+        remedy,
+    })
+}
+
+/// A service that lost all its alarms has nine changes.
+fn in_few_words(changes: &[String]) -> Option<String> {
+    match changes {
+        [] => None,
+        [one] => Some(one.clone()),
+        [first, second] => Some(format!("{first}, {second}")),
+        [first, second, more @ ..] => Some(format!("{first}, {second} and {} more", more.len())),
+    }
+}

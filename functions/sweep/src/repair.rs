@@ -1,0 +1,130 @@
+//! Repairs what was found, with the code that the event would have started which did not come.
+
+use crate::Surroundings;
+use crate::finding::{Finding, Remedy, Swept};
+use groundcrew::arn::ServiceArn;
+use groundcrew::pace::{Pace, Tempo};
+use groundcrew::secrets::hexadecimal;
+use groundcrew::{Aws, Claim, Error, Managed, Result};
+use serde_json::json;
+
+/// One finding after the other; what cannot be repaired does not stop the rest. Repeated, it finds the same done.
+pub(crate) async fn repair(
+    aws: &Aws,
+    surroundings: &Surroundings,
+    findings: Vec<Finding>,
+    execution: &str,
+) -> Result<Swept> {
+    let pace = Pace::new(Tempo::AWS);
+    let mut swept = Swept::default();
+    for finding in findings {
+        if !finding.is_repairable() {
+            swept.for_a_person.push(finding.to_string());
+            continue;
+        }
+        let done = pace.ask(|| mend(aws, surroundings, &finding.remedy, execution));
+        match done.await {
+            Ok(how) => {
+                tracing::info!("{finding}: {how}");
+                swept.repaired.push(format!("{finding}: {how}"));
+            }
+            Err(error) => {
+                tracing::error!("{finding}: it could not be repaired: {error}");
+                let failed = format!("{finding}: it could not be repaired: {error}");
+                swept.failed.push(failed);
+            }
+        }
+    }
+    Ok(swept)
+}
+
+/// Answers what was done, for a person.
+async fn mend(
+    aws: &Aws,
+    surroundings: &Surroundings,
+    remedy: &Remedy,
+    execution: &str,
+) -> Result<&'static str> {
+    match remedy {
+        Remedy::Alarms(arn) => {
+            alarms::follow(aws, &service(arn)?, &surroundings.notifications).await?;
+            Ok("done")
+        }
+        Remedy::Deploy(arn) => {
+            let service = service(arn)?;
+            let input = json!({"service": arn, "cause": "sweep"});
+            let name = name(service.name(), &format!("{arn}\n{execution}"));
+            start(aws, &aws.account.deploy_state_machine, &name, &input).await?;
+            Ok("deploy was started")
+        }
+        Remedy::EndAutoDeployments(arn) => {
+            match Managed::look(aws, arn).await? {
+                Some(managed) if managed.is_ours() => {
+                    deploy::end_auto_deployments(aws, &managed).await?;
+                }
+                _ => {}
+            }
+            Ok("it is being switched off")
+        }
+        Remedy::Park => {
+            // Once for all stacks: it looks at every one.
+            let name = name("sweep", execution);
+            let input = json!({"action": "follow-schedule"});
+            start(aws, &surroundings.park_state_machine, &name, &input).await?;
+            Ok("park was started")
+        }
+        Remedy::Person(_) => Ok("left"),
+    }
+}
+
+fn service(arn: &str) -> Result<ServiceArn> {
+    ServiceArn::parse(arn)
+        .ok_or_else(|| Error::invalid("remedy", arn, "the ARN of an App Runner service"))
+}
+
+/// Starts an execution, unless the same sweep has.
+async fn start(aws: &Aws, machine: &str, name: &str, input: &serde_json::Value) -> Result<()> {
+    let started = aws
+        .sfn()
+        .start_execution()
+        .state_machine_arn(machine)
+        .name(name)
+        .input(input.to_string())
+        .send()
+        .await;
+    match started {
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_execution_already_exists()) =>
+        {
+            Ok(())
+        }
+        started => started
+            .map(drop)
+            .map_err(Error::aws("states:StartExecution")),
+    }
+}
+
+/// `{of}-sweep-{hash of the sweep}`, as long as the claim of a deployment takes.
+fn name(of: &str, sweep: &str) -> String {
+    let end = format!("-sweep-{}", hexadecimal(sweep, 8));
+    let of: String = of
+        .chars()
+        .take(Claim::LONGEST_EXECUTION - end.len())
+        .collect();
+    format!("{of}{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_sweep_starts_one_execution_for_each_service_whose_name_fits_into_a_claim() {
+        let long = "s".repeat(40);
+        assert_eq!(name(&long, "first"), name(&long, "first"));
+        assert_ne!(name(&long, "first"), name(&long, "second"));
+        assert!(name(&long, "first").len() <= Claim::LONGEST_EXECUTION);
+    }
+}

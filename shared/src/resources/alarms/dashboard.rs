@@ -1,0 +1,164 @@
+//! The dashboard of a stack.
+
+use super::PERIOD;
+use crate::stack::{TAG_CREATED_BY, Tags};
+use crate::step::Run;
+use crate::{Aws, Error, Result, Stack};
+use aws_sdk_apprunner::types::Service;
+use serde_json::{Value, json};
+
+/// CloudWatch cannot tag a dashboard, so its first widget says whose it is.
+pub(super) async fn keep(aws: &Aws, stack: &Stack, run: &mut Run, service: &Service) -> Result<()> {
+    let name = name(aws, stack);
+    let found = find(aws, &name).await?;
+    if let Some(body) = &found {
+        let tags = tags(body);
+        if !stack.owns(&tags) {
+            return Err(Error::Conflict(format!("dashboard {name}")));
+        }
+        run.settle(&tags);
+    }
+    let created_by = found
+        .as_ref()
+        .and_then(|body| tags(body).get(TAG_CREATED_BY).cloned());
+    let wanted = body(
+        aws,
+        &stack.tags(created_by.as_deref().unwrap_or(&run.execution)),
+        service,
+    );
+    let write = match &found {
+        None => run.create(format!("dashboard {name}")),
+        Some(body) => body != &wanted && run.change(format!("dashboard {name}")),
+    };
+    if write {
+        aws.cloudwatch()
+            .put_dashboard()
+            .dashboard_name(&name)
+            .dashboard_body(wanted.to_string())
+            .send()
+            .await
+            .map_err(Error::aws("cloudwatch:PutDashboard"))?;
+    }
+    Ok(())
+}
+
+/// Dashboards have one name space for all regions, and a stack may stand in several.
+fn name(aws: &Aws, stack: &Stack) -> String {
+    stack.part(&aws.account.region)
+}
+
+fn body(aws: &Aws, tags: &Tags, service: &Service) -> Value {
+    let owner: Vec<_> = tags
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let (name, id) = (&service.service_name, &service.service_id);
+    let app_runner = |metric: &str, statistic: &str| json!(["AWS/AppRunner", metric, "ServiceName", name, "ServiceID", id, {"stat": statistic}]);
+    let rds = |metric: &str, statistic: &str| json!(["AWS/RDS", metric, "DBInstanceIdentifier", name, {"stat": statistic}]);
+    let graphs = [
+        (
+            "Requests",
+            vec![
+                app_runner("Requests", "Sum"),
+                app_runner("4xxStatusResponses", "Sum"),
+                app_runner("5xxStatusResponses", "Sum"),
+            ],
+        ),
+        (
+            "Latency in milliseconds",
+            vec![
+                app_runner("RequestLatency", "Average"),
+                app_runner("RequestLatency", "Maximum"),
+            ],
+        ),
+        (
+            "CPU and memory in percent",
+            vec![
+                app_runner("CPUUtilization", "Average"),
+                app_runner("MemoryUtilization", "Average"),
+            ],
+        ),
+        (
+            "Active instances",
+            vec![app_runner("ActiveInstances", "Maximum")],
+        ),
+        (
+            "Database: CPU in percent",
+            vec![rds("CPUUtilization", "Average")],
+        ),
+        (
+            "Database: connections",
+            vec![rds("DatabaseConnections", "Average")],
+        ),
+        (
+            "Database: free storage in bytes",
+            vec![rds("FreeStorageSpace", "Average")],
+        ),
+    ];
+    let text = json!({"type": "text", "x": 0, "y": 0, "width": 24, "height": 2, "properties": {"markdown": owner.join("\n")}});
+    let widgets = graphs.into_iter().enumerate().map(|(n, (title, metrics))| {
+        json!({
+            "type": "metric", "x": n % 2 * 12, "y": 2 + n / 2 * 6, "width": 12, "height": 6,
+            "properties": {"title": title, "region": aws.account.region, "period": PERIOD, "metrics": metrics},
+        })
+    });
+    json!({"widgets": std::iter::once(text).chain(widgets).collect::<Vec<_>>()})
+}
+
+fn tags(body: &Value) -> Tags {
+    let text = body["widgets"][0]["properties"]["markdown"]
+        .as_str()
+        .unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.into(), value.into()))
+        .collect()
+}
+
+async fn find(aws: &Aws, name: &str) -> Result<Option<Value>> {
+    match aws
+        .cloudwatch()
+        .get_dashboard()
+        .dashboard_name(name)
+        .send()
+        .await
+    {
+        Ok(found) => Ok(Some(
+            found
+                .dashboard_body
+                .and_then(|body| serde_json::from_str(&body).ok())
+                .unwrap_or_default(),
+        )),
+        Err(error)
+            if error.as_service_error().is_some_and(|error| {
+                use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
+                error.is_dashboard_not_found_error() || error.code() == Some("ResourceNotFound")
+            }) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(Error::aws("cloudwatch:GetDashboard")(error)),
+    }
+}
+
+/// Removes it, if `goes` says so of its tags and its body.
+pub(super) async fn remove(
+    aws: &Aws,
+    stack: &Stack,
+    run: &mut Run,
+    goes: impl Fn(&Tags, &str) -> bool,
+) -> Result<()> {
+    let name = name(aws, stack);
+    let found = find(aws, &name).await?;
+    if found.is_some_and(|body| goes(&tags(&body), &body.to_string()))
+        && run.remove(format!("dashboard {name}"))
+    {
+        aws.cloudwatch()
+            .delete_dashboards()
+            .dashboard_names(name)
+            .send()
+            .await
+            .map_err(Error::aws("cloudwatch:DeleteDashboards"))?;
+    }
+    Ok(())
+}
