@@ -160,7 +160,7 @@ def _fire_schedule(firing: dict[str, Any], query: Query) -> dict[str, Any]:
 
 
 def _pass_seven_days(body: dict[str, Any], query: Query) -> dict[str, Any]:
-    rds.pass_seven_days(body["instance"])
+    rds.pass_seven_days(body["instance"], body.get("at"))
     return {}
 
 

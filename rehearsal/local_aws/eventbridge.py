@@ -63,9 +63,9 @@ def put(event: Event) -> str:
     return record["EventId"]
 
 
-def emit(source: str, detail_type: str, detail: Event, resources: list[str]) -> None:
-    """An AWS service says that something has happened."""
-    put({"source": source, "detail-type": detail_type, "detail": detail, "resources": resources})
+def emit(source: str, detail_type: str, detail: Event, resources: list[str], at: str | None = None) -> None:
+    """An AWS service says that something has happened, now if not `at` another time."""
+    put({"source": source, "detail-type": detail_type, "detail": detail, "resources": resources, "time": at})
 
 
 def _remember_events() -> None:

@@ -80,19 +80,19 @@ class _Event:
     category: str
     message: str
 
-    def tell(self, instance: Instance) -> None:
+    def tell(self, instance: Instance, at: str | None = None) -> None:
         """In the form of https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-cloudwatch-events.sample.html"""
-        arn = instance["DBInstanceArn"]
+        arn, at = instance["DBInstanceArn"], at or eventbridge.now()
         detail = {
             "EventCategories": [self.category],
             "SourceType": "DB_INSTANCE",
             "SourceArn": arn,
-            "Date": eventbridge.now(),
+            "Date": at,
             "Message": self.message,
             "SourceIdentifier": instance["DBInstanceIdentifier"],
             "EventID": self.identifier,
         }
-        eventbridge.emit("aws.rds", "RDS DB Instance Event", detail, [arn])
+        eventbridge.emit("aws.rds", "RDS DB Instance Event", detail, [arn], at)
 
 
 _DELETED = _Event("RDS-EVENT-0003", "deletion", "DB instance deleted.")
@@ -281,15 +281,15 @@ def _start(p: Parameters) -> Response:
     return _instance_response("StartDBInstance", instance)
 
 
-def pass_seven_days(name: str) -> None:
-    """Seven days have passed since an instance was stopped: "if you don't manually start your DB instance after seven
-    consecutive days, RDS automatically starts it" (USER_StopInstance.html). RDS tells while it starts, and again when it
-    has started."""
+def pass_seven_days(name: str, at: str | None = None) -> None:
+    """Seven days have passed since an instance was stopped, and it is `at`: "if you don't manually start your DB instance
+    after seven consecutive days, RDS automatically starts it" (USER_StopInstance.html). RDS tells while it starts, and
+    again when it has started."""
     instance = rds._instances.get(name)
     if instance is None or instance["DBInstanceStatus"] != "stopped":
         raise ValueError(f"there is no stopped instance {name}")
     _begin("StartDBInstance", instance, "starting", "available", START_SECONDS, _STARTED)
-    _STOPPED_TOO_LONG.tell(instance)
+    _STOPPED_TOO_LONG.tell(instance, at)
 
 
 # -- deleting ----------------------------------------------------------------------------------------------------------

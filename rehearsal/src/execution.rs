@@ -153,6 +153,14 @@ impl Execution {
         Ok(None)
     }
 
+    /// When it was started, in seconds since 1970 on the wall.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub(crate) async fn started(&self) -> Result<f64> {
+        Ok(self.describe().await?.start_date.as_secs_f64())
+    }
+
     /// Waits for the end.
     ///
     /// # Errors

@@ -80,6 +80,12 @@ enum Flow {
     Rotate(Happens),
     /// Push images that are taken back by themselves, then go back by hand
     Rollback(Happens),
+    /// Let the evening come, and the morning, and a week of holidays
+    Park {
+        /// The spec of the stack, a JSON file; - for standard input [default: events/provision.json]
+        #[arg(long, value_name = "FILE")]
+        input: Option<PathBuf>,
+    },
     /// Remove one stack
     Teardown {
         /// What to remove, a JSON file; - for standard input
@@ -162,6 +168,16 @@ enum Play {
 }
 
 impl Play {
+    /// What the template is deployed with.
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Everything { deployments, .. } | Self::Deployments(deployments) => {
+                deployments.parameters()
+            }
+            Self::Provision { .. } | Self::Teardown { .. } => Vec::new(),
+        }
+    }
+
     async fn on(&self, stage: &Stage) -> Result<Played> {
         match self {
             Self::Everything {
@@ -190,6 +206,10 @@ async fn play(arguments: &Arguments) -> Result<u8> {
         Some(Flow::Deploy(happens)) => happens.read(Occasion::Push)?,
         Some(Flow::Rotate(happens)) => happens.read(Occasion::Rotation)?,
         Some(Flow::Rollback(happens)) => happens.read(Occasion::BadImage)?,
+        Some(Flow::Park { input }) => {
+            let spec = read(&input.clone().unwrap_or_else(example))?;
+            Play::Deployments(Box::new(Deployments::new(Occasion::Nights, spec, None)?))
+        }
         Some(Flow::Teardown { input }) => Play::Teardown {
             removal: read(input)?,
         },
@@ -199,10 +219,10 @@ async fn play(arguments: &Arguments) -> Result<u8> {
             return Ok(KEPT);
         }
     };
-    let stage = Stage::set(Options {
+    let options = Options {
         time_scale: arguments.scale,
-    })
-    .await?;
+    };
+    let stage = Stage::set(options, &play.parameters()).await?;
     let played = play.on(&stage).await.inspect_err(|_| keep(stage.local()))?;
     let is_own_input = !matches!(play, Play::Everything { .. });
     let code = if is_own_input && played.end.error == "Invalid" {

@@ -1,6 +1,8 @@
 //! The flows of a rehearsal, each played to its end and then checked against the promises.
 
+mod calendar;
 mod deployments;
+mod nights;
 mod own_event;
 
 pub use deployments::{Deployments, Occasion};
@@ -12,6 +14,7 @@ use crate::{
 };
 use groundcrew::image::TagRule;
 use groundcrew::{Spec, Stack};
+use jiff::Zoned;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -27,17 +30,20 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Prepares, builds, starts and deploys.
+    /// Prepares, builds, starts and deploys, with these parameters of the template.
     ///
     /// # Errors
     /// Those of each of these.
-    pub async fn set(options: Options) -> Result<Self> {
+    pub async fn set(options: Options, parameters: &[(&str, String)]) -> Result<Self> {
         let prepared = crate::prepare().await?;
         let functions = crate::build().await?;
         let local = LocalAws::start(&prepared, options).await?;
-        let outputs = local
-            .deploy(&crate::root().join("template.yaml"), functions, &[])
-            .await?;
+        let template = crate::root().join("template.yaml");
+        let parameters: Vec<_> = parameters
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let outputs = local.deploy(&template, functions, &parameters).await?;
         Ok(Self { local, outputs })
     }
 
@@ -51,7 +57,7 @@ impl Stage {
         &self.outputs
     }
 
-    /// Everything: a bad spec, a dry run, a stack from nothing, the same again, its deployments, and its teardown.
+    /// Everything: a bad spec, a dry run, a stack from nothing, the same again, its days and nights, and its teardown.
     ///
     /// # Errors
     /// If the local AWS does not play along.
@@ -240,12 +246,13 @@ impl Stage {
             .local
             .start_execution(self.outputs.get(output)?, name, input)
             .await?;
+        let dial = Dial::SinceItBegan;
         let end = self
-            .follow(execution, async |happening| {
+            .follow(execution, &dial, async |happening| {
                 self.play_along(happening, input).await
             })
             .await?;
-        ended(&end);
+        ended(&end, &dial);
         for sentence in end.message.lines() {
             line(format_args!("           {sentence}"));
         }
@@ -256,9 +263,10 @@ impl Stage {
     async fn follow(
         &self,
         mut execution: Execution,
+        dial: &Dial,
         play_along: impl AsyncFn(&Happening) -> Result<()>,
     ) -> Result<End> {
-        let mut shown = Shown::default();
+        let mut shown = Shown::by(dial.clone());
         let (began, mut spoke) = (Instant::now(), Instant::now());
         loop {
             let happenings = match tokio::time::timeout(SILENCE, execution.next()).await {
@@ -349,9 +357,29 @@ pub struct Played {
     pub checked: Vec<Checked>,
 }
 
+/// What the times in front of the lines of an execution are.
+#[derive(Clone, Debug, Default)]
+enum Dial {
+    /// How long it has run.
+    #[default]
+    SinceItBegan,
+    /// What a clock on the wall shows where the people are, for one that began then.
+    Local(Zoned),
+}
+
+impl Dial {
+    /// So many AWS seconds after the beginning.
+    fn at(&self, seconds: f64) -> String {
+        match self {
+            Self::SinceItBegan => clock(seconds),
+            Self::Local(began) => calendar::short(&calendar::later(began, seconds)),
+        }
+    }
+}
+
 /// The last line of an execution.
-fn ended(end: &End) {
-    let (at, transitions) = (clock(end.seconds), end.transitions);
+fn ended(end: &End, dial: &Dial) {
+    let (at, transitions) = (dial.at(end.seconds), end.transitions);
     let (style, word) = if end.succeeded {
         (GREEN, "succeeded")
     } else {
@@ -365,6 +393,7 @@ fn ended(end: &End) {
 /// What a person has been shown of an execution.
 #[derive(Debug, Default)]
 struct Shown {
+    dial: Dial,
     entered: HashMap<String, f64>,
     waits: HashMap<String, String>,
     failed: HashSet<String>,
@@ -373,6 +402,13 @@ struct Shown {
 }
 
 impl Shown {
+    fn by(dial: Dial) -> Self {
+        Self {
+            dial,
+            ..Self::default()
+        }
+    }
+
     /// Shows it, unless it was shown before. Says whether it did.
     fn show(&mut self, happening: &Happening) -> bool {
         if happening.kind == "Wait" {
@@ -386,7 +422,7 @@ impl Shown {
         if happening.kind != "Task" {
             return false;
         }
-        let (at, state) = (clock(happening.seconds), &happening.state);
+        let (at, state) = (self.dial.at(happening.seconds), &happening.state);
         match &happening.what {
             What::Entered => {
                 self.entered.insert(state.clone(), happening.seconds);
@@ -440,7 +476,7 @@ impl Shown {
     fn still(&self, seconds: f64) {
         let mut states: Vec<_> = self.entered.keys().map(String::as_str).collect();
         states.sort_unstable();
-        let at = clock(seconds);
+        let at = self.dial.at(seconds);
         match states.as_slice() {
             [] => console::progress(format_args!("{at}, waiting")),
             states => console::progress(format_args!("{at}, still in {}", states.join(", "))),
@@ -453,16 +489,18 @@ fn is_retried(error: &str) -> bool {
     ["NotReady", "Busy", "Claimed", "Throttled", "Unavailable"].contains(&error)
 }
 
-/// The outcome in a state's output: its own result, or what it left under its resource's name. Of `deploy` it is what the
-/// state has found out.
+/// The outcome in a state's output: its own result, or what it left under its resource's name. Of `deploy` and `park` it is
+/// what the state has found out.
 fn outcome<'a>(state: &str, output: &'a Value) -> Option<&'a str> {
-    let of_deploy = match state {
+    let found_out = match state {
         "Assess" | "Hold" => &output["reason"],
         "Await the operation" => &output["operation"]["status"],
         "Smoke check" | "Bake" => &output["health"]["why"],
         "Roll back" if output["left"].is_null() => &output["deployment"]["digest"],
         "Roll back" => &output["left"],
         "Tell" => &Value::Null,
+        // There is one stack in a rehearsal.
+        "Plan" => &output["stacks"][0]["reason"],
         _ => {
             let state = state.to_lowercase();
             let mut words = state.split(' ');
@@ -470,7 +508,7 @@ fn outcome<'a>(state: &str, output: &'a Value) -> Option<&'a str> {
             return output["outcome"].as_str().or(under_its_name);
         }
     };
-    of_deploy.as_str()
+    found_out.as_str()
 }
 
 /// Whether a state of `deploy` has found out that its service is not well.
@@ -487,6 +525,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn times_are_those_of_the_execution_or_of_the_people_also_when_clocks_change() {
+        assert_eq!(Dial::SinceItBegan.at(245.0), "4:05");
+        let began = "2026-10-25T02:50:00+02:00[Europe/Berlin]";
+        let dial = Dial::Local(began.parse().expect("a time"));
+        assert_eq!(dial.at(0.0), "Sun 02:50");
+        assert_eq!(dial.at(900.0), "Sun 02:05");
+        assert_eq!(dial.at(86_400.0), "Mon 01:50");
+    }
+
+    #[test]
     fn the_outcome_of_a_state_is_found_wherever_the_state_puts_it() {
         assert_eq!(
             outcome("Network", &json!({"outcome": "created"})),
@@ -498,6 +546,8 @@ mod tests {
         assert_eq!(outcome("Validate", &whole), None);
         assert!(is_unwell("Bake", &json!({"health": {"well": false}})));
         assert!(!is_unwell("Settle", &json!({"health": {"well": false}})));
+        let planned = json!({"stacks": [{"action": "pause", "reason": "it is night"}]});
+        assert_eq!(outcome("Plan", &planned), Some("it is night"));
         let assessed = json!({"reason": "it is paused", "outcome": "Refused"});
         assert_eq!(outcome("Assess", &assessed), Some("it is paused"));
     }

@@ -1,6 +1,7 @@
 //! What groundcrew promises and how a rehearsal checks it. Ids and sentences are those of the README.
 
 pub mod deployments;
+pub mod nights;
 mod stack;
 
 use crate::End;

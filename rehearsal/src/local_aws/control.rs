@@ -227,6 +227,17 @@ impl LocalAws {
             .map(drop)
     }
 
+    /// The same, where these seven days end `at`, `2026-12-01T19:04:00Z`: RDS tells so at that time.
+    ///
+    /// # Errors
+    /// [`Error::Call`] unless it is stopped.
+    pub async fn seven_days_end(&self, instance: &str, at: &str) -> Result<()> {
+        let stopped = json!({"instance": instance, "at": at});
+        ask(self.port, "POST", "rds/seven-days", Some(stopped))
+            .await
+            .map(drop)
+    }
+
     /// Takes back all faults that did not strike yet.
     ///
     /// # Errors

@@ -1,33 +1,36 @@
 //! What nobody starts by hand: pushes, rotations and the deployments that they lead to; and the way back, which somebody
 //! does.
 
+use super::calendar::{Calendar, later};
 use super::own_event::OwnEvent;
-use super::{Played, Stage, ended};
+use super::{Dial, Played, Stage, ended};
 use crate::console::{self, BOLD, DIM, line};
 use crate::promises::deployments::{
     ALARMED, Act, FAILED, Failed, LOOKED, PUSHED, Pushed, REPLAYED, ROTATED, Rotated, TOLD,
     TakenBack, UNANSWERED, UNCONCERNED, WENT_BACK, WentBack, outcome,
 };
+use crate::promises::nights::{LOOKED_AFTER, Look};
 use crate::promises::{self, Checked, Promise};
-use crate::{Error, Happening, Notification, Result, What};
-use apprunner_emulator::{Arrangement, Fate, OperationType, ServiceSnapshot};
+use crate::{Error, Execution, Happening, Notification, Result, What};
+use apprunner_emulator::{Arrangement, Fate, OperationType, ServiceSnapshot, ServiceStatus};
 use aws_sdk_apprunner::types::Tag;
 use aws_sdk_cloudwatch::types::StateValue;
 use groundcrew::Spec;
 use groundcrew::image::{self, TagRule};
 use groundcrew::reference::{Repository, is_secret};
 use groundcrew::stack::{TAG_HOLD, TAG_IMAGE_TAG, TAG_MANAGED, TAG_RELEASE};
+use jiff::{Timestamp, Zoned};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use trigger::Cause;
 
-const POLL: Duration = Duration::from_millis(50);
+pub(super) const POLL: Duration = Duration::from_millis(50);
 /// On the wall, because a function is a process that starts: how long `trigger` may take to hear of an event,
-const HEARS: Duration = Duration::from_secs(4);
+pub(super) const HEARS: Duration = Duration::from_secs(4);
 /// and how long nothing must happen until nothing more will.
-const QUIET: Duration = Duration::from_secs(1);
+pub(super) const QUIET: Duration = Duration::from_secs(1);
 
 /// What is to be played on a stack that exists.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,6 +41,8 @@ pub enum Occasion {
     Rotation,
     /// Images are pushed that are taken back; then a person goes back.
     BadImage,
+    /// It sleeps and is woken, over a night and over holidays.
+    Nights,
     /// All of them.
     All,
 }
@@ -49,6 +54,7 @@ pub struct Deployments {
     input: Value,
     spec: Spec,
     event: Option<OwnEvent>,
+    calendar: Calendar,
 }
 
 impl Deployments {
@@ -92,12 +98,21 @@ impl Deployments {
             input,
             spec,
             event,
+            calendar: Calendar::after(Timestamp::now()),
         })
+    }
+
+    /// What the template has to be deployed with: the environment sleeps where nights are played.
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        match self.occasion {
+            Occasion::Nights | Occasion::All => self.calendar.parameters(&self.spec),
+            _ => Vec::new(),
+        }
     }
 }
 
 /// The variables that hold a part of the stack's own secret.
-fn variables_of_database(spec: &Spec) -> Vec<String> {
+pub(super) fn variables_of_database(spec: &Spec) -> Vec<String> {
     let secrets = spec.service.secrets.iter();
     let own = secrets.filter(|(_, reference)| reference.starts_with("database:"));
     own.map(|(name, _)| name.clone()).collect()
@@ -140,8 +155,11 @@ impl Stage {
             stage: self,
             spec: &deployments.spec,
             rule: TagRule::parse(&deployments.spec.image.tag),
+            calendar: &deployments.calendar,
+            now: None,
             pushes: 0,
             acts: Vec::new(),
+            looks: Vec::new(),
             checked: Vec::new(),
         };
         // `trigger` has heard that the new service runs.
@@ -157,30 +175,52 @@ impl Stage {
                 scenes.replay(pushed).await?;
             }
             (Occasion::Rotation, None) => scenes.rotate().await?,
+            (Occasion::Nights, None) => {
+                if scenes.night().await? {
+                    scenes.holidays().await?;
+                }
+            }
             (Occasion::All, None) => {
                 let pushed = scenes.push().await?;
                 scenes.replay(pushed).await?;
                 scenes.rotate().await?;
-                scenes.bad_images(None).await?;
+                // What does not wake up cannot be deployed to.
+                if scenes.night().await? {
+                    scenes.bad_images(None).await?;
+                    scenes.holidays().await?;
+                }
             }
         }
         scenes.check(TOLD, &scenes.acts.clone());
+        if !scenes.looks.is_empty() {
+            scenes.check(LOOKED_AFTER, &scenes.looks.clone());
+        }
         Ok(scenes.checked)
     }
 }
 
 /// The scenes of a play, one after the other.
-struct Scenes<'a> {
-    stage: &'a Stage,
-    spec: &'a Spec,
+pub(super) struct Scenes<'a> {
+    pub(super) stage: &'a Stage,
+    pub(super) spec: &'a Spec,
     rule: TagRule,
+    pub(super) calendar: &'a Calendar,
+    /// What time it is; nobody looks at a clock where that is not what is played.
+    now: Option<Now>,
     pushes: u64,
     acts: Vec<Act>,
+    pub(super) looks: Vec<Look>,
     checked: Vec<Checked>,
 }
 
+/// A moment of AWS's time, and when that was on the wall.
+struct Now {
+    local: Zoned,
+    wall: SystemTime,
+}
+
 /// How things were before an act.
-struct Before {
+pub(super) struct Before {
     service: ServiceSnapshot,
     executions: HashSet<String>,
     heard: usize,
@@ -392,7 +432,7 @@ impl Scenes<'_> {
                 (true, true) => self.check(PUSHED, &Pushed { digest, act }),
                 (true, false) => self.check(LOOKED, &act),
                 (false, _) => self.nobody(&event, &act)?,
-            }
+            };
         } else if let (Some(Cause::SecretMoved { .. }), true) = (event.cause(), concerned) {
             let new_version = async { self.new_version().await.map(drop) };
             self.while_held(new_version).await?;
@@ -447,7 +487,7 @@ impl Scenes<'_> {
         })
     }
 
-    fn nobody(&mut self, event: &OwnEvent, act: &Act) -> Result<()> {
+    fn nobody(&mut self, event: &OwnEvent, act: &Act) -> Result<bool> {
         line(format_args!(
             "           {BOLD}This event concerns no service.{BOLD:#} These are managed here:"
         ));
@@ -476,8 +516,7 @@ impl Scenes<'_> {
                 crate::REGION
             ));
         }
-        self.check(UNCONCERNED, act);
-        Ok(())
+        Ok(self.check(UNCONCERNED, act))
     }
 
     /// Lets something happen while the service is held, so that AWS's own event of it deploys nothing.
@@ -508,18 +547,18 @@ impl Scenes<'_> {
     }
 
     /// Pushes an image that nothing knows of yet, because it has no tag. Returns its digest.
-    async fn untagged(&self) -> Result<String> {
+    pub(super) async fn untagged(&self) -> Result<String> {
         let repository = self.spec.repository();
         let local = &self.stage.local;
         local.push_image_as(&repository, &[], "amd64").await
     }
 
-    fn next_tag(&mut self) -> String {
+    pub(super) fn next_tag(&mut self) -> String {
         self.pushes += 1;
         later_tag(&self.rule, self.pushes)
     }
 
-    async fn tag(&self, digest: &str, tag: &str) -> Result<()> {
+    pub(super) async fn tag(&self, digest: &str, tag: &str) -> Result<()> {
         let repository = self.spec.repository();
         line(format_args!(
             "           {DIM}the rehearsal pushes {repository}:{tag}, {digest}{DIM:#}"
@@ -528,7 +567,7 @@ impl Scenes<'_> {
     }
 
     /// A rotation of the stack's secret, with a password that no database has.
-    async fn new_version(&self) -> Result<String> {
+    pub(super) async fn new_version(&self) -> Result<String> {
         let mut value = self.stage.credentials(&self.spec.stack()).await?;
         value["password"] = json!("of a rehearsal");
         let secret = self.spec.stack().secret_name();
@@ -540,7 +579,7 @@ impl Scenes<'_> {
         Ok(version_id)
     }
 
-    async fn turn(&self, alarm: &str, state: StateValue) -> Result<()> {
+    pub(super) async fn turn(&self, alarm: &str, state: StateValue) -> Result<()> {
         let cloudwatch = self.stage.local.aws().cloudwatch();
         cloudwatch
             .set_alarm_state()
@@ -558,7 +597,7 @@ impl Scenes<'_> {
         arranged.map_err(Error::call("/_local/arrangements"))
     }
 
-    fn look(&self) -> Result<ServiceSnapshot> {
+    pub(super) fn look(&self) -> Result<ServiceSnapshot> {
         let name = self.spec.stack().name();
         let services = self.stage.local.apprunner().snapshot().services;
         let found = services.into_iter().find(|service| service.name == name);
@@ -586,11 +625,15 @@ impl Scenes<'_> {
         }))
     }
 
-    fn check<Scene>(&mut self, promises: &[Promise<Scene>], scene: &Scene) {
-        self.checked.extend(promises::check(promises, scene));
+    /// Whether all of them are kept.
+    pub(super) fn check<Scene>(&mut self, promises: &[Promise<Scene>], scene: &Scene) -> bool {
+        let checked = promises::check(promises, scene);
+        let kept = checked.iter().all(|promise| promise.verdict.is_ok());
+        self.checked.extend(checked);
+        kept
     }
 
-    async fn before(&self) -> Result<Before> {
+    pub(super) async fn before(&self) -> Result<Before> {
         let local = &self.stage.local;
         local.clear_calls().await?;
         Ok(Before {
@@ -620,7 +663,7 @@ impl Scenes<'_> {
     }
 
     /// Waits until `trigger` has heard everything and no execution of `deploy` runs.
-    async fn settled(&self) -> Result<()> {
+    pub(super) async fn settled(&self) -> Result<()> {
         let (mut heard, mut ended) = (usize::MAX, usize::MAX);
         let mut since = Instant::now();
         while since.elapsed() < QUIET {
@@ -640,7 +683,7 @@ impl Scenes<'_> {
 
     /// Follows what an event leads to, and shows it, until nothing more happens. An alarm is turned red as soon as it is
     /// watched.
-    async fn follow(&mut self, before: Before, alarm: Option<&str>) -> Result<Act> {
+    pub(super) async fn follow(&mut self, before: Before, alarm: Option<&str>) -> Result<Act> {
         let (mut heard, mut known) = (before.heard, before.executions);
         let (mut ends, mut told) = (Vec::new(), before.told);
         let (alarm, mut since) = (Cell::new(alarm), Instant::now());
@@ -655,15 +698,20 @@ impl Scenes<'_> {
             if let Some(execution) = executions.find(|of| !known.contains(of.arn())) {
                 known.insert(execution.arn().to_owned());
                 self.show_start(execution.arn()).await?;
+                let dial = self.dial(&execution).await?;
                 let end = self
                     .stage
-                    .follow(execution, async |happening| {
+                    .follow(execution, &dial, async |happening| {
                         self.play_along(happening, &alarm).await
                     })
                     .await?;
-                let news: Vec<_> = self.told().await?.into_iter().skip(told).collect();
+                // Of several executions that run at once the one that had nothing to do may be the first that is shown.
+                let news: Vec<_> = match outcome(&end) {
+                    "Nothing" => Vec::new(),
+                    _ => self.told().await?.into_iter().skip(told).collect(),
+                };
                 told += news.len();
-                show_end(&end, &news);
+                show_end(&end, &dial, &news);
                 ends.push(end);
                 since = Instant::now();
                 continue;
@@ -687,6 +735,30 @@ impl Scenes<'_> {
         show_running(&act.after);
         self.acts.push(act.clone());
         Ok(act)
+    }
+
+    /// From now on it is that time.
+    pub(super) fn it_is(&mut self, local: Zoned) {
+        self.now = Some(Now {
+            local,
+            wall: SystemTime::now(),
+        });
+    }
+
+    /// From now on nobody looks at a clock.
+    pub(super) fn it_is_any_time(&mut self) {
+        self.now = None;
+    }
+
+    /// What the times in front of an execution's lines are.
+    pub(super) async fn dial(&self, execution: &Execution) -> Result<Dial> {
+        let Some(Now { local, wall }) = &self.now else {
+            return Ok(Dial::SinceItBegan);
+        };
+        let wall = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let passed = execution.started().await? - wall.as_secs_f64();
+        let passed = passed.max(0.0) * self.stage.local.time_scale();
+        Ok(Dial::Local(later(local, passed)))
     }
 
     async fn play_along(&self, happening: &Happening, alarm: &Cell<Option<&str>>) -> Result<()> {
@@ -781,8 +853,8 @@ impl Heard {
     }
 }
 
-fn show_end(end: &crate::End, told: &[Notification]) {
-    ended(end);
+fn show_end(end: &crate::End, dial: &Dial, told: &[Notification]) {
+    ended(end, dial);
     if outcome(end) == "Nothing" {
         let reason = end.output["reason"].as_str().unwrap_or_default();
         line(format_args!("           nothing to do: {reason}"));
@@ -815,8 +887,13 @@ fn show_running(service: &ServiceSnapshot) {
     let tag = facts.find_map(|fact| fact.strip_prefix("tag="));
     let tag = tag.map_or(String::new(), |tag| format!(" ({tag})"));
     line(format_args!(
-        "           {BOLD}{}{BOLD:#} runs {BOLD}{short}{BOLD:#}{tag}{secrets}",
-        service.name
+        "           {BOLD}{}{BOLD:#} {} {BOLD}{short}{BOLD:#}{tag}{secrets}",
+        service.name,
+        if service.status == ServiceStatus::Paused {
+            "is paused with"
+        } else {
+            "runs"
+        }
     ));
 }
 

@@ -39,14 +39,17 @@ impl Act {
         self.after.runs.image_digest.as_deref().unwrap_or_default()
     }
 
-    fn operations_are(&self, wanted: &[(OperationType, OperationStatus)]) -> Result<(), String> {
+    pub(super) fn operations_are(
+        &self,
+        wanted: &[(OperationType, OperationStatus)],
+    ) -> Result<(), String> {
         let operations = self.operations();
         kept_if(operations == wanted, || {
             format!("App Runner's operations are {operations:?}")
         })
     }
 
-    fn runs(&self, digest: &str) -> Result<(), String> {
+    pub(super) fn runs(&self, digest: &str) -> Result<(), String> {
         kept_if(self.digest() == digest, || {
             format!("it runs {} and not {digest}", self.digest())
         })
@@ -71,7 +74,7 @@ impl Act {
     }
 
     /// Looked at or not: nothing was deployed, and nobody was told.
-    fn left_it(&self) -> Result<(), String> {
+    pub(super) fn left_it(&self) -> Result<(), String> {
         self.operations_are(&[])?;
         self.told_nobody()?;
         self.executions.iter().try_for_each(|end| {

@@ -162,6 +162,17 @@ fn a_database_that_was_stopped_for_seven_days_starts_by_itself_and_says_why() {
             told(stage, "week").await[2..],
             ["RDS-EVENT-0154", "RDS-EVENT-0088"]
         );
+        let stop = local.aws().rds().stop_db_instance();
+        stop.db_instance_identifier("week").send().await.unwrap();
+        becomes(stage, "week", "stopped").await;
+        let alone = STARTS.lock().await;
+        let at = "2030-12-01T19:04:00Z";
+        local.seven_days_end("week", at).await.unwrap();
+        drop(alone);
+        let events = local.events().await.unwrap();
+        let of_then = events.iter().filter(|event| event.time == at);
+        let of_then: Vec<_> = of_then.map(|event| &event.detail["EventID"]).collect();
+        assert_eq!(of_then, ["RDS-EVENT-0154"]);
     });
 }
 
