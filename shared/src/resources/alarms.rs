@@ -94,15 +94,13 @@ pub async fn forget(aws: &Aws, name: &str, id: &str, run: &mut Run) -> Result<()
         }
         stack = owner.or(stack);
     }
-    delete(aws, gone).await?;
-    match stack.filter(|stack| !has_database && stack.name() == name) {
+    // The dashboard first: by the tags of the alarms a repetition knows whose it is.
+    if let Some(stack) = stack.filter(|stack| !has_database && stack.name() == name) {
         // That of a service which has taken its place by now speaks of another id.
-        Some(stack) => {
-            let is_its = |tags: &Tags, body: &str| stack.owns(tags) && body.contains(id);
-            dashboard::remove(aws, &stack, run, is_its).await
-        }
-        None => Ok(()),
+        let is_its = |tags: &Tags, body: &str| stack.owns(tags) && body.contains(id);
+        dashboard::remove(aws, &stack, run, is_its).await?;
     }
+    delete(aws, gone).await
 }
 
 /// A service with all that its alarms depend on.
