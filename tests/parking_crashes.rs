@@ -1,5 +1,6 @@
 //! The connection of `park` is disturbed at every call, and executions stop for good around every call that writes: a stack
-//! ends up asleep, or awake, as if nothing had happened, and its alarms with it.
+//! ends up asleep, or awake, as if nothing had happened, and its alarms with it. And whatever a person does between two steps
+//! counts for those after it.
 
 #[expect(dead_code, reason = "its shapes are of the other crash tests")]
 mod disturbance;
@@ -9,6 +10,8 @@ use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, Statistic};
 use disturbance::{Disturbance, Kind, disturbed};
 use groundcrew::Aws;
 use groundcrew::aws::Account;
+use groundcrew::managed::set_tags;
+use groundcrew::stack::Tags;
 use jiff::{Timestamp, ToSpan};
 use park::Step;
 use rehearsal::{LocalAws, NewService, Options};
@@ -146,22 +149,92 @@ impl Stage {
         now: Timestamp,
         ends_with: Option<&Disturbance>,
     ) -> Option<()> {
-        let step = |input: Value| async move { self.step(aws, input, ends_with).await };
         let request = json!({"action": "follow-schedule", "now": now});
-        let started = Timestamp::now();
-        let plan = step(json!({"action": "plan", "request": request, "started": started})).await?;
-        for task in plan["tasks"].as_array().expect("tasks") {
-            // As `statemachine/park.asl.yaml` wires them.
-            let actions = match task["action"].as_str() {
-                Some("pause") => ["alarms-off", "pause-services", "stop-databases"].as_slice(),
-                Some("resume") => &["start-databases", "resume-services", "alarms-on", "deliver"],
-                other => panic!("{other:?} is not for the schedule"),
-            };
-            for action in ["record"].iter().chain(actions) {
-                step(json!({"action": action, "task": task})).await?;
-            }
+        for task in self.tasks(aws, request, ends_with).await? {
+            self.finish(aws, &task, ends_with).await?;
         }
         Some(())
+    }
+
+    /// What there is to do by a plan.
+    async fn tasks(
+        &self,
+        aws: &Aws,
+        request: Value,
+        ends_with: Option<&Disturbance>,
+    ) -> Option<Vec<Value>> {
+        let plan = json!({"action": "plan", "request": request, "started": Timestamp::now()});
+        let plan = self.step(aws, plan, ends_with).await?;
+        plan["tasks"].as_array().cloned()
+    }
+
+    /// The one thing that there is to do by a plan, which nothing disturbs.
+    async fn task(&self, request: Value) -> Value {
+        let tasks = self.tasks(&self.calm, request, None).await;
+        let mut tasks = tasks.expect("nothing ends it");
+        assert_eq!(tasks.len(), 1, "{tasks:#?}");
+        tasks.remove(0)
+    }
+
+    /// The states behind the plan, as `statemachine/park.asl.yaml` wires them.
+    async fn finish(&self, aws: &Aws, task: &Value, ends_with: Option<&Disturbance>) -> Option<()> {
+        let step = |action: &str| {
+            let input = json!({"action": action, "task": task});
+            async move { self.step(aws, input, ends_with).await }
+        };
+        if step("record").await?["outcome"] == "overtaken" {
+            return Some(());
+        }
+        for action in actions(task) {
+            step(action).await?;
+        }
+        Some(())
+    }
+
+    /// Steps of one task after each other, which nothing disturbs.
+    async fn steps(&self, task: &Value, actions: &[&str]) {
+        for action in actions {
+            let input = json!({"action": action, "task": task});
+            let done = self.step(&self.calm, input, None).await;
+            done.expect("nothing ends it");
+        }
+    }
+
+    /// A person pauses the service, not groundcrew.
+    async fn pause_by_hand(&self) {
+        let paused = self.calm.apprunner().pause_service();
+        let paused = paused.service_arn(&self.arn).send().await;
+        paused.expect("paused");
+        self.service_is(ServiceStatus::Paused).await;
+    }
+
+    async fn wake_by_hand(&self) {
+        let resumed = self.calm.apprunner().resume_service();
+        let resumed = resumed.service_arn(&self.arn).send().await;
+        resumed.expect("resumed");
+        self.service_is(ServiceStatus::Running).await;
+    }
+
+    async fn service_is(&self, status: ServiceStatus) {
+        while self.look().status != status {
+            pause().await;
+        }
+    }
+
+    async fn database_is(&self, status: &str) {
+        while self.database().await != status {
+            pause().await;
+        }
+    }
+
+    async fn set_tag(&self, key: &str, value: &str) {
+        let tags = Tags::from([(key.to_owned(), value.to_owned())]);
+        let set = set_tags(&self.calm, &self.arn, &tags).await;
+        set.expect("tagged");
+    }
+
+    fn tag(&self, key: &str) -> Option<String> {
+        self.look().tags.get(key).cloned()
     }
 
     /// One state with its retries.
@@ -197,9 +270,28 @@ impl Stage {
     }
 }
 
+/// What follows on `record`.
+fn actions(task: &Value) -> &'static [&'static str] {
+    match task["action"].as_str() {
+        Some("pause") => &["alarms-off", "pause-services", "stop-databases"],
+        Some("resume") => &["start-databases", "resume-services", "alarms-on", "deliver"],
+        Some("leave") => &[],
+        other => panic!("{other:?} is no action"),
+    }
+}
+
+/// It is over at once, unless its input says that it takes some time.
 async fn machine(local: &LocalAws) -> String {
     let aws = local.aws();
-    let at_once = json!({"StartAt": "Run", "States": {"Run": {"Type": "Succeed"}}});
+    let definition = json!({"StartAt": "Does it take time?", "States": {
+        "Does it take time?": {
+            "Type": "Choice",
+            "Choices": [{"Variable": "$.seconds", "IsPresent": true, "Next": "Run"}],
+            "Default": "Done",
+        },
+        "Run": {"Type": "Wait", "SecondsPath": "$.seconds", "Next": "Done"},
+        "Done": {"Type": "Succeed"},
+    }});
     let trust = json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}, "Action": "sts:AssumeRole",
     }]});
@@ -207,7 +299,7 @@ async fn machine(local: &LocalAws) -> String {
     let role = role.assume_role_policy_document(trust.to_string());
     let role = role.send().await.expect("a role").role.expect("a role").arn;
     let machine = aws.sfn().create_state_machine().name("crashing-deploy");
-    let machine = machine.definition(at_once.to_string()).role_arn(role);
+    let machine = machine.definition(definition.to_string()).role_arn(role);
     let machine = machine.send().await.expect("a state machine");
     machine.state_machine_arn
 }
@@ -404,5 +496,183 @@ fn the_next_look_goes_on_wherever_an_execution_stopped_for_good() {
             }
         }
         println!("{crashes} executions stopped for good");
+    });
+}
+
+/// A test of what a person does in the first night.
+fn play<F: Future>(scenario: impl FnOnce(Stage) -> F) {
+    Runtime::new().expect("a runtime").block_on(async {
+        scenario(Stage::set().await).await;
+    });
+}
+
+const EVENING: &str = "2026-11-23T20:00:00Z"; // that of the first night
+const NIGHT: &str = "2026-11-24T02:00:00Z";
+const LATER: &str = "2026-11-24T03:00:00Z";
+const MORNING: &str = "2026-11-24T07:00:00Z";
+
+fn follow_schedule(now: &str) -> Value {
+    json!({"action": "follow-schedule", "now": now})
+}
+
+#[test]
+fn what_a_person_has_paused_since_the_plan_stays_that_persons() {
+    play(|stage| async move {
+        let task = stage.task(follow_schedule(EVENING)).await;
+        stage.pause_by_hand().await;
+        let before = stage.seen().await;
+        stage.finish(&stage.calm, &task, None).await;
+        assert_eq!(stage.seen().await, before);
+        // Nor does any of the states by itself, should the mark go later than that.
+        stage.steps(&task, actions(&task)).await;
+        assert_eq!(stage.seen().await, before);
+        assert_eq!(
+            (before.database.as_str(), before.alarm_tells),
+            ("available", true)
+        );
+        let morning = follow_schedule(MORNING);
+        let tasks = stage.tasks(&stage.calm, morning, None).await;
+        assert_eq!(tasks, Some(Vec::new()));
+    });
+}
+
+#[test]
+fn what_a_person_has_woken_since_the_plan_stays_awake() {
+    play(|stage| async move {
+        stage.park(Night(0)).await;
+        let passed = stage.local.seven_days_pass(NAME).await;
+        passed.expect("it was stopped");
+        let task = stage.task(follow_schedule(NIGHT)).await;
+        assert_eq!(
+            task["action"], "pause",
+            "its database is to be stopped again"
+        );
+        stage.wake_by_hand().await;
+        stage.database_is("available").await;
+        let before = stage.seen().await;
+        stage.finish(&stage.calm, &task, None).await;
+        assert_eq!(stage.seen().await, before);
+        assert_eq!(before.status, ServiceStatus::Running);
+    });
+}
+
+#[test]
+fn a_wake_that_its_wish_does_not_outlive_ends_asleep() {
+    for steps in [
+        ["record", "start-databases"].as_slice(),
+        &["record", "start-databases", "resume-services"],
+        &["record", "start-databases", "resume-services", "alarms-on"],
+    ] {
+        play(|stage| async move {
+            stage.park(Night(0)).await;
+            let asleep = stage.seen().await;
+            let resume = json!({"action": "resume", "stack": NAME, "now": NIGHT, "until": LATER});
+            let task = stage.task(resume).await;
+            stage.steps(&task, steps).await;
+            for task in stage
+                .tasks(&stage.calm, follow_schedule(LATER), None)
+                .await
+                .expect("a plan")
+            {
+                stage.finish(&stage.calm, &task, None).await;
+            }
+            let seen = stage.seen().await;
+            let woken = usize::from(steps.len() > 2);
+            let expected = Seen {
+                pauses: asleep.pauses + woken,
+                resumes: asleep.resumes + woken,
+                ..asleep
+            };
+            assert_eq!(seen, expected, "{steps:?}");
+        });
+    }
+}
+
+#[test]
+fn a_wake_that_failed_leaves_no_alarm_on_in_the_next_night() {
+    play(|stage| async move {
+        stage.park(Night(0)).await;
+        let asleep = stage.seen().await;
+        let task = stage.task(follow_schedule(MORNING)).await;
+        stage.steps(&task, &["record"]).await;
+        let failure = json!({"Error": "Throttled", "Cause": "RDS does not answer"});
+        let given_up = json!({"action": "give-up", "task": task, "failure": failure});
+        stage.step(&stage.calm, given_up, None).await;
+        let by_day = Seen {
+            alarm_tells: true,
+            ..stage.seen().await
+        };
+        assert_eq!(stage.seen().await, by_day, "its alarms tell by day");
+        let task = stage.task(follow_schedule("2026-11-24T20:00:00Z")).await;
+        stage.finish(&stage.calm, &task, None).await;
+        let next_evening = Some("2026-11-24T20:00:00Z".to_owned());
+        assert_eq!(
+            stage.seen().await,
+            Seen {
+                mark: next_evening,
+                ..asleep
+            }
+        );
+    });
+}
+
+#[test]
+fn a_wish_that_had_to_wait_leaves_what_a_person_says_meanwhile() {
+    play(|stage| async move {
+        let noon = "2026-11-23T12:00:00Z";
+        let pause = json!({"action": "pause", "stack": NAME, "now": noon});
+        let task = stage.task(pause).await;
+        // A deployment is watched.
+        let deployment = stage.calm.sfn().start_execution().name("deploying");
+        let deployment = deployment.state_machine_arn(&stage.machine);
+        let deployment = deployment.input(json!({"seconds": 90_000_000}).to_string());
+        let deployment = deployment.send().await.expect("started").execution_arn;
+        let claim = "deploying secrets none none none none";
+        stage.set_tag("groundcrew:deploying", claim).await;
+        let record = || async {
+            let record = json!({"action": "record", "task": task});
+            let record = Step::parse(record).expect("a step");
+            record.handle(&stage.calm, PARKING).await
+        };
+        let waits = record().await.expect_err("it waits");
+        assert_eq!(waits.name(), "Claimed", "{waits}");
+        assert_eq!(
+            stage.tag("groundcrew:parked-until").as_deref(),
+            Some(MORNING)
+        );
+        stage.set_tag("groundcrew:awake-until", MORNING).await;
+        let stopped = stage.calm.sfn().stop_execution().execution_arn(deployment);
+        stopped.send().await.expect("stopped");
+        let recorded = record().await.expect("it has ended");
+        assert_eq!(recorded["outcome"], "overtaken", "{recorded}");
+        assert_eq!(
+            stage.tag("groundcrew:awake-until").as_deref(),
+            Some(MORNING)
+        );
+        assert_eq!(stage.seen().await.mark, None);
+    });
+}
+
+#[test]
+fn what_a_person_paused_and_then_has_parked_is_woken_in_the_morning() {
+    play(|stage| async move {
+        let awake = stage.seen().await;
+        stage.pause_by_hand().await;
+        let stopped = stage.calm.rds().stop_db_instance();
+        let stopped = stopped.db_instance_identifier(NAME).send().await;
+        stopped.expect("stopped");
+        stage.database_is("stopped").await;
+        let task = stage
+            .task(json!({"action": "pause", "stack": NAME, "now": NIGHT}))
+            .await;
+        assert_eq!(task["action"], "leave", "all of it is down");
+        stage.finish(&stage.calm, &task, None).await;
+        assert_eq!(stage.seen().await.mark.as_deref(), Some(EVENING));
+        stage.wake(Night(0)).await;
+        let woken = Seen {
+            pauses: 1,
+            ..awake.after_waking()
+        };
+        assert_eq!(stage.seen().await, woken);
     });
 }

@@ -3,7 +3,8 @@
 use crate::stack::{TAG_PARKED, Tags};
 use jiff::Timestamp;
 
-/// Behind the time, until the service is seen to be paused: whoever finds it running goes on.
+/// Behind the time, until the service is seen to be paused, and again from the moment that groundcrew wakes it: whoever
+/// finds it running then, and wants it asleep, goes on.
 const PAUSING: &str = "pausing";
 
 /// The tag, read.
@@ -11,7 +12,7 @@ const PAUSING: &str = "pausing";
 pub struct Mark {
     /// The beginning of the sleep.
     pub since: Timestamp,
-    /// Whether the service was not seen to be paused yet. After that, one that runs was woken by somebody else.
+    /// Whether groundcrew is about to pause the service, or to wake it. Without, one that runs was woken by somebody else.
     pub pausing: bool,
 }
 

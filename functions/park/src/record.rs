@@ -1,10 +1,13 @@
 //! Writes down what is wanted, before anything is done: whoever comes after a crash, or at the same time, finds it in the tags.
+//!
+//! Hours may have passed since the plan, for a deployment that is under way ends first. So it is decided once more: what a
+//! person has done or said meanwhile counts.
 
-use crate::decide::Action;
-use crate::observed::{Observed, Service, look};
+use crate::decide::{Action, decide};
+use crate::observed::{Database, Observed, Service, look};
 use crate::plan::silent;
 use crate::schedule::Schedule;
-use crate::task::{Came, Outcome, Task};
+use crate::task::{Came, Outcome, Task, Wanted};
 use crate::wish::has_tag;
 use aws_sdk_apprunner::types::ServiceStatus;
 use aws_sdk_rds::types::Tag;
@@ -22,21 +25,28 @@ const TAG_WISHED: &str = "groundcrew:parking-wish";
 /// `Claimed` while a deployment is under way, `Busy` while an operation is.
 pub(crate) async fn record(aws: &Aws, schedule: &Schedule, task: &Task) -> Result<Outcome> {
     let mut observed = look(aws, &task.parts).await?;
-    if task.wanted.is_some() {
-        let later = |service: &Service| {
-            let wished = service.tags.get(TAG_WISHED).and_then(|at| at.parse().ok());
-            wished.is_some_and(|at: Timestamp| at > task.clock.started)
-        };
-        if observed.services.iter().any(later) {
+    if let Some(wanted) = &task.wanted {
+        let newest = observed.services.iter().filter_map(wished).max();
+        if newest > Some(task.clock.started) {
             return Ok(task.overtaken());
         }
-    } else if !task.is_wanted(&observed, schedule) {
-        return Ok(task.overtaken());
+        write_wish(aws, task, wanted, &mut observed).await?;
+    }
+    let decision = decide(&observed, schedule, task.clock.now());
+    if task.action != Action::Leave && decision.action != task.action {
+        let why = format!("it is no longer to be done: {}", decision.reason);
+        return Ok(task.outcome(Came::Overtaken, why));
     }
     if task.action == Action::Pause {
         await_deployments(aws, &observed).await?;
     }
-    write(aws, task, &mut observed).await?;
+    for service in &observed.services {
+        let since = decision.sleep.map(|sleep| sleep.since);
+        let mark = since.and_then(|since| mark(task.action, since, service));
+        if let Some(mark) = mark.filter(|mark| service.mark() != Some(*mark)) {
+            set_tags(aws, &service.arn, &Tags::from([mark.tag()])).await?;
+        }
+    }
     Ok(task.outcome(Came::Done, observed.states()))
 }
 
@@ -59,52 +69,64 @@ pub(crate) async fn await_deployments(aws: &Aws, observed: &Observed) -> Result<
     Ok(())
 }
 
-async fn write(aws: &Aws, task: &Task, observed: &mut Observed) -> Result<()> {
-    if task.wanted.is_some() {
-        for database in observed.databases.iter().filter(|it| has_tag(&it.tags)) {
-            let tags = silent().into_iter();
-            let tags = tags.map(|(key, value)| Tag::builder().key(key).value(value).build());
-            aws.rds()
-                .add_tags_to_resource()
-                .resource_name(&database.arn)
-                .set_tags(Some(tags.collect()))
-                .send()
-                .await
-                .map_err(Error::aws("rds:AddTagsToResource"))?;
-        }
+/// When the wish was uttered that the tags of a service hold.
+fn wished(service: &Service) -> Option<Timestamp> {
+    service.tags.get(TAG_WISHED)?.parse().ok()
+}
+
+/// Writes the wish once: what a person says in tags after that is newer, also if this is repeated.
+async fn write_wish(
+    aws: &Aws,
+    task: &Task,
+    wanted: &Wanted,
+    observed: &mut Observed,
+) -> Result<()> {
+    let is_written = |service: &Service| wished(service) == Some(task.clock.started);
+    if observed.services.iter().all(is_written) {
+        return Ok(());
     }
-    for service in &observed.services {
-        let mut tags = Tags::new();
-        if let Some(wanted) = &task.wanted {
-            tags.extend(wanted.tags());
-            tags.insert(TAG_WISHED.into(), task.clock.started.to_string());
+    let says = |database: &&mut Database| has_tag(&database.tags);
+    for database in observed.databases.iter_mut().filter(says) {
+        let tags = silent().into_iter();
+        let tags = tags.map(|(key, value)| Tag::builder().key(key).value(value).build());
+        aws.rds()
+            .add_tags_to_resource()
+            .resource_name(&database.arn)
+            .set_tags(Some(tags.collect()))
+            .send()
+            .await
+            .map_err(Error::aws("rds:AddTagsToResource"))?;
+        database.tags.extend(silent());
+    }
+    for service in observed.services.iter_mut().filter(|it| !is_written(it)) {
+        let mut tags = wanted.tags();
+        tags.insert(TAG_WISHED.into(), task.clock.started.to_string());
+        // With a person's wish, what somebody else has paused becomes ours: or nobody would wake it.
+        if let Some(sleep) = task.sleep.filter(|_| service.is_paused_by_others()) {
+            let mark = Mark {
+                since: sleep.since,
+                pausing: false,
+            };
+            tags.extend([mark.tag()]);
         }
-        tags.extend(mark(task, service).map(Mark::tag));
-        tags.retain(|key, value| service.tags.get(key) != Some(value));
-        if !tags.is_empty() {
-            set_tags(aws, &service.arn, &tags).await?;
-        }
+        set_tags(aws, &service.arn, &tags).await?;
+        service.tags.extend(tags);
     }
     Ok(())
 }
 
-/// The mark that a service gets, if it gets another one.
-fn mark(task: &Task, service: &Service) -> Option<Mark> {
-    let since = task.sleep?.since;
-    let by_hand = task.wanted.is_some();
+/// The mark that a service has from now on, if it is to have one.
+fn mark(action: Action, since: Timestamp, service: &Service) -> Option<Mark> {
     let paused = service.status == ServiceStatus::Paused;
-    match (task.action, service.mark()) {
-        (Action::Leave, _) => None,
-        // Somebody else has paused it: only a person's wish makes it ours.
-        (_, None) if paused => by_hand.then_some(Mark {
-            since,
-            pausing: false,
-        }),
-        (Action::Resume, _) => None,
-        (Action::Pause, Some(mark)) if paused && !mark.pausing => None,
-        (Action::Pause, _) => Some(Mark {
-            since,
-            pausing: true,
-        }),
+    let (before, pausing) = (service.mark(), true);
+    match action {
+        // Somebody else has paused it.
+        Action::Pause if paused && before.is_none() => None,
+        Action::Pause if paused && before.is_some_and(|mark| !mark.pausing) => before,
+        Action::Pause => Some(Mark { since, pausing }),
+        // From here on it is groundcrew that wakes it, and nobody else: whoever comes next, and wants it asleep by then,
+        // goes on with that.
+        Action::Resume if paused => before.map(|mark| Mark { pausing, ..mark }),
+        Action::Resume | Action::Leave => None,
     }
 }

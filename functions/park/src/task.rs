@@ -110,11 +110,15 @@ impl Task {
     }
 
     /// Whether the tags of a stack want what this task is for.
-    pub(crate) fn is_wanted(&self, observed: &Observed, schedule: &Schedule) -> bool {
+    fn is_wanted(&self, observed: &Observed, schedule: &Schedule) -> bool {
         let environment = &observed.stack.environment;
         let wish = Wish::of(schedule, environment, observed.tags(), self.clock.now());
         match self.action {
-            Action::Pause => matches!(wish, Wish::Asleep { .. }),
+            // `record` has marked what is to be paused: if nothing is marked, somebody has taken it over since.
+            Action::Pause => {
+                let marked = observed.services.iter().any(|it| it.mark().is_some());
+                marked && matches!(wish, Wish::Asleep { .. })
+            }
             Action::Resume => matches!(wish, Wish::Awake { .. }),
             Action::Leave => true,
         }
