@@ -1,5 +1,9 @@
 //! The stage of the scenario tests: one local AWS with the whole template deployed, shared by the tests of a program.
 
+mod service;
+
+pub use service::{PATIENCE, Service, eventually, is_of_database, watched};
+
 use groundcrew::stack::Tags;
 use rehearsal::{End, LocalAws, Options, Outputs, World};
 use serde_json::{Value, json};
@@ -128,6 +132,11 @@ impl Stage {
     /// Starts `park` and waits for its end.
     pub async fn park(&self, request: &Value) -> End {
         self.execute("ParkStateMachineArn", request).await
+    }
+
+    /// Starts `sweep` and waits for its end.
+    pub async fn sweep(&self, request: &Value) -> End {
+        self.execute("SweepStateMachineArn", request).await
     }
 
     async fn execute(&self, output: &str, input: &Value) -> End {

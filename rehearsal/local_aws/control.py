@@ -142,6 +142,11 @@ def _list_events(body: dict[str, Any], query: Query) -> dict[str, Any]:
     return {"events": list(eventbridge.events)}
 
 
+def _lose_events(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    eventbridge.lose(body["losing"])
+    return {}
+
+
 def _list_messages(body: dict[str, Any], query: Query) -> dict[str, Any]:
     return {"messages": queues.messages(query["queue"][0])}
 
@@ -251,6 +256,7 @@ def _delete_network_interfaces(body: dict[str, Any], query: Query) -> dict[str, 
 ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any]]] = {
     ("POST", "events"): _put_event,
     ("GET", "events"): _list_events,
+    ("POST", "events/losing"): _lose_events,
     ("GET", "messages"): _list_messages,
     ("GET", "notifications"): _list_notifications,
     ("GET", "schedules"): _list_schedules,

@@ -34,6 +34,16 @@ LONGEST_WAIT = 300
 # What went over the default bus of the account that all is in.
 events: deque[Event] = deque(maxlen=10_000)
 
+# AWS's own events come at best effort: while this is set none does
+# (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event-delivery-level.html).
+losing = False
+
+
+def lose(is_on: bool) -> None:
+    """Lose the events of AWS services from now on, or no longer."""
+    global losing
+    losing = is_on
+
 
 def now() -> str:
     """The `time` of an event. AWS writes whole seconds; here minutes pass in a second, and events that are minutes
@@ -72,6 +82,8 @@ def _remember_events() -> None:
     dispatch = eventbridge._dispatch_event
 
     def dispatch_event(event: Event, view: Any = None) -> None:
+        if losing and event["Source"].startswith("aws."):
+            return
         view = view or eventbridge._pattern_event_view(event)
         here = (get_account_id(), get_region()) == (scope.ACCOUNT, scope.REGION)
         if here and event.get("EventBusName", "default") == "default":

@@ -20,6 +20,17 @@ impl ServiceArn {
         is_service.then(|| Self(text.into()))
     }
 
+    /// That of a service of an account.
+    pub fn new(account: &Account, name: &str, id: &str) -> Self {
+        let Account {
+            partition, region, ..
+        } = account;
+        let of = &account.id;
+        Self(format!(
+            "arn:{partition}:apprunner:{region}:{of}:service/{name}/{id}"
+        ))
+    }
+
     /// The whole ARN.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -291,6 +291,7 @@ fn example(name: &str) -> Value {
         "outcomes" => json!([]),
         "stacks" => json!([{"app": "shop", "environment": "dev"}]),
         "dry_run" => json!(true),
+        "room" => json!(10_000),
         "findings" => {
             json!([{"of": "service shop-dev", "what": "it has no alarms", "remedy": {"alarms": "arn"}}])
         }

@@ -780,3 +780,40 @@ fn the_outputs_hold_the_command_that_starts_each_state_machine() {
         assert!(output["Description"].is_string(), "{name}");
     }
 }
+
+/// A metric of a name that is gone is an empty graph, and says nothing.
+#[test]
+fn the_dashboard_shows_every_state_machine_every_function_and_what_functions_log() {
+    let template = Template::read();
+    let (_, dashboard) = template
+        .resources("AWS::CloudWatch::Dashboard")
+        .next()
+        .expect("a dashboard");
+    let body = dashboard["DashboardBody"]["Fn::Sub"].as_str().unwrap();
+    let named = Regex::new(r"\$\{([A-Za-z:]+)(\.[A-Za-z]+)?\}").unwrap();
+    for found in named.captures_iter(body) {
+        let name = found.get(1).unwrap().as_str();
+        let is_known = name == "AWS::Region" || template.section("Resources").contains_key(name);
+        assert!(is_known, "{name}");
+    }
+    let machines = template.resources("AWS::Serverless::StateMachine");
+    let shown = machines.map(|(name, _)| name);
+    for name in shown.chain(template.functions().map(|(name, _)| name)) {
+        assert!(body.contains(&format!("${{{name}}}")), "{name}");
+    }
+    let parsed: Value = serde_json::from_str(body).expect("JSON");
+    let fields = Regex::new(r"fields\.([a-z]+)").unwrap();
+    for widget in parsed["widgets"].as_array().unwrap() {
+        let query = widget["properties"]["query"].as_str().unwrap_or_default();
+        let code = match query {
+            query if query.contains("ParkFunctionLogs") => text("functions/park/src/plan.rs"),
+            query if query.contains("SweepFunctionLogs") => text("functions/sweep/src/look.rs"),
+            _ => continue,
+        };
+        for field in fields.captures_iter(query) {
+            let field = field.get(1).unwrap().as_str();
+            let is_logged = field == "message" || code.contains(&format!("{field} = "));
+            assert!(is_logged, "nobody logs {field}");
+        }
+    }
+}

@@ -103,7 +103,7 @@ pub(crate) async fn plan(
         }
     }
     for row in &plan.stacks {
-        tracing::info!(stack = row.stack, action = ?row.action, "{}: {}", row.stack, row.reason);
+        row.log();
         if let Some(saving) = row.saving {
             plan.total = plan.total.and(saving);
         }
@@ -191,6 +191,29 @@ fn overruled(observed: &Observed, wanted: &Wanted, now: Timestamp) -> Observed {
 pub(crate) fn silent() -> Tags {
     let tags = [TAG_AWAKE_UNTIL, TAG_PARKED_UNTIL];
     tags.map(|key| (key.to_owned(), NONE.to_owned())).into()
+}
+
+impl Row {
+    /// The dashboard of the template reads these fields.
+    fn log(&self) {
+        let since = self.sleep.map(|sleep| sleep.since.to_string());
+        let until = self.sleep.map(|sleep| sleep.until.to_string());
+        let (hours, dollars) = match self.saving {
+            Some(saving) => (Some(saving.hours), saving.dollars),
+            None => (None, None),
+        };
+        tracing::info!(
+            action = "looked",
+            stack = self.stack,
+            state = self.state,
+            since = since,
+            until = until,
+            hours = hours,
+            dollars = dollars,
+            "{}",
+            self.reason
+        );
+    }
 }
 
 fn row(observed: &Observed, decision: &Decision, rotations: Vec<String>) -> Row {

@@ -30,6 +30,8 @@ pub struct Listed {
     pub stacks: usize,
     /// All of them, in parts that one invocation can look at.
     pub batches: Vec<Vec<Stack>>,
+    /// How many bytes the lines of one kind may have that a batch says.
+    pub room: usize,
     /// Whether nothing is to be repaired.
     pub dry_run: bool,
 }
@@ -43,8 +45,8 @@ pub(crate) struct Inventory {
     pub(crate) databases: Vec<String>,
     /// What else there is, by ARN: VPCs and repositories.
     pub(crate) others: Vec<String>,
-    /// Whether there are alarms.
-    pub(crate) has_alarms: bool,
+    /// The names of its alarms.
+    pub(crate) alarms: Vec<String>,
     /// When the execution began that created the latest of it.
     pub(crate) since: Option<Timestamp>,
 }
@@ -65,11 +67,18 @@ pub(crate) async fn list(aws: &Aws, request: &Value) -> Result<Listed> {
             return Err(Error::invalid("stack", name.clone(), allowed));
         }
     }
+    let batches: Vec<_> = stacks.chunks(BATCH).map(<[_]>::to_vec).collect();
     Ok(Listed {
         stacks: stacks.len(),
-        batches: stacks.chunks(BATCH).map(<[_]>::to_vec).collect(),
+        room: room(batches.len()),
+        batches,
         dry_run: request.dry_run,
     })
+}
+
+/// Those of three kinds, of all batches, have to fit into the 256 KiB of a state, with as much again for what is escaped.
+fn room(batches: usize) -> usize {
+    (120_000 / 3 / batches.max(1)).min(10_000)
 }
 
 /// What carries the tags of these stacks, of at most [`BATCH`].
@@ -105,7 +114,7 @@ impl Inventory {
             services: Vec::new(),
             databases: Vec::new(),
             others: Vec::new(),
-            has_alarms: false,
+            alarms: Vec::new(),
             since: None,
         }
     }
@@ -119,8 +128,8 @@ impl Inventory {
             self.services.push(service);
         } else if let Some((_, database)) = arn.split_once(":db:") {
             self.databases.push(database.to_owned());
-        } else if arn.contains(":alarm:") {
-            self.has_alarms = true;
+        } else if let Some((_, alarm)) = arn.split_once(":alarm:") {
+            self.alarms.push(alarm.to_owned());
         } else {
             self.others.push(arn);
         }
@@ -130,6 +139,16 @@ impl Inventory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_few_stacks_have_room_for_all_their_lines_and_thousands_fit_into_a_state() {
+        assert_eq!(room(0), room(1));
+        assert!(room(3) >= 10_000);
+        for batches in [1, 10, 100, 1000] {
+            let most = batches * 3 * room(batches);
+            assert!(most <= 120_000, "{most} bytes");
+        }
+    }
 
     #[test]
     fn what_carries_the_tags_of_a_stack_is_told_apart_by_its_arn() {
@@ -148,7 +167,7 @@ mod tests {
         }
         assert_eq!(inventory.services[0].id(), "0a");
         assert_eq!(inventory.databases, ["shop-dev"]);
-        assert!(inventory.has_alarms);
+        assert_eq!(inventory.alarms, ["shop-dev-cpu"]);
         assert_eq!(inventory.others.len(), 1);
         let began: Timestamp = "2026-11-20T08:00:00Z".parse().expect("a time");
         assert_eq!(inventory.since, Some(began));

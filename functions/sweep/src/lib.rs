@@ -13,6 +13,7 @@ mod request;
 
 pub use finding::{Finding, Lines, Looked, Remedy, Swept};
 pub use inventory::Listed;
+pub use look::look;
 pub use request::Request;
 
 use groundcrew::{Aws, Error, Result, Stack};
@@ -68,6 +69,8 @@ pub enum Step {
         stacks: Vec<Stack>,
         /// Whether nothing is to be repaired.
         dry_run: bool,
+        /// How many bytes the lines of one kind may have.
+        room: usize,
     },
     /// Repairs what was found; answers a [`Swept`].
     Repair {
@@ -75,6 +78,8 @@ pub enum Step {
         findings: Vec<Finding>,
         /// The execution's name.
         execution: String,
+        /// How many bytes the lines of one kind may have.
+        room: usize,
     },
     /// Says what was found and repaired, over all.
     Report {
@@ -107,16 +112,24 @@ impl Step {
         // Boxed, for the types of nested futures grow too deep for the compiler.
         Ok(match self {
             Self::List { request } => json!(Box::pin(inventory::list(aws, &request)).await?),
-            Self::Look { stacks, dry_run } => {
+            Self::Look {
+                stacks,
+                dry_run,
+                room,
+            } => {
                 let schedule = &Schedule::parse(&surroundings.parking)?;
                 let now = Timestamp::now();
-                let look = look::look(aws, surroundings, schedule, &stacks, now, dry_run);
+                let look = look::look(aws, surroundings, schedule, &stacks, now, dry_run, room);
                 json!(Box::pin(look).await?)
             }
             Self::Repair {
                 findings,
                 execution,
-            } => json!(Box::pin(repair::repair(aws, surroundings, findings, &execution)).await?),
+                room,
+            } => {
+                let repair = repair::repair(aws, surroundings, findings, &execution, room);
+                json!(Box::pin(repair).await?)
+            }
             Self::Report {
                 batches,
                 dry_run,

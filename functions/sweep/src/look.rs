@@ -6,6 +6,7 @@ use crate::inventory::{Inventory, inventories};
 use aws_sdk_apprunner::types::{OperationStatus, ServiceStatus};
 use groundcrew::arn::ServiceArn;
 use groundcrew::pace::{Pace, Tempo};
+use groundcrew::resources::alarms::services_of;
 use groundcrew::{Aws, Managed, Result, Stack};
 use jiff::{SignedDuration, Timestamp};
 use park::{Action, Observed, Schedule, decide, observe};
@@ -17,13 +18,18 @@ const OVERDUE: SignedDuration = SignedDuration::from_hours(1);
 /// An execution that builds a stack, or takes it down, has ended by then.
 const LEFT: SignedDuration = SignedDuration::from_hours(24);
 
-pub(crate) async fn look(
+/// Looks at some stacks, at most twenty, at a moment. `room` is that of [`crate::Listed`].
+///
+/// # Errors
+/// Those of `tag:GetResources`; what is the matter with a stack is a finding.
+pub async fn look(
     aws: &Aws,
     surroundings: &Surroundings,
     schedule: &Schedule,
     stacks: &[Stack],
     now: Timestamp,
     dry_run: bool,
+    room: usize,
 ) -> Result<Looked> {
     let pace = Pace::new(Tempo::AWS);
     let sweep = Sweep {
@@ -51,10 +57,12 @@ pub(crate) async fn look(
         }
     }
     for finding in &looked.findings {
-        tracing::info!(repairable = finding.is_repairable(), "found: {finding}");
+        let repairable = finding.is_repairable();
+        // The dashboard of the template reads these.
+        tracing::info!(action = "found", repairable = repairable, "{finding}");
     }
     looked.to_repair = !dry_run && looked.findings.iter().any(Finding::is_repairable);
-    looked.swept = Swept::looked_at(&looked.findings);
+    looked.swept = Swept::looked_at(&looked.findings, room);
     Ok(looked)
 }
 
@@ -83,7 +91,8 @@ impl Sweep<'_> {
         let observed = observe(self.aws, stack, services, &inventory.databases).await?;
         findings.extend(databases(&observed));
         if is_gone {
-            findings.extend(self.left(inventory, &observed).await?);
+            findings.extend(self.forgotten(inventory).await?);
+            findings.extend(self.left(inventory, &observed));
         } else {
             findings.extend(self.sleep(&observed));
         }
@@ -168,12 +177,24 @@ impl Sweep<'_> {
         })
     }
 
+    /// Alarms of services that are gone so long that nothing else knows of them.
+    async fn forgotten(&self, inventory: &Inventory) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for (name, id) in services_of(self.aws, &inventory.alarms).await? {
+            let service = ServiceArn::new(&self.aws.account, &name, &id);
+            if !inventory.services.contains(&service) {
+                findings.extend(self.alarms(&service, None).await?);
+            }
+        }
+        Ok(findings)
+    }
+
     /// What is there of a stack without a service.
-    async fn left(&self, inventory: &Inventory, observed: &Observed) -> Result<Option<Finding>> {
+    fn left(&self, inventory: &Inventory, observed: &Observed) -> Option<Finding> {
         let stack = &inventory.stack;
         let is_new = |since: Timestamp| self.now.duration_since(since) < LEFT;
         if inventory.since.is_some_and(is_new) {
-            return Ok(None); // it is being built
+            return None; // it is being built
         }
         let databases = observed
             .databases
@@ -182,10 +203,10 @@ impl Sweep<'_> {
         let others = inventory.others.iter().cloned();
         let left: Vec<_> = databases.chain(others).collect();
         if left.is_empty() {
-            return Ok(None);
+            return None;
         }
         let teardown = &self.surroundings.teardown_state_machine;
-        Ok(Some(Finding {
+        Some(Finding {
             of: format!("stack {stack}"),
             what: format!(
                 "its service is gone, and there is still {}",
@@ -195,7 +216,7 @@ impl Sweep<'_> {
                 "Remove it, with a last snapshot of its database: aws stepfunctions start-execution --state-machine-arn {teardown} --input '{{\"app\": \"{}\", \"environment\": \"{}\"}}'",
                 stack.app, stack.environment
             )),
-        }))
+        })
     }
 }
 

@@ -14,24 +14,25 @@ pub(crate) async fn repair(
     surroundings: &Surroundings,
     findings: Vec<Finding>,
     execution: &str,
+    room: usize,
 ) -> Result<Swept> {
     let pace = Pace::new(Tempo::AWS);
     let mut swept = Swept::default();
     for finding in findings {
         if !finding.is_repairable() {
-            swept.for_a_person.push(finding.to_string());
+            swept.for_a_person.push(finding.to_string(), room);
             continue;
         }
         let done = pace.ask(|| mend(aws, surroundings, &finding.remedy, execution));
         match done.await {
             Ok(how) => {
                 tracing::info!("{finding}: {how}");
-                swept.repaired.push(format!("{finding}: {how}"));
+                swept.repaired.push(format!("{finding}: {how}"), room);
             }
             Err(error) => {
                 tracing::error!("{finding}: it could not be repaired: {error}");
                 let failed = format!("{finding}: it could not be repaired: {error}");
-                swept.failed.push(failed);
+                swept.failed.push(failed, room);
             }
         }
     }

@@ -98,7 +98,7 @@ mod tests {
     fn batch(repaired: usize, for_a_person: usize, failed: usize) -> Swept {
         let lines = |count: usize| {
             let mut lines = Lines::default();
-            (0..count).for_each(|n| lines.push(format!("service shop-{n}: x")));
+            (0..count).for_each(|n| lines.push(format!("service shop-{n}: x"), 1000));
             lines
         };
         Swept {

@@ -183,6 +183,17 @@ impl LocalAws {
         self.list("events", "events").await
     }
 
+    /// Loses the events of AWS services from now on, or no longer: AWS delivers them at best effort.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn lose_events(&self, losing: bool) -> Result<()> {
+        let body = json!({"losing": losing});
+        ask(self.port, "POST", "events/losing", Some(body))
+            .await
+            .map(drop)
+    }
+
     /// What was published to SNS topics since the start, the oldest first.
     ///
     /// # Errors

@@ -7,9 +7,10 @@ use super::{database, service};
 use crate::stack::{TAG_ALARMS, Tags};
 use crate::step::{Removal, Run};
 use crate::{Aws, Error, Managed, Result, Spec, Stack, Watch, tagged};
-use alarm::{Alarm, watches_database, watches_service};
+use alarm::{Alarm, service_of, watches_database, watches_service};
 use aws_sdk_apprunner::types::{Service, ServiceStatus};
 use aws_sdk_cloudwatch::types::{MetricAlarm, Tag};
+use std::collections::BTreeSet;
 
 /// Seconds of one data point.
 const PERIOD: i32 = 300;
@@ -101,6 +102,21 @@ pub async fn forget(aws: &Aws, name: &str, id: &str, run: &mut Run) -> Result<()
         dashboard::remove(aws, &stack, run, is_its).await?;
     }
     delete(aws, gone).await
+}
+
+/// The names and ids of the services that these alarms watch; there may be no such alarm any more.
+///
+/// # Errors
+/// Those of `cloudwatch:DescribeAlarms`.
+pub async fn services_of(aws: &Aws, names: &[String]) -> Result<BTreeSet<(String, String)>> {
+    let mut services = BTreeSet::new();
+    for names in names.chunks(AT_ONCE) {
+        let described = aws.cloudwatch().describe_alarms();
+        let described = described.set_alarm_names(Some(names.to_vec())).send().await;
+        let described = described.map_err(Error::aws("cloudwatch:DescribeAlarms"))?;
+        services.extend(described.metric_alarms().iter().filter_map(service_of));
+    }
+    Ok(services)
 }
 
 /// A service with all that its alarms depend on.
@@ -281,7 +297,7 @@ async fn topic_of(
     }
 }
 
-/// As many as one call takes (`DisableAlarmActions`, `DeleteAlarms`).
+/// As many as one call takes (`DescribeAlarms`, `DisableAlarmActions`, `DeleteAlarms`).
 const AT_ONCE: usize = 100;
 
 /// Turns the actions of alarms on or off. Names that nobody has are ignored by CloudWatch.

@@ -8,6 +8,7 @@ use aws_sdk_cloudwatch::types::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+const SERVICE_NAME: &str = "ServiceName";
 const SERVICE_ID: &str = "ServiceID";
 const DATABASE: &str = "DBInstanceIdentifier";
 
@@ -40,10 +41,7 @@ impl Alarm {
             comparison: ComparisonOperator::GreaterThanOrEqualToThreshold,
             threshold,
             periods,
-            dimensions: vec![
-                ("ServiceName", name.to_owned()),
-                (SERVICE_ID, id.to_owned()),
-            ],
+            dimensions: vec![(SERVICE_NAME, name.to_owned()), (SERVICE_ID, id.to_owned())],
             percent_of: None,
         };
         vec![
@@ -297,11 +295,24 @@ pub(super) fn watches_database(found: &MetricAlarm, name: &str) -> bool {
     watches(found, DATABASE, name)
 }
 
+/// The name and the id of the service that a found alarm watches.
+pub(super) fn service_of(found: &MetricAlarm) -> Option<(String, String)> {
+    let value = |name: &str| {
+        let mut named = dimensions(found).filter(|it| it.name() == Some(name));
+        named.find_map(|it| it.value.clone())
+    };
+    Some((value(SERVICE_NAME)?, value(SERVICE_ID)?))
+}
+
 fn watches(found: &MetricAlarm, dimension: &str, value: &str) -> bool {
+    let mut all = dimensions(found);
+    all.any(|found| found.name() == Some(dimension) && found.value() == Some(value))
+}
+
+fn dimensions(found: &MetricAlarm) -> impl Iterator<Item = &Dimension> {
     let queries = found.metrics().iter();
     let of_queries = queries
         .filter_map(|query| query.metric_stat()?.metric())
         .flat_map(Metric::dimensions);
-    let mut all = found.dimensions().iter().chain(of_queries);
-    all.any(|found| found.name() == Some(dimension) && found.value() == Some(value))
+    found.dimensions().iter().chain(of_queries)
 }

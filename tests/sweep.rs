@@ -1,0 +1,417 @@
+//! The promise O10 over the deployed template: what events have missed is found and repaired. IAM is enforced. Here it is
+//! always night for the environment `asleep`.
+
+use apprunner_emulator::{Arrangement, ServiceStatus};
+use aws_sdk_apprunner::types::Tag;
+use groundcrew::Stack;
+use jiff::{Timestamp, ToSpan};
+use rehearsal::{End, Notification};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::future::Future;
+use tests::{Service, Stage, eventually, play_alone_with, spec, watched};
+
+/// The days around this one are parked.
+fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
+    let today = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let dates = [-2, -1, 0, 1, 2].map(|days: i64| (today + days.days()).to_string());
+    let parameters = [
+        ("SleepingEnvironments", "asleep"),
+        ("ParkedDates", &dates.join(",")),
+    ];
+    play_alone_with(&parameters, scenario)
+}
+
+fn tags<'a>(app: &'a str, environment: &'a str) -> [(&'a str, &'a str); 5] {
+    [
+        ("groundcrew:managed", "true"),
+        ("groundcrew:app", app),
+        ("groundcrew:environment", environment),
+        ("groundcrew:image-tag", "latest"),
+        ("groundcrew:deploy-policy", "bake=0"),
+    ]
+}
+
+async fn by_hand<'a>(stage: &'a Stage, app: &str) -> Service<'a> {
+    Service::new(stage, &format!("{app}-dev"), &tags(app, "dev"), &[]).await
+}
+
+fn assert_succeeded(end: &End) {
+    assert!(end.succeeded, "{}: {}", end.error, end.message);
+}
+
+fn count(end: &End, what: &str) -> u64 {
+    end.output[what].as_u64().expect("a number")
+}
+
+fn summary(end: &End) -> &str {
+    end.output["summary"].as_str().expect("a text")
+}
+
+async fn told(stage: &Stage) -> Vec<Notification> {
+    let mut told = stage.local.notifications().await.expect("listed");
+    let of_sweep = |told: &Notification| {
+        told.subject
+            .as_deref()
+            .is_some_and(|it| it.starts_with("groundcrew sweep"))
+    };
+    told.retain(of_sweep);
+    told
+}
+
+/// What the function `sweep` has called that can have changed something.
+async fn writes(stage: &Stage) -> Vec<String> {
+    let calls = stage.local.calls().await.expect("listed");
+    let of_sweep = calls
+        .into_iter()
+        .filter(|call| call.principal.contains("SweepFunction") && call.writes());
+    of_sweep.map(|call| call.action).collect()
+}
+
+async fn park_is_quiet(stage: &Stage) {
+    let machine = stage.outputs.get("ParkStateMachineArn").expect("an output");
+    for execution in stage
+        .local
+        .executions(machine, "sweep")
+        .await
+        .expect("listed")
+    {
+        assert_succeeded(&execution.end().await.expect("it ends"));
+    }
+}
+
+#[test]
+fn o10_a_sweep_after_all_events_of_a_day_were_lost_repairs_everything_and_a_second_one_changes_nothing()
+ {
+    play(async |stage| {
+        let aws = stage.local.aws();
+        let spec = spec("lost");
+        assert_succeeded(&stage.provision(&spec).await);
+        let built = Service::named(stage, "lost-dev");
+        let secret = aws.secrets_manager().create_secret().name("o10");
+        let secret = secret.secret_string("one").send().await.expect("created");
+        let secret = secret.arn.expect("an ARN");
+        let rotated = [("PASSWORD", secret.as_str())];
+        let rotated = Service::new(stage, "rotated-dev", &tags("rotated", "dev"), &rotated).await;
+        let pushed = by_hand(stage, "pushed").await;
+        let itself = by_hand(stage, "itself").await;
+        let gone = by_hand(stage, "gone").await;
+        let again = by_hand(stage, "again").await;
+        for service in [&built, &rotated, &pushed, &itself, &gone, &again] {
+            service.quiet().await;
+            service
+                .has_alarms(if service.name == "lost-dev" { 9 } else { 6 })
+                .await;
+        }
+        stage.deploy(&json!({"service": "rotated-dev"})).await;
+
+        stage.local.lose_events(true).await.expect("lost");
+        let digest = pushed.push("latest").await;
+        let version = stage
+            .local
+            .rotate_secret(&secret, "two")
+            .await
+            .expect("rotated");
+        // By hand: the alarms of a stack are deleted, its logs kept for ever, and App Runner told to deploy by itself.
+        let names = built
+            .alarms()
+            .await
+            .into_iter()
+            .filter_map(|alarm| alarm.alarm_name);
+        let deleted = aws.cloudwatch().delete_alarms();
+        let deleted = deleted.set_alarm_names(Some(names.collect())).send().await;
+        deleted.expect("deleted");
+        let group = format!("/aws/apprunner/lost-dev/{}/application", built.id());
+        let kept = aws.logs().delete_retention_policy().log_group_name(&group);
+        kept.send().await.expect("kept for ever");
+        deploys_by_itself(stage, &itself).await;
+        // While nobody hears of it a service goes, one is recreated, and one appears that should sleep.
+        gone.delete().await;
+        again.delete().await;
+        let again_now = by_hand(stage, "again").await;
+        let asleep = Service::new(stage, "asleep-asleep", &tags("asleep", "asleep"), &[]).await;
+        stage.local.lose_events(false).await.expect("heard again");
+
+        let before = told(stage).await.len();
+        let end = stage.sweep(&json!({})).await;
+        assert_succeeded(&end);
+        for service in [&built, &rotated, &pushed, &itself, &again_now] {
+            service.quiet().await;
+        }
+        park_is_quiet(stage).await;
+        assert_eq!(pushed.runs(), Some(digest), "{}", summary(&end));
+        let runs = rotated.look().expect("it exists").runs.secret_versions;
+        assert_eq!(runs.values().collect::<Vec<_>>(), [&version]);
+        assert_eq!(
+            watched(&built.has_alarms(9).await),
+            BTreeSet::from([built.id().to_owned()])
+        );
+        let groups = stage.world().await.log_groups;
+        let group = groups.iter().find(|it| it.log_group_name() == Some(&group));
+        assert_eq!(group.expect("a group").retention_in_days(), Some(30));
+        assert!(!automatic(stage, &itself).await, "it deploys by itself");
+        gone.has_alarms(0).await;
+        let alarms = again_now.has_alarms(6).await;
+        assert_eq!(
+            watched(&alarms),
+            BTreeSet::from([again_now.id().to_owned()])
+        );
+        asleep.status_is(ServiceStatus::Paused).await;
+        let silent = eventually("it is silent", async || {
+            let alarms = asleep.has_alarms(6).await;
+            alarms
+                .iter()
+                .all(|it| it.actions_enabled() == Some(false))
+                .then_some(())
+        });
+        silent.await;
+        let told = told(stage).await;
+        assert_eq!(told.len(), before + 1, "{told:?}");
+        let subject = told[before].subject.as_deref().expect("a subject");
+        assert_eq!(
+            subject,
+            format!("groundcrew sweep: {} repaired", count(&end, "found"))
+        );
+        assert_eq!(count(&end, "found"), count(&end, "repaired"));
+
+        stage.local.clear_calls().await.expect("cleared");
+        let second = stage.sweep(&json!({})).await;
+        assert_succeeded(&second);
+        assert_eq!(count(&second, "found"), 0, "{}", summary(&second));
+        assert_eq!(writes(stage).await, Vec::<String>::new());
+        assert_eq!(
+            self::told(stage).await.len(),
+            before + 1,
+            "of nothing nobody is told"
+        );
+
+        for service in [&rotated, &pushed, &itself, &again_now, &asleep] {
+            service.delete().await;
+            service.has_alarms(0).await;
+        }
+        assert_succeeded(&stage.teardown(&spec).await);
+    });
+}
+
+async fn source(
+    stage: &Stage,
+    service: &Service<'_>,
+) -> aws_sdk_apprunner::types::SourceConfiguration {
+    let described = stage.local.aws().apprunner().describe_service();
+    let described = described.service_arn(&service.arn).send().await;
+    let service = described.expect("described").service.expect("a service");
+    service.source_configuration.expect("a source")
+}
+
+async fn automatic(stage: &Stage, service: &Service<'_>) -> bool {
+    source(stage, service).await.auto_deployments_enabled() == Some(true)
+}
+
+async fn deploys_by_itself(stage: &Stage, service: &Service<'_>) {
+    let mut source = source(stage, service).await;
+    source.auto_deployments_enabled = Some(true);
+    let updated = stage.local.aws().apprunner().update_service();
+    let updated = updated
+        .service_arn(&service.arn)
+        .source_configuration(source);
+    updated.send().await.expect("accepted");
+    service.status_is(ServiceStatus::Running).await;
+    assert!(automatic(stage, service).await);
+}
+
+#[test]
+fn o10_a_dry_run_says_what_a_sweep_would_repair_and_changes_nothing_and_tells_nobody() {
+    play(async |stage| {
+        let service = by_hand(stage, "looked-at").await;
+        service.has_alarms(6).await;
+        service.quiet().await;
+        stage.local.lose_events(true).await.expect("lost");
+        service.push("latest").await;
+        stage.local.lose_events(false).await.expect("heard again");
+        let before = told(stage).await.len();
+        stage.local.clear_calls().await.expect("cleared");
+        let dry = json!({"stack": "looked-at-dev", "dry_run": true});
+        let end = stage.sweep(&dry).await;
+        assert_succeeded(&end);
+        assert_eq!((count(&end, "found"), count(&end, "repaired")), (1, 0));
+        let summary = summary(&end);
+        assert!(summary.contains("1 would be repaired"), "{summary}");
+        assert!(summary.contains("was pushed and not deployed"), "{summary}");
+        assert_eq!(writes(stage).await, Vec::<String>::new());
+        assert_eq!(told(stage).await.len(), before);
+        service.delete().await;
+    });
+}
+
+#[test]
+fn o10_what_only_a_person_can_mend_is_told_with_what_to_do_and_left() {
+    play(async |stage| {
+        let aws = stage.local.aws();
+        // A service whose creation failed; and a database whose service somebody has deleted.
+        let fails = json!({"kind": "next-operation", "operation": "CREATE_SERVICE", "service": "failed-dev", "fate": "fails"});
+        let fails: Arrangement = serde_json::from_value(fails).expect("an arrangement");
+        stage.local.apprunner().arrange(fails).expect("arranged");
+        let mut spec = spec("failed");
+        spec["on_failure"] = json!("keep");
+        assert!(!stage.provision(&spec).await.succeeded);
+        let left = aws
+            .rds()
+            .create_db_instance()
+            .db_instance_identifier("left-dev");
+        let tag = |(key, value): &(&str, &str)| {
+            let tag = aws_sdk_rds::types::Tag::builder();
+            tag.key(*key).value(*value).build()
+        };
+        left.engine("postgres")
+            .engine_version("17")
+            .db_instance_class("db.t4g.micro")
+            .allocated_storage(20)
+            .master_username("shop")
+            .master_user_password("not-a-secret-here")
+            .set_tags(Some(tags("left", "dev").iter().map(tag).collect()))
+            .send()
+            .await
+            .expect("a database");
+        stage.local.clear_calls().await.expect("cleared");
+        let end = stage.sweep(&json!({})).await;
+        assert_succeeded(&end);
+        let summary = summary(&end).to_owned();
+        assert!(
+            summary.contains("service failed-dev: it is CREATE_FAILED. Start provision"),
+            "{summary}"
+        );
+        assert!(
+            summary.contains(
+                "stack left-dev: its service is gone, and there is still database left-dev"
+            ),
+            "{summary}"
+        );
+        assert!(
+            summary.contains(r#"--input '{"app": "left", "environment": "dev"}'"#),
+            "{summary}"
+        );
+        assert_eq!(count(&end, "repaired"), 0, "{summary}");
+        assert_eq!(writes(stage).await, Vec::<String>::new());
+        let told = told(stage).await;
+        let told = told.last().and_then(|told| told.subject.clone());
+        assert_eq!(
+            told.as_deref(),
+            Some("groundcrew sweep: 2 for you to see to")
+        );
+        assert_succeeded(&stage.teardown(&spec).await);
+        assert_succeeded(
+            &stage
+                .teardown(&json!({"app": "left", "environment": "dev"}))
+                .await,
+        );
+    });
+}
+
+#[test]
+fn o10_a_stack_that_cannot_be_looked_at_is_named_and_hides_no_other() {
+    play(async |stage| {
+        let unclear = by_hand(stage, "unclear").await;
+        let other = by_hand(stage, "zebra").await;
+        for service in [&unclear, &other] {
+            service.has_alarms(6).await;
+            service.quiet().await;
+        }
+        let tag = Tag::builder()
+            .key("groundcrew:alarms")
+            .value("cpu=high")
+            .build();
+        let tagged = stage.local.aws().apprunner().tag_resource();
+        let tagged = tagged.resource_arn(&unclear.arn).tags(tag).send().await;
+        tagged.expect("tagged");
+        stage.local.lose_events(true).await.expect("lost");
+        let digest = other.push("latest").await;
+        stage.local.lose_events(false).await.expect("heard again");
+        let end = stage.sweep(&json!({})).await;
+        assert_succeeded(&end);
+        let summary = summary(&end);
+        assert!(
+            summary.contains("stack unclear-dev: it could not be looked at"),
+            "{summary}"
+        );
+        assert!(summary.contains("cpu=high"), "{summary}");
+        other.quiet().await;
+        assert_eq!(other.runs(), Some(digest));
+        unclear.delete().await;
+        other.delete().await;
+    });
+}
+
+#[test]
+fn o10_what_no_stack_is_called_is_refused_with_the_field() {
+    play(async |stage| {
+        for input in [
+            json!({"stack": "nothing-dev"}),
+            json!({"stak": "nothing-dev"}),
+        ] {
+            let end = stage.sweep(&input).await;
+            assert_eq!(end.error, "Invalid", "{}", end.message);
+            assert!(
+                end.message.contains("stack") || end.message.contains("stak"),
+                "{}",
+                end.message
+            );
+        }
+    });
+}
+
+/// Looked at with the code of the function, for hours do not pass here.
+#[test]
+fn o10_an_operation_that_does_not_end_is_told_after_two_hours() {
+    play(async |stage| {
+        let service = by_hand(stage, "stuck").await;
+        service.has_alarms(6).await;
+        service.quiet().await;
+        let stuck = json!({"kind": "next-operation", "operation": "PAUSE_SERVICE", "service": "stuck-dev", "fate": "stuck"});
+        let stuck: Arrangement = serde_json::from_value(stuck).expect("an arrangement");
+        stage.local.apprunner().arrange(stuck).expect("arranged");
+        let paused = stage.local.aws().apprunner().pause_service();
+        paused
+            .service_arn(&service.arn)
+            .send()
+            .await
+            .expect("accepted");
+        let stack = Stack {
+            app: "stuck".into(),
+            environment: "dev".into(),
+        };
+        let findings = async |hours: i64| {
+            let surroundings = sweep::Surroundings {
+                notifications: "arn:aws:sns:us-east-1:000000000000:notifications".into(),
+                parking: String::new(),
+                park_state_machine: String::new(),
+                teardown_state_machine: String::new(),
+            };
+            let parking = json!({
+                "environments": "", "time_zone": "UTC", "sleep_from": "20:00", "sleep_until": "07:00",
+                "awake_days": "MON-FRI", "parked_dates": "", "awake_dates": "",
+            });
+            let schedule = park::Schedule::parse(&parking.to_string()).expect("a schedule");
+            let now = Timestamp::now() + hours.hours();
+            let stacks = [stack.clone()];
+            let looked = sweep::look(
+                stage.local.aws(),
+                &surroundings,
+                &schedule,
+                &stacks,
+                now,
+                false,
+                10_000,
+            );
+            looked.await.expect("it is looked at").findings
+        };
+        assert_eq!(findings(1).await, []);
+        let found = findings(3).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].to_string().contains("it is in an operation since"),
+            "{}",
+            found[0]
+        );
+        assert!(!found[0].is_repairable());
+    });
+}
