@@ -670,6 +670,7 @@ fn a_look_finds_everything_and_writes_nothing_whichever_call_is_disturbed() {
         let stage = Stage::with_findings().await;
         let look = json!({
             "action": "look", "stacks": [{"app": "following", "environment": "dev"}], "dry_run": false,
+            "room": 10_000,
         });
         let expected = stage.step(&stage.calm, &look).await;
         let findings = expected["findings"].as_array().expect("findings");
@@ -739,6 +740,7 @@ fn a_repair_does_everything_once_whichever_call_is_disturbed_and_wherever_it_is_
                 let before = stage.done().await;
                 let repair = json!({
                     "action": "repair", "findings": findings, "execution": format!("sweep-{sweeps}"),
+                    "room": 10_000,
                 });
                 let disturbance = Disturbance::at(call, kind);
                 let aws = stage.disturbed(&disturbance);

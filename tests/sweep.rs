@@ -178,6 +178,18 @@ fn o10_a_sweep_after_all_events_of_a_day_were_lost_repairs_everything_and_a_seco
         let second = stage.sweep(&json!({})).await;
         assert_succeeded(&second);
         assert_eq!(count(&second, "found"), 0, "{}", summary(&second));
+        let calls = stage.local.calls().await.expect("listed");
+        let of_sweep = calls
+            .iter()
+            .filter(|it| it.principal.contains("SweepFunction"));
+        let (calls, stacks) = (of_sweep.count(), count(&second, "stacks"));
+        let transitions = second.transitions;
+        println!("a sweep of {stacks} stacks: {calls} calls, {transitions} state transitions");
+        assert!(
+            calls as u64 <= 12 * stacks,
+            "{calls} calls for {stacks} stacks"
+        );
+        assert!(transitions <= 12, "{transitions} state transitions");
         assert_eq!(writes(stage).await, Vec::<String>::new());
         assert_eq!(
             self::told(stage).await.len(),
