@@ -7,5 +7,6 @@ mod documents;
 mod events;
 mod machines;
 mod state_machines;
+mod sweep_walks;
 mod template;
 mod walks;

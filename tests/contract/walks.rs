@@ -12,19 +12,19 @@ const ROUNDS: usize = 2;
 
 /// One way through the machine.
 #[derive(Clone, Default)]
-struct Walk {
+pub(crate) struct Walk {
     /// The states in their order.
-    states: Vec<String>,
+    pub(crate) states: Vec<String>,
     /// The execution's data.
-    data: Value,
+    pub(crate) data: Value,
     /// The context object.
-    context: Value,
+    pub(crate) context: Value,
     /// What its states sent to the function.
-    steps: Vec<Value>,
+    pub(crate) steps: Vec<Value>,
     /// How many of its answers said what is to be told.
-    to_tell: usize,
+    pub(crate) to_tell: usize,
     /// How long its states may take together.
-    seconds: f64,
+    pub(crate) seconds: f64,
 }
 
 impl Walk {
@@ -38,18 +38,18 @@ impl Walk {
             .collect()
     }
 
-    fn positions(&self, name: &str) -> Vec<usize> {
+    pub(crate) fn positions(&self, name: &str) -> Vec<usize> {
         let states = self.states.iter().enumerate();
         let found = states.filter(|(_, state)| *state == name);
         found.map(|(n, _)| n).collect()
     }
 
-    fn last(&self) -> &str {
+    pub(crate) fn last(&self) -> &str {
         self.states.last().unwrap()
     }
 
     /// The value of a path, of the data or of the context object.
-    fn path(&self, path: &str) -> Value {
+    pub(crate) fn path(&self, path: &str) -> Value {
         let (of, path) = match path.strip_prefix("$$.") {
             Some(path) => (&self.context, path),
             None => (&self.data, path.strip_prefix("$.").unwrap()),
@@ -57,31 +57,54 @@ impl Walk {
         found(of, path).unwrap_or_else(|| panic!("{:?}: there is no {path} in {of}", self.states))
     }
 
+    /// The value of a path, of a text in quotes, or of an intrinsic function.
+    pub(crate) fn value(&self, text: &str) -> Value {
+        if let Some(quoted) = text.strip_prefix('\'') {
+            return quoted.strip_suffix('\'').unwrap().into();
+        }
+        let Some((function, rest)) = text
+            .strip_prefix("States.")
+            .and_then(|it| it.split_once('('))
+        else {
+            return self.path(text);
+        };
+        let given = arguments(rest.strip_suffix(')').unwrap()).into_iter();
+        let mut given = given.map(|argument| self.value(argument));
+        match function {
+            "Array" => given.collect(),
+            "JsonToString" => given.next().unwrap().to_string().into(),
+            "Format" => {
+                let template = given.next().unwrap();
+                let mut parts = template.as_str().unwrap().split("{}");
+                let mut formatted = parts.next().unwrap().to_owned();
+                for part in parts {
+                    let value = given.next().unwrap();
+                    // Anything else would fail the execution.
+                    assert!(!value.is_object() && !value.is_array(), "{text}: {value}");
+                    let value = value.as_str().map_or(value.to_string(), str::to_owned);
+                    formatted = formatted + &value + part;
+                }
+                assert_eq!(given.next(), None, "{text}");
+                formatted.into()
+            }
+            function => panic!("{function} is not known here"),
+        }
+    }
+
     /// A template of the language, with the values of its paths.
-    fn filled(&self, template: &Value) -> Value {
+    pub(crate) fn filled(&self, template: &Value) -> Value {
         let Value::Object(members) = template else {
             return template.clone();
         };
         let member = |(name, value): (&String, &Value)| match name.strip_suffix(".$") {
             None => (name.clone(), self.filled(value)),
-            Some(name) => {
-                let text = value.as_str().unwrap();
-                let arguments = text.strip_prefix("States.Format(");
-                let value = arguments.map_or_else(
-                    || self.path(text),
-                    |arguments| {
-                        let paths = arguments.trim_end_matches(')').split(", ").skip(1);
-                        paths.map(|path| self.path(path)).collect()
-                    },
-                );
-                (name.to_owned(), value)
-            }
+            Some(name) => (name.to_owned(), self.value(value.as_str().unwrap())),
         };
         Value::Object(members.iter().map(member).collect())
     }
 
     /// The data after a state whose result is this.
-    fn with_result(&self, state: State<'_>, result: Value) -> Self {
+    pub(crate) fn with_result(&self, state: State<'_>, result: Value) -> Self {
         let mut walk = self.clone();
         match state.value["ResultPath"].as_str() {
             None => walk.data = result,
@@ -89,6 +112,25 @@ impl Walk {
         }
         walk
     }
+}
+
+/// The arguments of an intrinsic function, which may be calls of others.
+fn arguments(text: &str) -> Vec<&str> {
+    let (mut arguments, mut begin, mut depth, mut quoted) = (Vec::new(), 0, 0, false);
+    for (at, character) in text.char_indices() {
+        match character {
+            '\'' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => depth -= 1,
+            ',' if !quoted && depth == 0 => {
+                arguments.push(text[begin..at].trim());
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    arguments.push(text[begin..].trim());
+    arguments
 }
 
 fn found(of: &Value, path: &str) -> Option<Value> {
@@ -99,7 +141,7 @@ fn found(of: &Value, path: &str) -> Option<Value> {
     Some(value.clone())
 }
 
-fn holds(rule: &Value, walk: &Walk) -> bool {
+pub(crate) fn holds(rule: &Value, walk: &Walk) -> bool {
     if let Some(rules) = rule["And"].as_array() {
         return rules.iter().all(|rule| holds(rule, walk));
     }
@@ -221,7 +263,7 @@ fn answers(step: &Value) -> Vec<Value> {
 }
 
 /// The errors that a state can end with, once its retries are over, each with its catcher.
-fn failures(state: State<'_>) -> Vec<(&str, &Value)> {
+pub(crate) fn failures(state: State<'_>) -> Vec<(&str, &Value)> {
     let mut failures = Vec::new();
     for catcher in state.catchers() {
         for name in errors(catcher) {

@@ -1,0 +1,358 @@
+//! Every way through the state machine `sweep`, walked with real data: each payload is made by the machine's own paths out of
+//! answers of the types that its function answers with, and what it reports is what the function reports.
+
+use super::machines::{self, Level};
+use super::walks::{Walk, failures, holds};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use groundcrew::aws::Account;
+use groundcrew::{Aws, Stack};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+use sweep::{Finding, Listed, Looked, Remedy, Request, Step, Surroundings, Swept};
+use tokio::runtime::Builder;
+
+/// As many batches as fifty stacks make.
+const BATCHES: usize = 3;
+
+const ROOM: usize = 10_000;
+
+/// Something for each remedy.
+fn findings() -> Vec<Finding> {
+    let arn = || "arn:aws:apprunner:us-east-1:123456789012:service/shop-dev/0a".to_owned();
+    let remedies = [
+        Remedy::Alarms(arn()),
+        Remedy::Deploy(arn()),
+        Remedy::EndAutoDeployments(arn()),
+        Remedy::Park,
+        for_a_person(),
+    ];
+    remedies.map(found).into()
+}
+
+fn for_a_person() -> Remedy {
+    Remedy::Person("Look at it".into())
+}
+
+fn found(remedy: Remedy) -> Finding {
+    Finding {
+        of: "service shop-dev".into(),
+        what: "it is not as it should be".into(),
+        remedy,
+    }
+}
+
+fn listed(step: &Value, batches: usize) -> Value {
+    let stack = Stack {
+        app: "shop".into(),
+        environment: "dev".into(),
+    };
+    json!(Listed {
+        stacks: batches,
+        batches: vec![vec![stack]; batches],
+        room: ROOM,
+        dry_run: Request::parse(&step["request"]).unwrap().dry_run,
+    })
+}
+
+fn looked(step: &Value, findings: Vec<Finding>) -> Value {
+    let is_wanted = step["dry_run"] == false;
+    json!(Looked {
+        services: 1,
+        to_repair: is_wanted && findings.iter().any(Finding::is_repairable),
+        swept: Swept::looked_at(&findings, ROOM),
+        findings,
+    })
+}
+
+fn repaired(step: &Value, succeeds: bool) -> Value {
+    let findings: Vec<Finding> = serde_json::from_value(step["findings"].clone()).unwrap();
+    let mut swept = Swept::default();
+    for finding in findings {
+        let lines = match finding.is_repairable() {
+            false => &mut swept.for_a_person,
+            true if succeeds => &mut swept.repaired,
+            true => &mut swept.failed,
+        };
+        lines.push(finding.to_string(), ROOM);
+    }
+    json!(swept)
+}
+
+/// What the function itself answers, which asks AWS for nothing.
+fn reported(step: Step) -> Value {
+    #[derive(Debug)]
+    struct Nobody;
+    impl HttpConnector for Nobody {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            panic!("a report asks nobody")
+        }
+    }
+    let account = Account {
+        partition: "aws".into(),
+        region: "us-east-1".into(),
+        id: "123456789012".into(),
+        permissions_boundary: String::new(),
+        deploy_state_machine: String::new(),
+    };
+    let config = aws_config::SdkConfig::builder().build();
+    let aws = Aws::new(&config, SharedHttpConnector::new(Nobody), account);
+    let surroundings = Surroundings {
+        notifications: String::new(),
+        parking: String::new(),
+        park_state_machine: String::new(),
+        teardown_state_machine: String::new(),
+    };
+    let answer = step.handle(&aws, &surroundings);
+    let runtime = Builder::new_current_thread().build().unwrap();
+    runtime.block_on(answer).unwrap()
+}
+
+/// What the function can answer to a step.
+fn answers(step: &Value) -> Vec<Value> {
+    let parsed = Step::parse(step.clone()).unwrap_or_else(|error| panic!("{step}: {error}"));
+    match parsed {
+        Step::List { .. } => [0, 1, BATCHES].map(|batches| listed(step, batches)).into(),
+        Step::Look { .. } => {
+            let found = [Vec::new(), vec![found(for_a_person())], findings()];
+            found.map(|findings| looked(step, findings)).into()
+        }
+        Step::Repair { .. } => [true, false]
+            .map(|succeeds| repaired(step, succeeds))
+            .into(),
+        report @ Step::Report { .. } => vec![reported(report)],
+    }
+}
+
+/// All ways on from the start of a level, to their end.
+fn ways(level: &Level<'_>, start: Walk) -> Vec<Walk> {
+    let mut ended = Vec::new();
+    let mut going = vec![(start, level.start_at.to_owned())];
+    while let Some((mut walk, name)) = going.pop() {
+        let state = level.state(&name).unwrap_or_else(|| panic!("no {name}"));
+        walk.states.push(name.clone());
+        walk.seconds += state.value["TimeoutSeconds"].as_f64().unwrap_or(0.0);
+        let next = state.value["Next"].as_str().map(str::to_owned);
+        let results: Vec<(Walk, Value)> = match state.kind() {
+            "Fail" => {
+                for path in ["ErrorPath", "CausePath"] {
+                    if let Some(path) = state.value[path].as_str() {
+                        assert!(walk.value(path).is_string(), "{name}: {path}");
+                    }
+                }
+                ended.push(walk);
+                continue;
+            }
+            "Choice" => {
+                let rules = state.value["Choices"].as_array().unwrap();
+                let rule = rules.iter().find(|rule| holds(rule, &walk));
+                let next = rule.map_or(&state.value["Default"], |rule| &rule["Next"]);
+                going.push((walk, next.as_str().unwrap().to_owned()));
+                continue;
+            }
+            "Pass" => {
+                let result = match state.value["InputPath"].as_str() {
+                    Some(path) => walk.path(path),
+                    None => walk.filled(&state.value["Parameters"]),
+                };
+                vec![(walk.clone(), result)]
+            }
+            "Task" if state.function().is_some() => {
+                let step = walk.filled(&state.value["Parameters"])["Payload"].clone();
+                walk.steps.push(step.clone());
+                let answered = answers(&step).into_iter().map(|answer| {
+                    let data = json!({"Payload": answer});
+                    let answered = Walk {
+                        data,
+                        ..walk.clone()
+                    };
+                    (
+                        walk.clone(),
+                        answered.filled(&state.value["ResultSelector"]),
+                    )
+                });
+                answered.collect()
+            }
+            "Task" => {
+                assert_eq!(state.value["Resource"], "arn:aws:states:::sns:publish");
+                let message = walk.filled(&state.value["Parameters"]);
+                assert!(message["Message"].is_string(), "{name}: {message}");
+                vec![(walk.clone(), json!({"MessageId": "0d"}))]
+            }
+            "Map" => each(&state, &walk),
+            kind => panic!("{name}: {kind} is not known here"),
+        };
+        for (error, catcher) in failures(state) {
+            let failure = json!({"Error": error, "Cause": r#"{"errorMessage": "…"}"#});
+            let mut caught = walk.clone();
+            match catcher["ResultPath"].as_str() {
+                Some(path) => caught.data[path.strip_prefix("$.").unwrap()] = failure,
+                None => caught.data = failure,
+            }
+            going.push((caught, catcher["Next"].as_str().unwrap().to_owned()));
+        }
+        for (walk, result) in results {
+            let walk = walk.with_result(state, result);
+            match &next {
+                Some(next) => going.push((walk, next.clone())),
+                None => {
+                    assert!(state.is_end(), "{name}");
+                    ended.push(walk);
+                }
+            }
+        }
+    }
+    ended
+}
+
+/// What a `Map` comes to, one item after the other, with the walk until there.
+fn each(state: &machines::State<'_>, walk: &Walk) -> Vec<(Walk, Value)> {
+    assert_eq!(state.value["MaxConcurrency"], 1, "{}", state.name);
+    let items = walk.path(state.value["ItemsPath"].as_str().unwrap());
+    let inner = &state.branches()[0];
+    let mut walks = vec![(walk.clone(), Vec::new())];
+    for item in items.as_array().unwrap() {
+        let on = walks.into_iter().flat_map(|(walk, results)| {
+            let mut start = walk.clone();
+            start.context["Map"] = json!({"Item": {"Value": item}});
+            start.data = start.filled(&state.value["ItemSelector"]);
+            ways(inner, start).into_iter().map(move |on| {
+                let results = [results.clone(), vec![on.data.clone()]].concat();
+                let data = walk.data.clone();
+                (Walk { data, ..on }, results)
+            })
+        });
+        walks = on.collect();
+    }
+    let results = walks.into_iter();
+    results
+        .map(|(walk, results)| (walk, results.into()))
+        .collect()
+}
+
+/// All ways through the machine, each with whether nothing was to be repaired.
+fn walks() -> &'static [(Walk, bool)] {
+    static WALKS: LazyLock<Vec<(Walk, bool)>> = LazyLock::new(|| {
+        let machine = machines::sweep();
+        let mut walks = Vec::new();
+        for dry_run in [false, true] {
+            let input = json!({"dry_run": dry_run});
+            let start = Walk {
+                data: input.clone(),
+                context: json!({
+                    "Execution": {"Input": input, "Name": "run-1"},
+                    "StateMachine": {"Id": "arn:aws:states:us-east-1:123456789012:stateMachine:sweep"},
+                }),
+                ..Walk::default()
+            };
+            let ended = ways(&machine.top(), start).into_iter();
+            walks.extend(ended.map(|walk| (walk, dry_run)));
+        }
+        walks
+    });
+    &WALKS
+}
+
+fn has(walk: &Walk, state: &str) -> bool {
+    !walk.positions(state).is_empty()
+}
+
+fn lines(report: &Value, kind: &str) -> usize {
+    let batches = report["batches"].as_array().unwrap().iter();
+    let lines = batches.map(|batch| batch[kind]["lines"].as_array().unwrap().len());
+    lines.sum()
+}
+
+/// What the function was asked to report, if it came so far.
+fn report(walk: &Walk) -> Option<&Value> {
+    walk.steps.iter().find(|step| step["action"] == "report")
+}
+
+#[test]
+fn the_walks_come_to_every_state_of_sweep() {
+    let walks = walks();
+    let walked: BTreeSet<_> = walks.iter().flat_map(|(walk, _)| &walk.states).collect();
+    for state in machines::sweep().states() {
+        assert!(walked.contains(&state.name.to_owned()), "{}", state.name);
+    }
+    assert!(walks.len() > 500, "{} walks", walks.len());
+}
+
+#[test]
+fn a_look_alone_repairs_nothing_and_a_sweep_whatever_it_can() {
+    for (walk, dry_run) in walks() {
+        let repairs = walk.steps.iter().filter(|step| step["action"] == "repair");
+        if *dry_run {
+            assert_eq!(repairs.count(), 0, "{:?}", walk.states);
+            continue;
+        }
+        for repair in repairs {
+            assert_eq!(repair["findings"], json!(findings()), "{:?}", walk.states);
+        }
+        if let Some(report) = report(walk).filter(|_| !has(walk, "Give up")) {
+            // What could be repaired was tried.
+            let repairable = lines(report, "repaired") + lines(report, "failed");
+            let tried = 4 * walk.positions("Repair").len();
+            assert_eq!(repairable, tried, "{:?}", walk.states);
+        }
+    }
+}
+
+/// Once for all of it: whatever was found, or that it cannot be said.
+#[test]
+fn whatever_a_sweep_finds_is_told_once_and_a_look_alone_tells_nobody() {
+    for (walk, dry_run) in walks() {
+        let told = walk.positions("Tell").len();
+        let cannot_say = walk.positions("Tell without a report").len();
+        let found = report(walk).map_or(0, |report| {
+            let kinds = ["repaired", "for_a_person", "failed"];
+            kinds.iter().map(|kind| lines(report, kind)).sum()
+        });
+        let expected = match walk.last() {
+            "Refused input" => (0, 0),
+            "Failed" => (0, 1),
+            _ => (usize::from(found > 0 && !dry_run), 0),
+        };
+        assert_eq!((told, cannot_say), expected, "{:?}", walk.states);
+    }
+}
+
+#[test]
+fn every_batch_is_reported_though_one_before_it_could_not_be_swept() {
+    for (walk, _) in walks() {
+        let Some(report) = report(walk) else {
+            continue;
+        };
+        let batches = walk.positions("Look").len();
+        assert_eq!(report["batches"].as_array().unwrap().len(), batches);
+        let given_up = walk.positions("Give up").len();
+        assert!(lines(report, "failed") >= given_up, "{:?}", walk.states);
+    }
+}
+
+#[test]
+fn a_sweep_succeeds_if_and_only_if_everything_was_looked_at_and_repaired() {
+    let machine = machines::sweep();
+    let top = machine.top();
+    for (walk, _) in walks().iter().filter(|(walk, _)| walk.last() != "Not told") {
+        let fails = top.state(walk.last()).unwrap().kind() == "Fail";
+        let well = report(walk).is_some_and(|report| lines(report, "failed") == 0);
+        let well = well && !has(walk, "Tell without a report");
+        assert_ne!(fails, well, "{:?}: {}", walk.states, walk.data);
+    }
+}
+
+#[test]
+fn fifty_stacks_are_swept_in_the_time_that_a_sweep_has() {
+    let walks = walks();
+    let seconds = walks.iter().map(|(walk, _)| walk.seconds);
+    let longest = seconds.fold(0.0, f64::max);
+    let allowed = machines::sweep().timeout_seconds();
+    assert!(
+        longest <= allowed as f64,
+        "the longest way takes {longest} s, and an execution may take {allowed} s"
+    );
+}
