@@ -29,6 +29,9 @@ Examples:
   cargo rehearse rotate                                 rotate the database's password and see it delivered
   cargo rehearse rotate --event events/secret-label-updated.json
   cargo rehearse rollback                               three images that are taken back, then back to the release before
+  cargo rehearse park                                   an evening, a night, a morning and a week of holidays
+  cargo rehearse park --input my-stack.json             … of your own stack, whose environment sleeps from 20:00 to 07:00
+  cargo rehearse sweep                                  lose events, and see what they were of found and repaired
   cargo rehearse teardown --input my-teardown.json      a teardown of a stack that is not there
   cargo rehearse --scale 20                             ten times slower than usual, to watch
 
@@ -38,6 +41,9 @@ concerns no service says so, and lists the services.
 
 Nothing is needed but Rust and Python 3.10 or newer; the first run downloads the local AWS into target/rehearsal and
 builds the functions. No call leaves this machine: everything listens on 127.0.0.1, and your AWS credentials are not read.
+
+Nights are played at the next days of work in Europe/Berlin: the schedule of the template fires at the moments that its own
+expression names. A stack that cannot be parked (database.read_replica) says so, and has no nights.
 
 The times shown are those of AWS. `--scale` says how many of its seconds pass in one here: at 200, a database that takes
 six minutes there is ready in two seconds.
@@ -86,6 +92,12 @@ enum Flow {
         #[arg(long, value_name = "FILE")]
         input: Option<PathBuf>,
     },
+    /// Lose events of AWS, and sweep up what they were of
+    Sweep {
+        /// The spec of the stack, a JSON file; - for standard input [default: events/provision.json]
+        #[arg(long, value_name = "FILE")]
+        input: Option<PathBuf>,
+    },
     /// Remove one stack
     Teardown {
         /// What to remove, a JSON file; - for standard input
@@ -119,6 +131,13 @@ impl Happens {
         let deployments = Deployments::new(occasion, read(&spec)?, event)?;
         Ok(Play::Deployments(Box::new(deployments)))
     }
+}
+
+/// What no event of a person can be about.
+fn by_itself(occasion: Occasion, input: &Option<PathBuf>) -> Result<Play> {
+    let spec = read(&input.clone().unwrap_or_else(example))?;
+    let deployments = Deployments::new(occasion, spec, None)?;
+    Ok(Play::Deployments(Box::new(deployments)))
 }
 
 fn example() -> PathBuf {
@@ -206,10 +225,8 @@ async fn play(arguments: &Arguments) -> Result<u8> {
         Some(Flow::Deploy(happens)) => happens.read(Occasion::Push)?,
         Some(Flow::Rotate(happens)) => happens.read(Occasion::Rotation)?,
         Some(Flow::Rollback(happens)) => happens.read(Occasion::BadImage)?,
-        Some(Flow::Park { input }) => {
-            let spec = read(&input.clone().unwrap_or_else(example))?;
-            Play::Deployments(Box::new(Deployments::new(Occasion::Nights, spec, None)?))
-        }
+        Some(Flow::Park { input }) => by_itself(Occasion::Nights, input)?,
+        Some(Flow::Sweep { input }) => by_itself(Occasion::Sweep, input)?,
         Some(Flow::Teardown { input }) => Play::Teardown {
             removal: read(input)?,
         },

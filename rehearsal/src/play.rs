@@ -4,6 +4,7 @@ mod calendar;
 mod deployments;
 mod nights;
 mod own_event;
+mod sweeps;
 
 pub use deployments::{Deployments, Occasion};
 

@@ -3,6 +3,7 @@
 pub mod deployments;
 pub mod nights;
 mod stack;
+pub mod sweeps;
 
 use crate::End;
 use crate::local_aws::Call;

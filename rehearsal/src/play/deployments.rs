@@ -32,6 +32,9 @@ pub(super) const HEARS: Duration = Duration::from_secs(4);
 /// and how long nothing must happen until nothing more will.
 pub(super) const QUIET: Duration = Duration::from_secs(1);
 
+/// How the subjects begin of what a sweep tells.
+pub(super) const OF_SWEEP: &str = "groundcrew sweep";
+
 /// What is to be played on a stack that exists.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Occasion {
@@ -43,6 +46,8 @@ pub enum Occasion {
     BadImage,
     /// It sleeps and is woken, over a night and over holidays.
     Nights,
+    /// Events are lost, and what they were of is found.
+    Sweep,
     /// All of them.
     All,
 }
@@ -152,6 +157,7 @@ impl Stage {
     /// Plays what happens to a stack that exists.
     pub(super) async fn deploy(&self, deployments: &Deployments) -> Result<Vec<Checked>> {
         let mut scenes = Scenes {
+            occasion: deployments.occasion,
             stage: self,
             spec: &deployments.spec,
             rule: TagRule::parse(&deployments.spec.image.tag),
@@ -180,6 +186,7 @@ impl Stage {
                     scenes.holidays().await?;
                 }
             }
+            (Occasion::Sweep, None) => scenes.sweep().await?,
             (Occasion::All, None) => {
                 let pushed = scenes.push().await?;
                 scenes.replay(pushed).await?;
@@ -187,7 +194,9 @@ impl Stage {
                 // What does not wake up cannot be deployed to.
                 if scenes.night().await? {
                     scenes.bad_images(None).await?;
-                    scenes.holidays().await?;
+                    if scenes.holidays().await? {
+                        scenes.sweep().await?;
+                    }
                 }
             }
         }
@@ -201,6 +210,7 @@ impl Stage {
 
 /// The scenes of a play, one after the other.
 pub(super) struct Scenes<'a> {
+    pub(super) occasion: Occasion,
     pub(super) stage: &'a Stage,
     pub(super) spec: &'a Spec,
     rule: TagRule,
@@ -654,11 +664,15 @@ impl Scenes<'_> {
         self.stage.local.executions(machine, "").await
     }
 
-    /// What was told on the topic of groundcrew itself.
+    /// What was told of deployments on the topic of groundcrew itself.
     async fn told(&self) -> Result<Vec<Notification>> {
         let topic = self.stage.outputs.get("NotificationsTopicArn")?;
         let mut told = self.stage.local.notifications().await?;
-        told.retain(|told| told.topic == topic);
+        let is_of_sweep = |told: &Notification| {
+            let subject = told.subject.as_deref();
+            subject.is_some_and(|subject| subject.starts_with(OF_SWEEP))
+        };
+        told.retain(|told| told.topic == topic && !is_of_sweep(told));
         Ok(told)
     }
 

@@ -19,6 +19,7 @@ use std::time::Instant;
 
 /// What somebody sets who works late.
 const TAG_AWAKE_UNTIL: &str = "groundcrew:awake-until";
+const PARK: &str = "ParkStateMachineArn";
 const SEVEN_DAYS: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 impl Scenes<'_> {
@@ -100,7 +101,8 @@ impl Scenes<'_> {
     }
 
     /// A week of holidays, on the seventh day of which RDS starts the database.
-    pub(super) async fn holidays(&mut self) -> Result<()> {
+    /// Whether it is awake at the end.
+    pub(super) async fn holidays(&mut self) -> Result<bool> {
         let calendar = self.calendar;
         let last_evening = calendar.last_evening();
         self.heading(&last_evening, "the evening before a week of holidays");
@@ -114,8 +116,7 @@ impl Scenes<'_> {
                 looks: Vec::new(),
                 evening,
             };
-            self.check(HOLIDAYS, &seen);
-            return Ok(());
+            return Ok(self.check(HOLIDAYS, &seen));
         }
         let asleep = evening.ends.last().map_or(0.0, |end| end.seconds);
         let seventh_day = &later(&last_evening, asleep.round()) + SEVEN_DAYS;
@@ -151,12 +152,11 @@ impl Scenes<'_> {
             morning,
             act,
         };
-        self.check(HOLIDAYS, &seen);
-        Ok(())
+        Ok(self.check(HOLIDAYS, &seen))
     }
 
-    fn heading(&mut self, at: &Zoned, what: &str) {
-        let zone = self.calendar.zone_name();
+    pub(super) fn heading(&mut self, at: &Zoned, what: &str) {
+        let zone = at.time_zone().iana_name().unwrap_or_default();
         console::heading(format_args!("{} in {zone}: {what}", long(at)));
         self.it_is(at.clone());
     }
@@ -168,7 +168,7 @@ impl Scenes<'_> {
         let (Some(first), Some(last)) = (looks.first(), looks.last()) else {
             return Ok(false);
         };
-        let schedules = self.schedules(first, last).await?;
+        let schedules = self.schedules(PARK, first, last).await?;
         console::heading("The schedule of the template");
         for Schedule {
             name,
@@ -196,9 +196,14 @@ impl Scenes<'_> {
         Ok(self.check(SCHEDULED, &seen))
     }
 
-    /// The schedules of `park`, with the moments from one on and up to another.
-    async fn schedules(&self, from: &Zoned, until: &Zoned) -> Result<Vec<Schedule>> {
-        let machine = self.stage.outputs.get("ParkStateMachineArn")?;
+    /// The schedules of a state machine, with the moments from one on and up to another.
+    pub(super) async fn schedules(
+        &self,
+        machine: &str,
+        from: &Zoned,
+        until: &Zoned,
+    ) -> Result<Vec<Schedule>> {
+        let machine = self.stage.outputs.get(machine)?;
         let local = &self.stage.local;
         let until = instant(&later(until, 1.0));
         let mut schedules = local.schedules(&instant(from), &until).await?;
@@ -209,10 +214,10 @@ impl Scenes<'_> {
     /// Lets the schedule fire at a moment of its own, and waits until what it starts has ended.
     async fn look_at(&mut self, at: &Zoned, aloud: bool) -> Result<Look> {
         let fires = instant(at);
-        let known = self.known().await?;
+        let known = self.known(PARK).await?;
         self.stage.local.clear_calls().await?;
         self.it_is(at.clone());
-        let schedules = self.schedules(at, at).await?;
+        let schedules = self.schedules(PARK, at, at).await?;
         match schedules.iter().find(|it| it.fires.contains(&fires)) {
             Some(schedule) => {
                 self.stage
@@ -228,7 +233,7 @@ impl Scenes<'_> {
     /// The looks that the schedule names after a moment and before another.
     async fn looks_between(&mut self, after: &Zoned, before: &Zoned) -> Result<Vec<Look>> {
         let schedules = self
-            .schedules(&later(after, 1.0), &later(before, -2.0))
+            .schedules(PARK, &later(after, 1.0), &later(before, -2.0))
             .await?;
         let fires: Vec<String> = schedules.into_iter().flat_map(|it| it.fires).collect();
         let mut looks = Vec::new();
@@ -255,7 +260,7 @@ impl Scenes<'_> {
 
     /// RDS starts the database, and says so.
     async fn seventh_day(&mut self, at: &Zoned) -> Result<Look> {
-        let known = self.known().await?;
+        let known = self.known(PARK).await?;
         self.stage.local.clear_calls().await?;
         let database = self.spec.stack().name();
         self.stage
@@ -272,7 +277,7 @@ impl Scenes<'_> {
     async fn looked(&mut self, at: &Zoned, known: HashSet<String>, aloud: bool) -> Result<Look> {
         let seen = RefCell::new(Vec::new());
         let ends = tokio::select! {
-            ends = self.ends(known, aloud) => ends?,
+            ends = self.ends(PARK, known, aloud) => ends?,
             failed = self.watch(&seen, aloud) => return Err(match failed {
                 Ok(never) => match never {},
                 Err(error) => error,
@@ -301,11 +306,17 @@ impl Scenes<'_> {
         Ok(look)
     }
 
-    async fn ends(&self, known: HashSet<String>, aloud: bool) -> Result<Vec<End>> {
+    /// Follows the execution of a state machine that begins, to its end.
+    pub(super) async fn ends(
+        &self,
+        machine: &str,
+        known: HashSet<String>,
+        aloud: bool,
+    ) -> Result<Vec<End>> {
         let since = Instant::now();
         let mut ends = Vec::new();
         while ends.is_empty() && since.elapsed() < HEARS {
-            for execution in self.executions_of_park().await? {
+            for execution in self.executions_of(machine).await? {
                 if known.contains(execution.arn()) {
                     continue;
                 }
@@ -327,18 +338,18 @@ impl Scenes<'_> {
             tokio::time::sleep(POLL).await;
         }
         if ends.is_empty() {
-            line("           no execution of park began");
+            line("           no execution began");
         }
         Ok(ends)
     }
 
-    async fn executions_of_park(&self) -> Result<Vec<Execution>> {
-        let machine = self.stage.outputs.get("ParkStateMachineArn")?;
+    async fn executions_of(&self, machine: &str) -> Result<Vec<Execution>> {
+        let machine = self.stage.outputs.get(machine)?;
         self.stage.local.executions(machine, "").await
     }
 
-    async fn known(&self) -> Result<HashSet<String>> {
-        let executions = self.executions_of_park().await?;
+    pub(super) async fn known(&self, machine: &str) -> Result<HashSet<String>> {
+        let executions = self.executions_of(machine).await?;
         let arns = executions
             .iter()
             .map(|execution| execution.arn().to_owned());
@@ -389,7 +400,7 @@ impl Scenes<'_> {
     }
 
     /// The alarms of the stack whose actions are on, and those whose actions are off.
-    async fn alarms(&self) -> Result<(Vec<String>, Vec<String>)> {
+    pub(super) async fn alarms(&self) -> Result<(Vec<String>, Vec<String>)> {
         let cloudwatch = self.stage.local.aws().cloudwatch();
         let described = cloudwatch
             .describe_alarms()
@@ -432,7 +443,7 @@ impl Scenes<'_> {
         self.stage.local.notifications().await
     }
 
-    async fn keep_awake(&self, until: &Zoned) -> Result<()> {
+    pub(super) async fn keep_awake(&self, until: &Zoned) -> Result<()> {
         let arn = self.look()?.arn;
         let until = instant(until);
         line(format_args!(
