@@ -5,7 +5,7 @@
 #[expect(dead_code, reason = "its shapes are of the other crash tests")]
 mod disturbance;
 
-use apprunner_emulator::{OperationType, ServiceSnapshot, ServiceStatus};
+use apprunner_emulator::{Arrangement, OperationType, ServiceSnapshot, ServiceStatus};
 use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, Statistic};
 use disturbance::{Disturbance, Kind, disturbed};
 use groundcrew::Aws;
@@ -674,5 +674,32 @@ fn what_a_person_paused_and_then_has_parked_is_woken_in_the_morning() {
             ..awake.after_waking()
         };
         assert_eq!(stage.seen().await, woken);
+    });
+}
+
+#[test]
+fn a_failure_that_no_tag_can_hold_is_told_once_a_day() {
+    play(|stage| async move {
+        // An operation that does not end: App Runner takes no tag.
+        let stuck = json!({
+            "kind": "next-operation", "operation": "PAUSE_SERVICE", "service": NAME, "fate": {"takes": 1e9},
+        });
+        let stuck: Arrangement = serde_json::from_value(stuck).expect("an arrangement");
+        stage.local.apprunner().arrange(stuck).expect("arranged");
+        let mut task = stage.task(follow_schedule(EVENING)).await;
+        let paused = stage.calm.apprunner().pause_service();
+        paused.service_arn(&stage.arn).send().await.expect("paused");
+        let mut told = Vec::new();
+        for hour in 0..24 {
+            let about = format!("2026-11-24T{hour:02}:00:00Z");
+            task["clock"] = json!({"about": about, "started": Timestamp::now()});
+            let failure = json!({"Error": "Busy", "Cause": "it is in an operation"});
+            let given_up = json!({"action": "give-up", "task": task, "failure": failure});
+            let outcome = stage.step(&stage.calm, given_up, None).await;
+            if outcome.expect("nothing ends it")["to_tell"] == true {
+                told.push(about);
+            }
+        }
+        assert_eq!(told, ["2026-11-24T08:00:00Z"]);
     });
 }

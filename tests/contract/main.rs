@@ -6,7 +6,9 @@
 mod documents;
 mod events;
 mod machines;
+mod park_walks;
 mod state_machines;
 mod sweep_walks;
 mod template;
+mod walk;
 mod walks;

@@ -1,5 +1,5 @@
 use super::machines::{self, Level, Machine, State, errors, patience_seconds};
-use super::walks;
+use super::{park_walks, walks};
 use groundcrew::{Error, Resource, Spec, Step};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -287,7 +287,7 @@ fn example(name: &str) -> Value {
         "operation" => walks::ended(true),
         "health" => json!({"well": false, "why": "it answered 500"}),
         "left" => Value::Null,
-        "task" => park_task(),
+        "task" => json!(park_walks::task(park::Action::Pause)),
         "outcomes" => json!([]),
         "stacks" => json!([{"app": "shop", "environment": "dev"}]),
         "dry_run" => json!(true),
@@ -303,22 +303,6 @@ fn example(name: &str) -> Value {
         "started" => json!("2026-11-21T01:02:03.456Z"),
         name => panic!("no example of {name}"),
     }
-}
-
-/// What is to be done with one stack.
-fn park_task() -> Value {
-    let at = "2026-11-21T01:02:03Z";
-    json!({
-        "parts": {
-            "stack": {"app": "shop", "environment": "dev"},
-            "services": ["arn:aws:apprunner:us-east-1:123456789012:service/shop-dev/0a"],
-            "databases": ["shop-dev"],
-        },
-        "action": "pause",
-        "sleep": {"since": at, "until": at},
-        "wanted": {"awake": false, "until": at},
-        "clock": {"about": at, "started": at},
-    })
 }
 
 fn filled(payload: &Value) -> Value {

@@ -48,17 +48,23 @@ async fn is_news(aws: &Aws, task: &Task, observed: &Observed) -> Result<bool> {
         Action::Leave => "note",
     };
     let key = format!("{what} {}", sleep.since);
-    let Some(service) = observed.services.first() else {
-        return Ok(true);
-    };
-    if service.tags.get(TAG_FAILED) == Some(&key) {
+    let services = &observed.services;
+    if services
+        .iter()
+        .any(|it| it.tags.get(TAG_FAILED) == Some(&key))
+    {
         return Ok(false);
     }
     let told = Tags::from([(TAG_FAILED.into(), key)]);
-    match set_tags(aws, &service.arn, &told).await {
-        // In an operation that does not end it takes no tag: better told twice than never.
-        Ok(()) | Err(Error::Busy { .. }) => Ok(true),
-        Err(error) if error.is_retried() => Err(error),
-        Err(_) => Ok(true),
+    for service in services {
+        match set_tags(aws, &service.arn, &told).await {
+            Ok(()) => return Ok(true),
+            // In an operation that does not end it takes no tag.
+            Err(Error::Busy { .. }) => {}
+            Err(error) if error.is_retried() => return Err(error),
+            Err(error) => tracing::error!("{}: {error}", service.name),
+        }
     }
+    // What nobody can note would be told every half hour.
+    Ok(task.wanted.is_some() || task.clock.is_daily())
 }

@@ -24,6 +24,8 @@ mod wish;
 
 pub use decide::{Action, Decision, Sleep, decide};
 pub use observed::{Database, Observed, Parts, Service, observe};
+pub use plan::{Plan, Row};
+pub use report::{Notification, Report, report};
 pub use request::{Asked, Request};
 pub use savings::Saving;
 pub use schedule::{Period, Schedule};
@@ -136,7 +138,7 @@ impl Step {
                 outcomes,
                 machine,
                 execution,
-            } => json!(report::report(&outcomes, &machine, &execution)),
+            } => json!(report(&outcomes, &machine, &execution)),
         })
     }
 }

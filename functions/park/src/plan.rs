@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 
 /// What `plan` answers.
 #[derive(Debug, Serialize)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// The moment that it is about.
     pub now: Timestamp,
     /// Every stack that it is about.
@@ -34,9 +34,12 @@ pub(crate) struct Plan {
 
 /// What a person reads about one stack.
 #[derive(Debug, Serialize)]
-pub(crate) struct Row {
+pub struct Row {
+    /// Its name.
     pub stack: String,
+    /// What is to be done with it.
     pub action: Action,
+    /// Why.
     pub reason: String,
     /// What is in which state.
     pub state: String,

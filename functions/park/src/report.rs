@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// What `report` answers.
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
+pub struct Report {
     /// Whether something failed.
     pub failed: bool,
     /// What became of it all, in a line for each stack that failed.
@@ -17,14 +17,15 @@ pub(crate) struct Report {
 
 /// One message to the notification topic.
 #[derive(Debug, Serialize)]
-pub(crate) struct Notification {
+pub struct Notification {
     /// At most 100 ASCII characters on one line (SNS, `Publish`): the names of stacks are shorter.
     pub subject: String,
     /// Plain text.
     pub message: String,
 }
 
-pub(crate) fn report(outcomes: &[Outcome], machine: &str, execution: &str) -> Report {
+/// Says what became of all stacks: `machine` is the ARN of the state machine, and `execution` the execution's name.
+pub fn report(outcomes: &[Outcome], machine: &str, execution: &str) -> Report {
     let failed: Vec<_> = outcomes
         .iter()
         .filter(|outcome| outcome.outcome == Came::Failed)

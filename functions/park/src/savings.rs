@@ -21,7 +21,8 @@ pub struct Saving {
 }
 
 impl Saving {
-    pub(crate) fn none() -> Self {
+    /// Of no sleep at all.
+    pub fn none() -> Self {
         Self {
             hours: 0.0,
             dollars: Some(0.0),

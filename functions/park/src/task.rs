@@ -81,6 +81,13 @@ impl Clock {
             .checked_add(passed.max(jiff::SignedDuration::ZERO))
             .unwrap_or(self.about)
     }
+
+    /// Whether this is the one look of a day that tells of a failure that nothing remembers, as `park.asl.yaml` has it for a
+    /// plan that fails: that of 08:00 UTC, or 08:15 in a zone that is a quarter of an hour off.
+    pub(crate) fn is_daily(self) -> bool {
+        let minute_of_day = self.about.as_second().rem_euclid(24 * 3600) / 60;
+        [8 * 60, 8 * 60 + 15].contains(&minute_of_day)
+    }
 }
 
 impl Wanted {
@@ -145,6 +152,32 @@ impl Task {
             outcome,
             why,
             to_tell: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::ToSpan;
+
+    #[test]
+    fn of_the_looks_of_a_day_one_tells_what_nothing_remembers_in_whatever_zone() {
+        for offset in [0, 15, 30, 45] {
+            let midnight: Timestamp = "2026-11-21T00:00:00Z".parse().expect("a time");
+            let looks = (0..48).map(|n| midnight + (offset + n * 30).minutes());
+            let is_daily = |about| {
+                Clock {
+                    about,
+                    started: about,
+                }
+                .is_daily()
+            };
+            assert_eq!(
+                looks.filter(|about| is_daily(*about)).count(),
+                1,
+                "{offset}"
+            );
         }
     }
 }
