@@ -415,7 +415,7 @@ pub const WOKE: &[Promise<Woke>] = &[
     Promise {
         id: "O6",
         sentence: "In the morning the database is started, and once it is available the services are resumed",
-        check: |seen| wakes(&seen.look),
+        check: |seen| wakes(&seen.look, &seen.act),
     },
     Promise {
         id: "O4",
@@ -473,9 +473,19 @@ pub const WOKE: &[Promise<Woke>] = &[
     },
 ];
 
-fn wakes(look: &Look) -> Verdict {
+fn wakes(look: &Look, act: &Act) -> Verdict {
     look.decided("resume")?;
-    look.is_awake()?;
+    // What came in is being deployed when the look ends: whether the service runs is seen after that.
+    let awake = Moment {
+        service: act.after.status,
+        ..look.last()?.clone()
+    };
+    let seen = vec![awake];
+    Look {
+        seen,
+        ..look.clone()
+    }
+    .is_awake()?;
     look.called_in_order(&["rds:StartDBInstance", "apprunner:ResumeService"])?;
     let too_early =
         |seen: &&Moment| seen.service != ServiceStatus::Paused && seen.database != "available";
@@ -546,7 +556,7 @@ pub const HOLIDAYS: &[Promise<Holidays>] = &[Promise {
             look.left_it()?;
             look.is_asleep()?;
         }
-        wakes(&seen.morning)?;
+        wakes(&seen.morning, &seen.act)?;
         let resumed = (OperationType::ResumeService, OperationStatus::Succeeded);
         seen.act.operations_are(&[resumed])?;
         Ok(format!(
@@ -923,6 +933,13 @@ mod tests {
             .seen
             .insert(1, moment(OperationInProgress, "starting"));
         assert_eq!(woke(early, once(), rings()), ["In"]);
+        let mut being_deployed = resumed();
+        being_deployed
+            .seen
+            .push(moment(OperationInProgress, "available"));
+        assert!(woke(being_deployed, once(), rings()).is_empty());
+        let never_runs = act(&[ResumeService, UpdateService], &["Deployed"], Paused);
+        assert_eq!(woke(resumed(), never_runs, rings()), ["In"]);
         let alarms_first = with_calls([RESUME[2], RESUME[0], RESUME[1]]);
         assert_eq!(woke(alarms_first, once(), rings()), ["Once"]);
         assert_eq!(woke(resumed(), once(), Vec::new()), ["Once"]);
