@@ -4,7 +4,8 @@ A minute passes in a fraction of a second here, and a test is over before a sche
 asks when a schedule would fire, and fires it as if it were that moment.
 
 Not restored: targets other than state machines, flexible time windows, schedules that fire twice, ActionAfterCompletion,
-the default payload of a target without Input, `W` in cron expressions. Time zones are those of this machine.
+the default payload of a target without Input, `W` in cron expressions. Time zones are those of this machine, or
+of the package tzdata where it has none.
 """
 
 import calendar
