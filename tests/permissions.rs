@@ -8,7 +8,7 @@ use rehearsal::{End, NewService, Scan, ScanStatus};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use tests::{Stage, play_alone};
+use tests::{Service, Stage, eventually, play_alone, spec};
 
 /// How long something may take that has to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -317,11 +317,127 @@ async fn play_every_deployment(stage: &Stage) {
     assert_eq!(end.error, "Failed", "{}", end.message);
 }
 
+/// The tags of a service that is the only one of its stack, in the environment `test`.
+fn tags(app: &str) -> [(&str, &str); 5] {
+    [
+        ("groundcrew:managed", "true"),
+        ("groundcrew:app", app),
+        ("groundcrew:environment", "test"),
+        ("groundcrew:image-tag", "latest"),
+        ("groundcrew:deploy-policy", "bake=0"),
+    ]
+}
+
+async fn pause(service: &Service<'_>) {
+    let paused = service.stage.local.aws().apprunner().pause_service();
+    let paused = paused.service_arn(&service.arn).send().await;
+    paused.expect("accepted");
+    service.status_is(ServiceStatus::Paused).await;
+}
+
+async fn resume(service: &Service<'_>) {
+    let resumed = service.stage.local.aws().apprunner().resume_service();
+    let resumed = resumed.service_arn(&service.arn).send().await;
+    resumed.expect("accepted");
+    service.status_is(ServiceStatus::Running).await;
+}
+
+async fn tag(service: &Service<'_>, key: &str, value: &str) {
+    let tag = Tag::builder().key(key).value(value).build();
+    let tagged = service.stage.local.aws().apprunner().tag_resource();
+    let tagged = tagged.resource_arn(&service.arn).tags(tag).send().await;
+    tagged.expect("tagged");
+}
+
+async fn tells(service: &Service<'_>, tells: bool) {
+    let what = format!("the alarms of {} tell: {tells}", service.name);
+    eventually(&what, async || {
+        let alarms = service.alarms().await;
+        let mut all = alarms.iter();
+        all.all(|alarm| alarm.actions_enabled() == Some(tells))
+            .then_some(())
+    })
+    .await;
+}
+
+/// Everything that makes `alarms` look, and everything that it finds.
+async fn play_every_operation(stage: &Stage) {
+    let service = Service::new(stage, "followed-test", &tags("followed"), &[]).await;
+    service.has_alarms(6).await;
+    pause(&service).await;
+    tells(&service, false).await;
+    resume(&service).await;
+    tells(&service, true).await;
+    service.delete().await;
+    service.has_alarms(0).await;
+}
+
+/// While no event comes `provision` is the first who makes alarms; and everything that a sweep finds is repaired.
+async fn play_without_events(stage: &Stage) {
+    let aws = stage.local.aws();
+    let secret = aws.secrets_manager().create_secret().name("swept");
+    let secret = secret.secret_string("one").send().await;
+    let secret = secret.expect("created").arn.expect("an ARN");
+    let secrets = [("PASSWORD", secret.as_str())];
+    let new =
+        async |app, secrets| Service::new(stage, &format!("{app}-test"), &tags(app), secrets).await;
+    stage.local.lose_events(true).await.expect("lost");
+    assert_succeeded(&stage.provision(&spec("unheard")).await);
+    let all = [
+        new("pushed", &secrets[..]).await,
+        new("claimed", &[]).await,
+        new("itself", &[]).await,
+        new("marked", &[]).await,
+        new("busy", &[]).await,
+    ];
+    let [pushed, claimed, itself, marked, busy] = &all;
+    pushed.push("latest").await;
+    let claim = format!("gone image none {} none none", "0a".repeat(32));
+    tag(claimed, "groundcrew:deploying", &claim).await;
+    let described = aws.apprunner().describe_service();
+    let described = described.service_arn(&itself.arn).send().await;
+    let source = described.expect("described").service.expect("a service");
+    let mut source = source.source_configuration.expect("a source");
+    source.auto_deployments_enabled = Some(true);
+    let updated = aws.apprunner().update_service().service_arn(&itself.arn);
+    let updated = updated.source_configuration(source).send().await;
+    updated.expect("accepted");
+    itself.status_is(ServiceStatus::Running).await;
+    tag(marked, "groundcrew:parked", "2026-11-20T19:00:00Z").await;
+    let stuck = json!({"kind": "next-operation", "operation": "PAUSE_SERVICE", "service": "busy-test", "fate": "stuck"});
+    let stuck = serde_json::from_value(stuck).expect("an arrangement");
+    stage.local.apprunner().arrange(stuck).expect("arranged");
+    let paused = aws.apprunner().pause_service().service_arn(&busy.arn);
+    paused.send().await.expect("accepted");
+
+    let everything = json!({});
+    assert_succeeded(&stage.sweep(&everything).await);
+    for service in [pushed, claimed, itself, marked] {
+        service.has_alarms(6).await;
+        service.quiet().await;
+    }
+    pause(itself).await;
+    assert_succeeded(&stage.sweep(&everything).await);
+    tells(itself, false).await;
+    resume(itself).await;
+    assert_succeeded(&stage.sweep(&everything).await);
+    tells(itself, true).await;
+    itself.delete().await;
+    assert_succeeded(&stage.sweep(&everything).await);
+    itself.has_alarms(0).await;
+    stage.local.lose_events(false).await.expect("heard again");
+}
+
 #[test]
 fn each_role_grants_exactly_the_actions_that_its_function_calls() {
     play_alone(|stage| async move {
         stage.local.clear_calls().await.expect("the log is cleared");
-        tokio::join!(play_every_branch(stage), play_every_deployment(stage));
+        tokio::join!(
+            play_every_branch(stage),
+            play_every_deployment(stage),
+            play_every_operation(stage),
+        );
+        play_without_events(stage).await;
         let calls = stage.local.calls().await.expect("the calls are logged");
         let world = stage.world().await;
         for function in [
@@ -329,6 +445,8 @@ fn each_role_grants_exactly_the_actions_that_its_function_calls() {
             "DeleteFunction",
             "DeployFunction",
             "TriggerFunction",
+            "AlarmsFunction",
+            "SweepFunction",
         ] {
             let role = format!("-{function}Role-");
             let own = || calls.iter().filter(|call| call.principal.contains(&role));
