@@ -34,16 +34,15 @@ impl Scenes<'_> {
         self.heading(&before_evening, "a look by day");
         let day = self.look_at(&before_evening, true).await?;
         let evening = calendar.evening();
+        if self.spec.database.read_replica {
+            self.heading(&evening, "night, for a stack that has none");
+            let look = self.look_at(&evening, true).await?;
+            self.check(UNPARKABLE, &look);
+            return Ok(false);
+        }
         self.heading(&evening, "somebody works late");
         self.keep_awake(&calendar.late()).await?;
         let kept = self.look_at(&evening, true).await?;
-        if self.spec.database.read_replica {
-            line(
-                "           A database with a read replica cannot be stopped: this stack has no nights.",
-            );
-            self.check(UNPARKABLE, &kept);
-            return Ok(false);
-        }
         self.heading(&calendar.late(), "night");
         let night = self.look_at(&calendar.late(), true).await?;
         let seen = KeptAwake {
@@ -108,16 +107,6 @@ impl Scenes<'_> {
         self.heading(&last_evening, "the evening before a week of holidays");
         let told = self.told_at_all().await?;
         let evening = self.look_at(&last_evening, true).await?;
-        if evening.is_asleep().is_err() {
-            self.it_is_any_time();
-            let seen = Holidays {
-                morning: evening.clone(),
-                act: self.follow(self.before().await?, None).await?,
-                looks: Vec::new(),
-                evening,
-            };
-            return Ok(self.check(HOLIDAYS, &seen));
-        }
         let asleep = evening.ends.last().map_or(0.0, |end| end.seconds);
         let seventh_day = &later(&last_evening, asleep.round()) + SEVEN_DAYS;
         let (before, after): (Vec<_>, Vec<_>) = calendar
@@ -130,6 +119,15 @@ impl Scenes<'_> {
             looks.push(self.look_at(noon, false).await?);
         }
         self.show_looks(&looks);
+        if evening.is_asleep().is_err() || looks.iter().any(|look| look.is_asleep().is_err()) {
+            self.it_is_any_time();
+            let seen = Holidays {
+                evening,
+                looks,
+                woken: None,
+            };
+            return Ok(self.check(HOLIDAYS, &seen));
+        }
         self.heading(
             &seventh_day,
             "RDS starts a database that is stopped for seven days",
@@ -149,8 +147,7 @@ impl Scenes<'_> {
         let seen = Holidays {
             evening,
             looks,
-            morning,
-            act,
+            woken: Some((morning, act)),
         };
         Ok(self.check(HOLIDAYS, &seen))
     }

@@ -427,6 +427,9 @@ pub const WOKE: &[Promise<Woke>] = &[
                 version_id,
                 ..
             } = seen;
+            // Not by App Runner's event alone, which may not come.
+            seen.look
+                .called_in_order(&["apprunner:ResumeService", "states:StartExecution"])?;
             let succeeded = |kind| (kind, OperationStatus::Succeeded);
             act.operations_are(&[
                 succeeded(OperationType::ResumeService),
@@ -539,10 +542,8 @@ pub struct Holidays {
     pub evening: Look,
     /// A look on each of them, by day.
     pub looks: Vec<Look>,
-    /// The look of the morning after.
-    pub morning: Look,
-    /// What came of that.
-    pub act: Act,
+    /// The look of the morning after, and what came of it; `None` if there was nothing to be woken.
+    pub woken: Option<(Look, Act)>,
 }
 
 /// Promises about holidays.
@@ -556,13 +557,14 @@ pub const HOLIDAYS: &[Promise<Holidays>] = &[Promise {
             look.left_it()?;
             look.is_asleep()?;
         }
-        wakes(&seen.morning, &seen.act)?;
+        let (morning, act) = seen.woken.as_ref().ok_or("it was not to be woken")?;
+        wakes(morning, act)?;
         let resumed = (OperationType::ResumeService, OperationStatus::Succeeded);
-        seen.act.operations_are(&[resumed])?;
+        act.operations_are(&[resumed])?;
         Ok(format!(
             "{}; awake since {}",
             looks(&seen.looks),
-            seen.morning.at
+            morning.at
         ))
     },
 }];
@@ -602,10 +604,11 @@ mod tests {
         "apprunner:PauseService",
         "rds:StopDBInstance",
     ];
-    const RESUME: [&str; 3] = [
+    const RESUME: [&str; 4] = [
         "rds:StartDBInstance",
         "apprunner:ResumeService",
         "cloudwatch:EnableAlarmActions",
+        "states:StartExecution",
     ];
 
     fn end(output: Value) -> End {
@@ -922,11 +925,11 @@ mod tests {
         };
         let rings = || vec![told("shop-dev-server-errors")];
         assert!(woke(resumed(), once(), rings()).is_empty());
-        let with_calls = |calls: [&str; 3]| Look {
+        let with_calls = |calls: [&str; 4]| Look {
             calls: calls.map(call).into(),
             ..resumed()
         };
-        let services_first = with_calls([RESUME[1], RESUME[0], RESUME[2]]);
+        let services_first = with_calls([RESUME[1], RESUME[0], RESUME[2], RESUME[3]]);
         assert_eq!(woke(services_first, once(), rings()), ["In"]);
         let mut early = resumed();
         early
@@ -940,8 +943,10 @@ mod tests {
         assert!(woke(being_deployed, once(), rings()).is_empty());
         let never_runs = act(&[ResumeService, UpdateService], &["Deployed"], Paused);
         assert_eq!(woke(resumed(), never_runs, rings()), ["In"]);
-        let alarms_first = with_calls([RESUME[2], RESUME[0], RESUME[1]]);
+        let alarms_first = with_calls([RESUME[2], RESUME[0], RESUME[1], RESUME[3]]);
         assert_eq!(woke(alarms_first, once(), rings()), ["Once"]);
+        let nobody_delivers = with_calls([RESUME[0], RESUME[1], RESUME[2], "tag:GetResources"]);
+        assert_eq!(woke(nobody_delivers, once(), rings()), ["What"]);
         assert_eq!(woke(resumed(), once(), Vec::new()), ["Once"]);
         for act in [
             act(&[ResumeService], &["Nothing"], Running),
@@ -995,24 +1000,20 @@ mod tests {
     #[test]
     fn holidays_on_which_something_wakes_or_after_which_it_sleeps_on_break_the_promise() {
         let resume = [OperationType::ResumeService];
+        let holidays = |day: Look, woken: Option<(Look, Act)>| Holidays {
+            evening: paused(),
+            looks: vec![day],
+            woken,
+        };
         let is_kept = |day: Look, morning: Look, act: Act| {
-            let (evening, looks) = (paused(), vec![day]);
-            broken(
-                HOLIDAYS,
-                &Holidays {
-                    evening,
-                    looks,
-                    morning,
-                    act,
-                },
-            )
-            .is_empty()
+            broken(HOLIDAYS, &holidays(day, Some((morning, act)))).is_empty()
         };
         let once = || act(&resume, &["Nothing"], Running);
         let asleep = || left(Paused, "stopped", "asleep");
         assert!(is_kept(asleep(), resumed(), once()));
         assert!(!is_kept(resumed(), resumed(), once()));
         assert!(!is_kept(asleep(), asleep(), once()));
+        assert_eq!(broken(HOLIDAYS, &holidays(asleep(), None)), ["Over"]);
         let deployed = [OperationType::ResumeService, OperationType::UpdateService];
         assert!(!is_kept(
             asleep(),
