@@ -1,6 +1,8 @@
-"""Secrets Manager: the name of a secret in deletion stays taken, a repeated request changes nothing, and events.
+"""Secrets Manager: the name of a secret in deletion stays taken, a repeated request changes nothing, when a secret is rotated
+next, and events.
 
-Not restored: RotateSecret does not call the rotation function, it ends at once with the value that there was.
+Not restored: RotateSecret does not call the rotation function, it ends at once with the value that there was; rotations by a
+schedule expression, and that any happens by itself.
 """
 
 import json
@@ -102,6 +104,19 @@ def _rotate_secret(data: dict[str, Any]) -> Response:
     return response
 
 
+def _describe_secret(data: dict[str, Any]) -> Response:
+    """ "The next rotation is scheduled to occur on or before this date", of a secret that is rotated
+    (https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DescribeSecret.html)."""
+    response: Response = _ministack_describe_secret(data)
+    described = json.loads(response[2])
+    days = (described.get("RotationRules") or {}).get("AutomaticallyAfterDays")
+    if response[0] != 200 or not days:
+        return response
+    described["NextRotationDate"] = described["LastChangedDate"] + days * 24 * 3600
+    answer: Response = secretsmanager.json_response(described)
+    return answer
+
+
 def _emit_label_updated(secret: dict[str, Any], label: str, version: str) -> None:
     """A label other than AWSPENDING and AWSPREVIOUS has moved
     (https://docs.aws.amazon.com/secretsmanager/latest/userguide/event-detail-secret-label-updated-secretsmanager.html).
@@ -135,6 +150,7 @@ def version_of(arn: str, stage: str, version: str | None) -> str | None:
 
 _ministack_resolve = secretsmanager._resolve
 _ministack_create_secret = secretsmanager._create_secret
+_ministack_describe_secret = secretsmanager._describe_secret
 _ministack_put_secret_value = secretsmanager._put_secret_value
 _ministack_update_secret = secretsmanager._update_secret
 _ministack_update_secret_version_stage = secretsmanager._update_secret_version_stage
@@ -144,6 +160,7 @@ _ministack_rotate_secret = secretsmanager._rotate_secret
 def install() -> None:
     secretsmanager._resolve = _resolve
     secretsmanager._create_secret = _create_secret
+    secretsmanager._describe_secret = _describe_secret
     secretsmanager._put_secret_value = _put_secret_value
     secretsmanager._update_secret = _update_secret
     secretsmanager._update_secret_version_stage = _update_secret_version_stage
