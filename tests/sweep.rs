@@ -94,10 +94,12 @@ fn o10_a_sweep_after_all_events_of_a_day_were_lost_repairs_everything_and_a_seco
         let rotated = [("PASSWORD", secret.as_str())];
         let rotated = Service::new(stage, "rotated-dev", &tags("rotated", "dev"), &rotated).await;
         let pushed = by_hand(stage, "pushed").await;
+        // Of a stack whose other service lives on.
+        let second = Service::new(stage, "second", &tags("pushed", "dev"), &[]).await;
         let itself = by_hand(stage, "itself").await;
         let gone = by_hand(stage, "gone").await;
         let again = by_hand(stage, "again").await;
-        for service in [&built, &rotated, &pushed, &itself, &gone, &again] {
+        for service in [&built, &rotated, &pushed, &second, &itself, &gone, &again] {
             service.quiet().await;
             service
                 .has_alarms(if service.name == "lost-dev" { 9 } else { 6 })
@@ -129,6 +131,7 @@ fn o10_a_sweep_after_all_events_of_a_day_were_lost_repairs_everything_and_a_seco
         gone.delete().await;
         again.delete().await;
         let again_now = by_hand(stage, "again").await;
+        second.delete().await;
         let asleep = Service::new(stage, "asleep-asleep", &tags("asleep", "asleep"), &[]).await;
         stage.local.lose_events(false).await.expect("heard again");
 
@@ -150,7 +153,9 @@ fn o10_a_sweep_after_all_events_of_a_day_were_lost_repairs_everything_and_a_seco
         let group = groups.iter().find(|it| it.log_group_name() == Some(&group));
         assert_eq!(group.expect("a group").retention_in_days(), Some(30));
         assert!(!automatic(stage, &itself).await, "it deploys by itself");
-        gone.has_alarms(0).await;
+        for service in [&gone, &second] {
+            service.has_alarms(0).await;
+        }
         let alarms = again_now.has_alarms(6).await;
         assert_eq!(
             watched(&alarms),

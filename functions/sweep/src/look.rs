@@ -89,9 +89,9 @@ impl Sweep<'_> {
         }
         let is_gone = services.is_empty();
         let observed = observe(self.aws, stack, services, &inventory.databases).await?;
+        findings.extend(self.forgotten(inventory).await?);
         findings.extend(databases(&observed));
         if is_gone {
-            findings.extend(self.forgotten(inventory).await?);
             findings.extend(self.left(inventory, &observed));
         } else {
             findings.extend(self.sleep(&observed));
@@ -182,7 +182,9 @@ impl Sweep<'_> {
         let mut findings = Vec::new();
         for (name, id) in services_of(self.aws, &inventory.alarms).await? {
             let service = ServiceArn::new(&self.aws.account, &name, &id);
-            if !inventory.services.contains(&service) {
+            let is_known = inventory.services.contains(&service);
+            // The index may not know a new one yet.
+            if !is_known && Managed::look(self.aws, service.as_str()).await?.is_none() {
                 findings.extend(self.alarms(&service, None).await?);
             }
         }
