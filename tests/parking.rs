@@ -1012,6 +1012,32 @@ fn what_the_schedule_cannot_start_is_kept_as_a_dead_letter() {
 }
 
 #[test]
+fn o8_an_alarm_that_is_gone_does_not_keep_the_others_from_falling_silent() {
+    play(|stage| async move {
+        let given = Given {
+            database: false,
+            ..Given::default()
+        };
+        let stack = Parked::new(stage, "alarming", given).await;
+        let tags = [
+            ("groundcrew:managed", "true"),
+            ("groundcrew:app", "alarming"),
+            ("groundcrew:environment", "staging"),
+        ];
+        let deleted = stage
+            .local
+            .index_deleted_alarm("alarming-staging-of-before", &tags);
+        deleted.await.expect("listed");
+        tick_well(stage, EVENING).await;
+        stack.assert_asleep("in the evening").await;
+        tick_well(stage, MORNING).await;
+        stack.quiet().await;
+        stack.assert_awake("in the morning").await;
+        stack.retire().await;
+    });
+}
+
+#[test]
 fn o6_the_schedule_looks_every_half_hour_also_when_clocks_change() {
     play(|stage| async move {
         let stack = Parked::new(

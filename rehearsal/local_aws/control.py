@@ -28,6 +28,7 @@ import scans
 import scheduler
 import secretsmanager
 import sns
+import tagging
 from scope import scope
 
 Response = tuple[int, dict[str, str], bytes]
@@ -169,6 +170,11 @@ def _pass_seven_days(body: dict[str, Any], query: Query) -> dict[str, Any]:
     return {}
 
 
+def _remember_deleted_alarm(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    tagging.remember_deleted_alarm(body["arn"], body["tags"])
+    return {}
+
+
 def _add_fault(fault: dict[str, Any], query: Query) -> dict[str, Any]:
     if fault["kind"] not in faults.OF_CALLS | faults.OF_RESOURCES:
         raise ValueError(f"unknown kind of fault {fault['kind']}")
@@ -262,6 +268,7 @@ ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any
     ("GET", "schedules"): _list_schedules,
     ("POST", "schedules/fire"): _fire_schedule,
     ("POST", "rds/seven-days"): _pass_seven_days,
+    ("POST", "tags/deleted-alarm"): _remember_deleted_alarm,
     ("POST", "faults"): _add_fault,
     ("DELETE", "faults"): _clear_faults,
     ("POST", "limits"): _add_limit,

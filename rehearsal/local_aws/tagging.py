@@ -1,6 +1,7 @@
 """Resource Groups Tagging API: App Runner's services, databases and alarms among the resources, and pages.
 
-Not restored: that it lags behind the services, resources that were deleted lately, compliance details.
+That it still lists a resource that was deleted lately is told to it.
+Not restored: that it lags behind the services in any other way, compliance details.
 """
 
 import asyncio
@@ -22,6 +23,11 @@ Response = tuple[int, dict[str, str], bytes]
 # (https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html).
 _PAGE, _LARGEST_PAGE = 50, 100
 
+# What was deleted lately, by ARN.
+_deleted: dict[str, dict[str, str]] = {}
+
+_listing: ContextVar[bool] = ContextVar("listing", default=False)
+
 _services: ContextVar[list[dict[str, Any]]] = ContextVar("services")
 
 
@@ -39,6 +45,14 @@ def _collect_alarms() -> Iterator[tuple[str, list[dict[str, str]]]]:
     for arn, tags in list(cloudwatch._resource_tags.items()):
         if ":alarm:" in arn and arn.split(":")[3] == tagging.get_region():
             yield arn, [{"Key": key, "Value": value} for key, value in tags.items()]
+    # IAM collects as well, and what is gone has no tags.
+    for arn, tags in _deleted.items() if _listing.get() else ():
+        yield arn, [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def remember_deleted_alarm(arn: str, tags: dict[str, str]) -> None:
+    """The index still lists an alarm that is gone."""
+    _deleted[arn] = tags
 
 
 def _get_resources(data: dict[str, Any]) -> Response:
@@ -53,7 +67,9 @@ def _get_resources(data: dict[str, Any]) -> Response:
     except (binascii.Error, UnicodeDecodeError):
         message = json.dumps({"__type": "PaginationTokenExpiredException", "message": "The token is not valid."})
         return 400, {"Content-Type": "application/x-amz-json-1.1"}, message.encode()
+    listing = _listing.set(True)
     response: Response = _ministack_get_resources(data)
+    _listing.reset(listing)
     if response[0] != 200:
         return response
     found = [found for found in json.loads(response[2])["ResourceTagMappingList"] if found["Tags"]]

@@ -2,10 +2,11 @@
 
 use crate::schedule::Schedule;
 use crate::task::{Outcome, Task};
+use aws_sdk_cloudwatch::types::AlarmType;
 use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT};
 use groundcrew::{Aws, Error, Result, Stack, tagged};
 
-/// As many as one call takes (`DisableAlarmActions`).
+/// As many as one call takes (`DisableAlarmActions`, `DescribeAlarms`).
 const AT_ONCE: usize = 100;
 
 /// Turns the actions of a stack's alarms off.
@@ -38,7 +39,11 @@ pub(crate) async fn set(aws: &Aws, stack: &Stack, on: bool) -> Result<()> {
         .filter_map(|(arn, _)| arn.split_once(":alarm:"));
     let names: Vec<_> = names.map(|(_, name)| name.to_owned()).collect();
     for names in names.chunks(AT_ONCE) {
-        let names = Some(names.to_vec());
+        let names = existing(aws, names).await?;
+        if names.is_empty() {
+            continue;
+        }
+        let names = Some(names);
         if on {
             let enabled = aws.cloudwatch().enable_alarm_actions();
             enabled
@@ -56,4 +61,26 @@ pub(crate) async fn set(aws: &Aws, stack: &Stack, on: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Those of these alarms that there are. The index of tags still lists what was deleted lately; that has no tags any more, and
+/// IAM would refuse the call for all of them.
+async fn existing(aws: &Aws, names: &[String]) -> Result<Vec<String>> {
+    let described = aws
+        .cloudwatch()
+        .describe_alarms()
+        .set_alarm_names(Some(names.to_vec()))
+        .alarm_types(AlarmType::MetricAlarm)
+        .alarm_types(AlarmType::CompositeAlarm)
+        .max_records(AT_ONCE as i32)
+        .send()
+        .await
+        .map_err(Error::aws("cloudwatch:DescribeAlarms"))?;
+    let metric = described.metric_alarms().iter().map(|it| it.alarm_name());
+    let composite = described
+        .composite_alarms()
+        .iter()
+        .map(|it| it.alarm_name());
+    let found = metric.chain(composite).flatten();
+    Ok(found.map(str::to_owned).collect())
 }

@@ -249,6 +249,20 @@ impl LocalAws {
             .map(drop)
     }
 
+    /// Lets the index of tags list an alarm that was deleted lately, with the tags that it had.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn index_deleted_alarm(&self, name: &str, tags: &[(&str, &str)]) -> Result<()> {
+        let (region, account) = (super::REGION, super::ACCOUNT);
+        let arn = format!("arn:aws:cloudwatch:{region}:{account}:alarm:{name}");
+        let tags: BTreeMap<_, _> = tags.iter().copied().collect();
+        let deleted = json!({"arn": arn, "tags": tags});
+        ask(self.port, "POST", "tags/deleted-alarm", Some(deleted))
+            .await
+            .map(drop)
+    }
+
     /// Takes back all faults that did not strike yet.
     ///
     /// # Errors
