@@ -1,8 +1,8 @@
 //! Every way through the state machine `sweep`, walked with real data: each payload is made by the machine's own paths out of
 //! answers of the types that its function answers with, and what it reports is what the function reports.
 
-use super::machines::{self, Level};
-use super::walks::{Walk, failures, holds};
+use super::machines::{self, State};
+use super::walk::{Functions, Walk, walks as walk};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector,
 };
@@ -111,126 +111,24 @@ fn reported(step: Step) -> Value {
     runtime.block_on(answer).unwrap()
 }
 
-/// What the function can answer to a step.
-fn answers(step: &Value) -> Vec<Value> {
-    let parsed = Step::parse(step.clone()).unwrap_or_else(|error| panic!("{step}: {error}"));
-    match parsed {
-        Step::List { .. } => [0, 1, BATCHES].map(|batches| listed(step, batches)).into(),
-        Step::Look { .. } => {
-            let found = [Vec::new(), vec![found(for_a_person())], findings()];
-            found.map(|findings| looked(step, findings)).into()
-        }
-        Step::Repair { .. } => [true, false]
-            .map(|succeeds| repaired(step, succeeds))
-            .into(),
-        report @ Step::Report { .. } => vec![reported(report)],
-    }
-}
+/// The function of `sweep`.
+struct Sweep;
 
-/// All ways on from the start of a level, to their end.
-fn ways(level: &Level<'_>, start: Walk) -> Vec<Walk> {
-    let mut ended = Vec::new();
-    let mut going = vec![(start, level.start_at.to_owned())];
-    while let Some((mut walk, name)) = going.pop() {
-        let state = level.state(&name).unwrap_or_else(|| panic!("no {name}"));
-        walk.states.push(name.clone());
-        walk.seconds += state.value["TimeoutSeconds"].as_f64().unwrap_or(0.0);
-        let next = state.value["Next"].as_str().map(str::to_owned);
-        let results: Vec<(Walk, Value)> = match state.kind() {
-            "Fail" => {
-                for path in ["ErrorPath", "CausePath"] {
-                    if let Some(path) = state.value[path].as_str() {
-                        assert!(walk.value(path).is_string(), "{name}: {path}");
-                    }
-                }
-                ended.push(walk);
-                continue;
+impl Functions for Sweep {
+    fn answers(&self, state: State<'_>, step: &Value) -> Vec<Value> {
+        let parsed = Step::parse(step.clone());
+        match parsed.unwrap_or_else(|error| panic!("{}: {error}", state.name)) {
+            Step::List { .. } => [0, 1, BATCHES].map(|batches| listed(step, batches)).into(),
+            Step::Look { .. } => {
+                let found = [Vec::new(), vec![found(for_a_person())], findings()];
+                found.map(|findings| looked(step, findings)).into()
             }
-            "Choice" => {
-                let rules = state.value["Choices"].as_array().unwrap();
-                let rule = rules.iter().find(|rule| holds(rule, &walk));
-                let next = rule.map_or(&state.value["Default"], |rule| &rule["Next"]);
-                going.push((walk, next.as_str().unwrap().to_owned()));
-                continue;
-            }
-            "Pass" => {
-                let result = match state.value["InputPath"].as_str() {
-                    Some(path) => walk.path(path),
-                    None => walk.filled(&state.value["Parameters"]),
-                };
-                vec![(walk.clone(), result)]
-            }
-            "Task" if state.function().is_some() => {
-                let step = walk.filled(&state.value["Parameters"])["Payload"].clone();
-                walk.steps.push(step.clone());
-                let answered = answers(&step).into_iter().map(|answer| {
-                    let data = json!({"Payload": answer});
-                    let answered = Walk {
-                        data,
-                        ..walk.clone()
-                    };
-                    (
-                        walk.clone(),
-                        answered.filled(&state.value["ResultSelector"]),
-                    )
-                });
-                answered.collect()
-            }
-            "Task" => {
-                assert_eq!(state.value["Resource"], "arn:aws:states:::sns:publish");
-                let message = walk.filled(&state.value["Parameters"]);
-                assert!(message["Message"].is_string(), "{name}: {message}");
-                vec![(walk.clone(), json!({"MessageId": "0d"}))]
-            }
-            "Map" => each(&state, &walk),
-            kind => panic!("{name}: {kind} is not known here"),
-        };
-        for (error, catcher) in failures(state) {
-            let failure = json!({"Error": error, "Cause": r#"{"errorMessage": "…"}"#});
-            let mut caught = walk.clone();
-            match catcher["ResultPath"].as_str() {
-                Some(path) => caught.data[path.strip_prefix("$.").unwrap()] = failure,
-                None => caught.data = failure,
-            }
-            going.push((caught, catcher["Next"].as_str().unwrap().to_owned()));
-        }
-        for (walk, result) in results {
-            let walk = walk.with_result(state, result);
-            match &next {
-                Some(next) => going.push((walk, next.clone())),
-                None => {
-                    assert!(state.is_end(), "{name}");
-                    ended.push(walk);
-                }
-            }
+            Step::Repair { .. } => [true, false]
+                .map(|succeeds| repaired(step, succeeds))
+                .into(),
+            report @ Step::Report { .. } => vec![reported(report)],
         }
     }
-    ended
-}
-
-/// What a `Map` comes to, one item after the other, with the walk until there.
-fn each(state: &machines::State<'_>, walk: &Walk) -> Vec<(Walk, Value)> {
-    assert_eq!(state.value["MaxConcurrency"], 1, "{}", state.name);
-    let items = walk.path(state.value["ItemsPath"].as_str().unwrap());
-    let inner = &state.branches()[0];
-    let mut walks = vec![(walk.clone(), Vec::new())];
-    for item in items.as_array().unwrap() {
-        let on = walks.into_iter().flat_map(|(walk, results)| {
-            let mut start = walk.clone();
-            start.context["Map"] = json!({"Item": {"Value": item}});
-            start.data = start.filled(&state.value["ItemSelector"]);
-            ways(inner, start).into_iter().map(move |on| {
-                let results = [results.clone(), vec![on.data.clone()]].concat();
-                let data = walk.data.clone();
-                (Walk { data, ..on }, results)
-            })
-        });
-        walks = on.collect();
-    }
-    let results = walks.into_iter();
-    results
-        .map(|(walk, results)| (walk, results.into()))
-        .collect()
 }
 
 /// All ways through the machine, each with whether nothing was to be repaired.
@@ -248,16 +146,12 @@ fn walks() -> &'static [(Walk, bool)] {
                 }),
                 ..Walk::default()
             };
-            let ended = ways(&machine.top(), start).into_iter();
+            let ended = walk(&machine, &Sweep, vec![start]).into_iter();
             walks.extend(ended.map(|walk| (walk, dry_run)));
         }
         walks
     });
     &WALKS
-}
-
-fn has(walk: &Walk, state: &str) -> bool {
-    !walk.positions(state).is_empty()
 }
 
 fn lines(report: &Value, kind: &str) -> usize {
@@ -292,7 +186,7 @@ fn a_look_alone_repairs_nothing_and_a_sweep_whatever_it_can() {
         for repair in repairs {
             assert_eq!(repair["findings"], json!(findings()), "{:?}", walk.states);
         }
-        if let Some(report) = report(walk).filter(|_| !has(walk, "Give up")) {
+        if let Some(report) = report(walk).filter(|_| !walk.has("Give up")) {
             // What could be repaired was tried.
             let repairable = lines(report, "repaired") + lines(report, "failed");
             let tried = 4 * walk.positions("Repair").len();
@@ -340,7 +234,7 @@ fn a_sweep_succeeds_if_and_only_if_everything_was_looked_at_and_repaired() {
     for (walk, _) in walks().iter().filter(|(walk, _)| walk.last() != "Not told") {
         let fails = top.state(walk.last()).unwrap().kind() == "Fail";
         let well = report(walk).is_some_and(|report| lines(report, "failed") == 0);
-        let well = well && !has(walk, "Tell without a report");
+        let well = well && !walk.has("Tell without a report");
         assert_ne!(fails, well, "{:?}: {}", walk.states, walk.data);
     }
 }

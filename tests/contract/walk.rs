@@ -11,7 +11,10 @@ pub(crate) trait Functions {
     fn answers(&self, state: State<'_>, step: &Value) -> Vec<Value>;
 
     /// What a state can end with once its retries are over, by the name of what its catcher is for.
-    fn failures(&self, name: &str) -> Vec<Value>;
+    fn failures(&self, name: &str) -> Vec<Value> {
+        let name = if name == "States.ALL" { "Denied" } else { name };
+        vec![json!({"Error": name, "Cause": r#"{"errorMessage": "…"}"#})]
+    }
 
     /// Whether a walk is not followed any further.
     fn is_enough(&self, _walk: &Walk) -> bool {
@@ -73,26 +76,38 @@ impl Walk {
         Some(value.clone())
     }
 
-    /// A path, or a function of the language with paths.
+    /// The value of a path, of a text in quotes, or of an intrinsic function.
     fn value(&self, text: &str) -> Value {
-        if let Some(arguments) = text.strip_prefix("States.JsonToString(") {
-            return self
-                .value(arguments.strip_suffix(')').unwrap())
-                .to_string()
-                .into();
+        if let Some(quoted) = text.strip_prefix('\'') {
+            return quoted.strip_suffix('\'').unwrap().into();
         }
-        let Some(arguments) = text.strip_prefix("States.Format('") else {
+        let Some((function, rest)) = text
+            .strip_prefix("States.")
+            .and_then(|it| it.split_once('('))
+        else {
             return self.path(text);
         };
-        let (format, arguments) = arguments.split_once("', ").unwrap();
-        let mut filled = format.to_owned();
-        for argument in arguments.strip_suffix(')').unwrap().split(", ") {
-            let value = self.value(argument);
-            let value = value.as_str().map_or(value.to_string(), str::to_owned);
-            assert!(filled.contains("{}"), "{text}");
-            filled = filled.replacen("{}", &value, 1);
+        let given = arguments(rest.strip_suffix(')').unwrap()).into_iter();
+        let mut given = given.map(|argument| self.value(argument));
+        match function {
+            "Array" => given.collect(),
+            "JsonToString" => given.next().unwrap().to_string().into(),
+            "Format" => {
+                let template = given.next().unwrap();
+                let mut parts = template.as_str().unwrap().split("{}");
+                let mut formatted = parts.next().unwrap().to_owned();
+                for part in parts {
+                    let value = given.next().unwrap();
+                    // Anything else would fail the execution.
+                    assert!(!value.is_object() && !value.is_array(), "{text}: {value}");
+                    let value = value.as_str().map_or(value.to_string(), str::to_owned);
+                    formatted = formatted + &value + part;
+                }
+                assert_eq!(given.next(), None, "{text}");
+                formatted.into()
+            }
+            function => panic!("{function} is not known here"),
         }
-        filled.into()
     }
 
     /// A template of the language, with the values of its paths.
@@ -178,6 +193,25 @@ impl Walk {
             operator => panic!("{operator} is not known here"),
         }
     }
+}
+
+/// The arguments of an intrinsic function, which may be calls of others.
+fn arguments(text: &str) -> Vec<&str> {
+    let (mut arguments, mut begin, mut depth, mut quoted) = (Vec::new(), 0, 0, false);
+    for (at, character) in text.char_indices() {
+        match character {
+            '\'' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => depth -= 1,
+            ',' if !quoted && depth == 0 => {
+                arguments.push(text[begin..at].trim());
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    arguments.push(text[begin..].trim());
+    arguments
 }
 
 /// All ways through a machine from these starts, to their end.
@@ -270,28 +304,39 @@ fn walks_of(level: &Level<'_>, functions: &dyn Functions, starts: Vec<Walk>) -> 
     ended
 }
 
-/// Of a `Map` with one item: what happens to one has no part in what happens to another.
+/// What a `Map` comes to, one item after the other.
 fn walks_of_items(state: State<'_>, functions: &dyn Functions, walk: &Walk) -> Vec<Walk> {
     let items = walk.path(state.value["ItemsPath"].as_str().unwrap());
-    let [item] = items.as_array().unwrap().as_slice() else {
-        panic!("one item: {items}");
-    };
-    let mut start = walk.clone();
-    start.context["Map"] = json!({"Item": {"Value": item}});
-    start.data = start.filled(&state.value["ItemSelector"]);
+    let items = items.as_array().unwrap();
+    // At once they would not take as long as together.
+    assert!(items.len() == 1 || state.value["MaxConcurrency"] == 1);
     let level = state.branches().remove(0);
-    let ended = walks_of(&level, functions, vec![start]).into_iter();
+    let mut walks = vec![(walk.clone(), Vec::new())];
+    for item in items {
+        let on = walks.into_iter().flat_map(|(walk, results)| {
+            let mut start = walk.clone();
+            start.context["Map"] = json!({"Item": {"Value": item}});
+            start.data = start.filled(&state.value["ItemSelector"]);
+            let ended = walks_of(&level, functions, vec![start]).into_iter();
+            ended.map(move |on| {
+                let results = [results.clone(), vec![on.data.clone()]].concat();
+                let (data, context) = (walk.data.clone(), walk.context.clone());
+                (
+                    Walk {
+                        data,
+                        context,
+                        ..on
+                    },
+                    results,
+                )
+            })
+        });
+        walks = on.collect();
+    }
     let of = state.value.as_object().unwrap();
-    ended
-        .map(|end| {
-            let results = json!([end.data]);
-            let after = Walk {
-                data: walk.data.clone(),
-                context: walk.context.clone(),
-                ..end
-            };
-            after.with_result(of, results)
-        })
+    let walks = walks.into_iter();
+    walks
+        .map(|(walk, results)| walk.with_result(of, results.into()))
         .collect()
 }
 

@@ -1,7 +1,8 @@
-//! Every way through the state machine `deploy`, walked with real data: each payload is made by the machine's own paths out of
-//! answers that its functions can give, and each choice is made by the machine's own rules.
+//! What every way through the state machine `deploy` comes to.
 
-use super::machines::{self, State, errors, patience_seconds};
+use super::machines;
+use super::machines::State;
+use super::walk::{Functions, Walk, walks as walk};
 use deploy::{Assessment, Step};
 use groundcrew::Error;
 use serde_json::{Value, json};
@@ -10,164 +11,14 @@ use std::collections::BTreeSet;
 /// How often a walk assesses: a service is looked at once more behind a failed or refused image, which is rejected by then.
 const ROUNDS: usize = 2;
 
-/// One way through the machine.
-#[derive(Clone, Default)]
-pub(crate) struct Walk {
-    /// The states in their order.
-    pub(crate) states: Vec<String>,
-    /// The execution's data.
-    pub(crate) data: Value,
-    /// The context object.
-    pub(crate) context: Value,
-    /// What its states sent to the function.
-    pub(crate) steps: Vec<Value>,
-    /// How many of its answers said what is to be told.
-    pub(crate) to_tell: usize,
-    /// How long its states may take together.
-    pub(crate) seconds: f64,
-}
-
-impl Walk {
-    /// From each assessment to the next one, or to the end.
-    fn rounds(&self) -> Vec<&[String]> {
-        let starts = self.positions("Assess");
-        let ends = starts.iter().skip(1).copied().chain([self.states.len()]);
-        let rounds = starts.iter().zip(ends);
-        rounds
-            .map(|(start, end)| &self.states[*start..end])
-            .collect()
-    }
-
-    pub(crate) fn positions(&self, name: &str) -> Vec<usize> {
-        let states = self.states.iter().enumerate();
-        let found = states.filter(|(_, state)| *state == name);
-        found.map(|(n, _)| n).collect()
-    }
-
-    pub(crate) fn last(&self) -> &str {
-        self.states.last().unwrap()
-    }
-
-    /// The value of a path, of the data or of the context object.
-    pub(crate) fn path(&self, path: &str) -> Value {
-        let (of, path) = match path.strip_prefix("$$.") {
-            Some(path) => (&self.context, path),
-            None => (&self.data, path.strip_prefix("$.").unwrap()),
-        };
-        found(of, path).unwrap_or_else(|| panic!("{:?}: there is no {path} in {of}", self.states))
-    }
-
-    /// The value of a path, of a text in quotes, or of an intrinsic function.
-    pub(crate) fn value(&self, text: &str) -> Value {
-        if let Some(quoted) = text.strip_prefix('\'') {
-            return quoted.strip_suffix('\'').unwrap().into();
-        }
-        let Some((function, rest)) = text
-            .strip_prefix("States.")
-            .and_then(|it| it.split_once('('))
-        else {
-            return self.path(text);
-        };
-        let given = arguments(rest.strip_suffix(')').unwrap()).into_iter();
-        let mut given = given.map(|argument| self.value(argument));
-        match function {
-            "Array" => given.collect(),
-            "JsonToString" => given.next().unwrap().to_string().into(),
-            "Format" => {
-                let template = given.next().unwrap();
-                let mut parts = template.as_str().unwrap().split("{}");
-                let mut formatted = parts.next().unwrap().to_owned();
-                for part in parts {
-                    let value = given.next().unwrap();
-                    // Anything else would fail the execution.
-                    assert!(!value.is_object() && !value.is_array(), "{text}: {value}");
-                    let value = value.as_str().map_or(value.to_string(), str::to_owned);
-                    formatted = formatted + &value + part;
-                }
-                assert_eq!(given.next(), None, "{text}");
-                formatted.into()
-            }
-            function => panic!("{function} is not known here"),
-        }
-    }
-
-    /// A template of the language, with the values of its paths.
-    pub(crate) fn filled(&self, template: &Value) -> Value {
-        let Value::Object(members) = template else {
-            return template.clone();
-        };
-        let member = |(name, value): (&String, &Value)| match name.strip_suffix(".$") {
-            None => (name.clone(), self.filled(value)),
-            Some(name) => (name.to_owned(), self.value(value.as_str().unwrap())),
-        };
-        Value::Object(members.iter().map(member).collect())
-    }
-
-    /// The data after a state whose result is this.
-    pub(crate) fn with_result(&self, state: State<'_>, result: Value) -> Self {
-        let mut walk = self.clone();
-        match state.value["ResultPath"].as_str() {
-            None => walk.data = result,
-            Some(path) => walk.data[path.strip_prefix("$.").unwrap()] = result,
-        }
-        walk
-    }
-}
-
-/// The arguments of an intrinsic function, which may be calls of others.
-fn arguments(text: &str) -> Vec<&str> {
-    let (mut arguments, mut begin, mut depth, mut quoted) = (Vec::new(), 0, 0, false);
-    for (at, character) in text.char_indices() {
-        match character {
-            '\'' => quoted = !quoted,
-            '(' if !quoted => depth += 1,
-            ')' if !quoted => depth -= 1,
-            ',' if !quoted && depth == 0 => {
-                arguments.push(text[begin..at].trim());
-                begin = at + 1;
-            }
-            _ => {}
-        }
-    }
-    arguments.push(text[begin..].trim());
-    arguments
-}
-
-fn found(of: &Value, path: &str) -> Option<Value> {
-    let mut value = of;
-    for name in path.split('.') {
-        value = value.as_object()?.get(name)?;
-    }
-    Some(value.clone())
-}
-
-pub(crate) fn holds(rule: &Value, walk: &Walk) -> bool {
-    if let Some(rules) = rule["And"].as_array() {
-        return rules.iter().all(|rule| holds(rule, walk));
-    }
-    if rule["IsPresent"] == true {
-        let path = rule["Variable"]
-            .as_str()
-            .unwrap()
-            .strip_prefix("$.")
-            .unwrap();
-        return found(&walk.data, path).is_some();
-    }
-    let value = walk.path(rule["Variable"].as_str().unwrap());
-    let comparison = rule.as_object().unwrap().iter();
-    let mut comparison =
-        comparison.filter(|(name, _)| !["Variable", "Next"].contains(&name.as_str()));
-    let (operator, operand) = comparison.next_back().unwrap();
-    match operator.as_str() {
-        "StringEquals" | "BooleanEquals" => {
-            // Another type would fail the execution.
-            assert_eq!(value.is_string(), operator == "StringEquals", "{rule}");
-            value == *operand
-        }
-        "IsBoolean" => value.is_boolean() == operand.as_bool().unwrap(),
-        "IsNull" => value.is_null() == operand.as_bool().unwrap(),
-        operator => panic!("{operator} is not known here"),
-    }
+/// From each assessment to the next one, or to the end.
+fn rounds(walk: &Walk) -> Vec<&[String]> {
+    let starts = walk.positions("Assess");
+    let ends = starts.iter().skip(1).copied().chain([walk.states.len()]);
+    let rounds = starts.iter().zip(ends);
+    rounds
+        .map(|(start, end)| &walk.states[*start..end])
+        .collect()
 }
 
 /// A deployment as the states hand it on.
@@ -262,22 +113,23 @@ fn answers(step: &Value) -> Vec<Value> {
     }
 }
 
-/// The errors that a state can end with, once its retries are over, each with its catcher.
-pub(crate) fn failures(state: State<'_>) -> Vec<(&str, &Value)> {
-    let mut failures = Vec::new();
-    for catcher in state.catchers() {
-        for name in errors(catcher) {
-            let name = if name == "States.ALL" { "Denied" } else { name };
-            failures.push((name, catcher));
-        }
+/// The function of `deploy`.
+struct Deploy;
+
+impl Functions for Deploy {
+    fn answers(&self, state: State<'_>, step: &Value) -> Vec<Value> {
+        let read = Step::parse(step.clone());
+        read.unwrap_or_else(|error| panic!("{}: {error}", state.name));
+        answers(step)
     }
-    failures
+
+    fn is_enough(&self, walk: &Walk) -> bool {
+        walk.positions("Assess").len() > ROUNDS
+    }
 }
 
 /// All ways through the machine, to their end.
 fn walks() -> Vec<Walk> {
-    let machine = machines::deploy();
-    let top = machine.top();
     let start = |hold: Option<bool>| Walk {
         data: hold.map_or(
             json!({"service": "shop-dev"}),
@@ -289,102 +141,8 @@ fn walks() -> Vec<Walk> {
         }),
         ..Walk::default()
     };
-    let mut ended = Vec::new();
     let starts = [None, Some(true), Some(false)].map(start);
-    let mut going: Vec<_> = starts
-        .into_iter()
-        .map(|start| (start, top.start_at.to_owned()))
-        .collect();
-    while let Some((mut walk, name)) = going.pop() {
-        assert!(
-            walk.states.len() < 100,
-            "round in a circle: {:?}",
-            walk.states
-        );
-        let state = top.state(&name).unwrap_or_else(|| panic!("no {name}"));
-        walk.states.push(name.clone());
-        if walk.positions("Assess").len() > ROUNDS {
-            continue;
-        }
-        let waits = ["Busy", "Claimed", "NotReady"].into_iter();
-        let waits: BTreeSet<_> = waits
-            .filter_map(|error| {
-                state
-                    .retriers()
-                    .iter()
-                    .position(|of| errors(of).contains(&error))
-            })
-            .collect();
-        for waits in waits {
-            walk.seconds += patience_seconds(&state.retriers()[waits]);
-        }
-        for time in ["TimeoutSeconds", "Seconds"] {
-            walk.seconds += state.value[time].as_f64().unwrap_or(0.0);
-        }
-        if let Some(path) = state.value["SecondsPath"].as_str() {
-            walk.seconds += walk.path(path).as_f64().expect("seconds");
-        }
-        let next = state.value["Next"].as_str().map(str::to_owned);
-        match state.kind() {
-            "Fail" => {
-                let paths = ["ErrorPath", "CausePath"].into_iter();
-                for path in paths.filter_map(|path| state.value[path].as_str()) {
-                    assert!(walk.path(path).is_string());
-                }
-                ended.push(walk);
-            }
-            "Pass" => {
-                walk.data = walk.filled(&state.value["Parameters"]);
-                assert!(state.is_end(), "{name}");
-                ended.push(walk);
-            }
-            "Wait" => going.push((walk, next.unwrap())),
-            "Choice" => {
-                let rules = state.value["Choices"].as_array().unwrap();
-                let rule = rules.iter().find(|rule| holds(rule, &walk));
-                let next = rule.map_or(&state.value["Default"], |rule| &rule["Next"]);
-                going.push((walk, next.as_str().unwrap().to_owned()));
-            }
-            "Task" => {
-                let parameters = walk.filled(&state.value["Parameters"]);
-                let results: Vec<_> = if state.function().is_some() {
-                    let step = parameters["Payload"].clone();
-                    Step::parse(step.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
-                    walk.steps.push(step.clone());
-                    let answers = answers(&step).into_iter();
-                    answers
-                        .map(|answer| {
-                            let answered = Walk {
-                                data: json!({"Payload": answer}),
-                                ..walk.clone()
-                            };
-                            answered.filled(&state.value["ResultSelector"])
-                        })
-                        .collect()
-                } else {
-                    assert_eq!(state.value["Resource"], "arn:aws:states:::sns:publish");
-                    vec![json!({"MessageId": "0d"})]
-                };
-                for result in results {
-                    let to_tell = usize::from(result["notification"].is_object());
-                    let mut walk = walk.with_result(state, result);
-                    walk.to_tell += to_tell;
-                    going.push((walk, next.clone().unwrap()));
-                }
-                for (error, catcher) in failures(state) {
-                    let failure = json!({"Error": error, "Cause": r#"{"errorMessage": "…"}"#});
-                    let mut caught = walk.clone();
-                    match catcher["ResultPath"].as_str() {
-                        Some(path) => caught.data[path.strip_prefix("$.").unwrap()] = failure,
-                        None => caught.data = failure,
-                    }
-                    going.push((caught, catcher["Next"].as_str().unwrap().to_owned()));
-                }
-            }
-            kind => panic!("{name}: {kind} is not known here"),
-        }
-    }
-    ended
+    walk(&machines::deploy(), &Deploy, starts.into())
 }
 
 /// The states that publish.
@@ -409,7 +167,7 @@ fn the_walks_come_to_every_state_of_deploy() {
 fn each_outcome_of_a_deployment_is_told_once_and_that_there_is_nothing_to_do_is_not() {
     let publishing = publishing();
     for walk in walks() {
-        let rounds = walk.rounds();
+        let rounds = rounds(&walk);
         for (n, round) in rounds.iter().enumerate() {
             let told = round.iter().filter(|state| publishing.contains(*state));
             let is_last = n + 1 == rounds.len();
@@ -439,7 +197,7 @@ fn was_not_ours(round: &[String]) -> bool {
 #[test]
 fn a_deployment_is_rolled_back_at_most_once_and_a_rollback_never() {
     for walk in walks() {
-        for round in walk.rounds() {
+        for round in rounds(&walk) {
             let back = round.iter().filter(|state| *state == "Roll back");
             assert!(back.count() <= 1, "{round:?}");
         }
@@ -467,7 +225,7 @@ fn an_execution_succeeds_if_and_only_if_it_deployed_or_had_nothing_to_do() {
 #[test]
 fn what_was_deployed_is_settled_or_explained() {
     for walk in walks() {
-        for round in walk.rounds() {
+        for round in rounds(&walk) {
             let has = |name: &str| round.iter().any(|state| state == name);
             if has("Await the operation") && !was_not_ours(round) {
                 assert!(has("Settle") || has("Explain"), "{round:?}");
