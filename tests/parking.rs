@@ -5,19 +5,17 @@ use apprunner_emulator::{
     Arrangement, OperationStatus, OperationType, ServiceSnapshot, ServiceStatus,
 };
 use aws_sdk_apprunner::types::Tag;
-use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, Statistic};
+use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, MetricAlarm, Statistic};
 use aws_sdk_secretsmanager::types::RotationRulesType;
 use jiff::{Timestamp, ToSpan};
-use rehearsal::{Call, End, Fault, FaultKind, NewService};
+use rehearsal::{Call, End, Fault, FaultKind};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::ops::Deref;
 use std::time::Duration;
-use tests::{Stage, play_alone_with};
-use tokio::task::JoinSet;
-
-/// How long something may take that has to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+use tests::{Service, Stage, eventually, play_alone_with};
+use tokio::task::{JoinSet, LocalSet};
 
 /// Monday to Friday from 07:00 to 20:00 UTC, but for one Thursday.
 const PARAMETERS: [(&str, &str); 2] = [
@@ -36,11 +34,17 @@ fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
 
 /// A stack with a service, which runs its first image, and an alarm.
 struct Parked<'a> {
-    stage: &'a Stage,
-    name: String,
-    arn: String,
-    /// Its database has the same name.
+    service: Service<'a>,
+    /// It has the name of the service.
     has_database: bool,
+}
+
+impl<'a> Deref for Parked<'a> {
+    type Target = Service<'a>;
+
+    fn deref(&self) -> &Service<'a> {
+        &self.service
+    }
 }
 
 /// What a stack of a test differs in.
@@ -98,30 +102,11 @@ impl<'a> Parked<'a> {
         // More than an account begins with: the tests of this program leave theirs behind.
         let quota = Arrangement::Quota { services: 200 };
         stage.local.apprunner().arrange(quota).expect("arranged");
-        let repository = stage.local.aws().ecr().create_repository();
-        let repository = repository.repository_name(&name).send().await;
-        repository.expect("a repository");
-        let first = stage.local.push_image(&name, "latest", "amd64").await;
-        let arn = stage
-            .local
-            .create_service(&NewService {
-                name: &name,
-                image: &format!("{name}@{}", first.expect("pushed")),
-                tags,
-                secrets: given.secrets,
-            })
-            .await
-            .expect("created");
         let stack = Self {
-            stage,
-            name,
-            arn,
+            service: Service::new(stage, &name, tags, given.secrets).await,
             has_database: given.database,
         };
         stack.alarm(tags).await;
-        stack
-            .eventually(|seen| seen.status == ServiceStatus::Running)
-            .await;
         if given.database {
             stack.database_is("available").await;
         }
@@ -158,23 +143,12 @@ impl<'a> Parked<'a> {
     }
 
     fn look(&self) -> ServiceSnapshot {
-        let services = self.stage.local.apprunner().snapshot().services;
-        let found = services.into_iter().find(|service| service.arn == self.arn);
-        found.expect("the service exists")
+        self.service.look().expect("the service exists")
     }
 
     async fn eventually(&self, is: impl Fn(&ServiceSnapshot) -> bool) -> ServiceSnapshot {
-        let seen = tokio::time::timeout(PATIENCE, async {
-            loop {
-                let seen = self.look();
-                if is(&seen) {
-                    return seen;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        });
-        seen.await
-            .unwrap_or_else(|_| panic!("it did not happen: {:#?}", self.look()))
+        let seen = async || Some(self.look()).filter(|seen| is(seen));
+        eventually(&self.name, seen).await
     }
 
     async fn database(&self) -> String {
@@ -186,22 +160,23 @@ impl<'a> Parked<'a> {
     }
 
     async fn database_is(&self, status: &str) {
-        let reached = tokio::time::timeout(PATIENCE, async {
-            while self.database().await != status {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        });
-        if reached.await.is_err() {
-            panic!("the database is {}", self.database().await);
-        }
+        let what = format!("the database {} is {status}", self.name);
+        eventually(&what, async || {
+            (self.database().await == status).then_some(())
+        })
+        .await;
     }
 
+    /// Whether its alarms tell, all of them or none.
     async fn alarm_tells(&self) -> bool {
-        let alarms = self.stage.local.aws().cloudwatch().describe_alarms();
-        let alarms = alarms.alarm_name_prefix(format!("{}-", self.name));
-        let found = alarms.send().await.expect("described");
-        let alarm = found.metric_alarms().first().expect("an alarm");
-        alarm.actions_enabled().expect("it says so")
+        let alarms = self.alarms().await;
+        let tell = |alarm: &MetricAlarm| alarm.actions_enabled().expect("it says so");
+        let tells = tell(alarms.first().expect("an alarm"));
+        assert!(
+            alarms.iter().all(|alarm| tell(alarm) == tells),
+            "{alarms:#?}"
+        );
+        tells
     }
 
     async fn assert_asleep(&self, label: &str) {
@@ -234,30 +209,6 @@ impl<'a> Parked<'a> {
 
     fn tag(&self, key: &str) -> Option<String> {
         self.look().tags.get(key).cloned()
-    }
-
-    /// The executions of `deploy` for this service, ended, once no more come.
-    async fn quiet(&self) -> usize {
-        let machine = self.stage.outputs.get("DeployStateMachineArn");
-        let prefix = format!("{}-", self.name);
-        let mut known = usize::MAX;
-        loop {
-            let executions = self
-                .stage
-                .local
-                .executions(machine.as_ref().expect("an output"), &prefix)
-                .await
-                .expect("listed");
-            let count = executions.len();
-            for execution in executions {
-                execution.end().await.expect("it ends");
-            }
-            if count == known {
-                return count;
-            }
-            known = count;
-            tokio::time::sleep(Duration::from_millis(1000)).await;
-        }
     }
 
     /// The operations since the service was created, the oldest first.
@@ -575,19 +526,14 @@ fn o7_the_database_that_rds_starts_by_itself_is_stopped_again_and_nobody_is_told
         stage.local.clear_calls().await.expect("cleared");
         let passed = stage.local.seven_days_pass(&stack.name).await;
         passed.expect("it was stopped");
-        let stops = || async {
+        eventually("it is stopped again", async || {
             let calls = stage.local.calls().await.expect("the calls");
+            let mut calls = calls.iter().filter(|call| call.error.is_none());
             calls
-                .iter()
-                .filter(|call| call.action == "rds:StopDBInstance" && call.error.is_none())
-                .count()
-        };
-        let stopped = tokio::time::timeout(PATIENCE, async {
-            while stops().await == 0 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        });
-        stopped.await.expect("it is stopped again");
+                .find(|call| call.action == "rds:StopDBInstance")
+                .map(drop)
+        })
+        .await;
         stack.database_is("stopped").await;
         stack.assert_asleep("after seven days").await;
         assert_eq!(told(stage).await.len(), notified);
@@ -991,16 +937,11 @@ fn what_the_schedule_cannot_start_is_kept_as_a_dead_letter() {
         let queue = stage.outputs.get("DeadLettersArn").expect("an output");
         let fired = stage.local.fire_schedule(&schedule.name, EVENING).await;
         fired.expect("it fires");
-        let letter = tokio::time::timeout(PATIENCE, async {
-            loop {
-                let letters = stage.local.messages(queue).await.expect("listed");
-                if let Some(letter) = letters.into_iter().find(|it| it.body.contains(EVENING)) {
-                    return letter;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+        let letter = eventually("a dead letter", async || {
+            let letters = stage.local.messages(queue).await.expect("listed");
+            letters.into_iter().find(|it| it.body.contains(EVENING))
         });
-        let letter = letter.await.expect("a dead letter");
+        let letter = letter.await;
         stage.local.clear_faults().await.expect("cleared");
         assert_eq!(letter.attributes["ERROR_CODE"], "InternalServerException");
         // Not later than the next look, which knows better.
@@ -1082,13 +1023,14 @@ fn a_night_of_one_of_ten_and_of_fifty_stacks_is_played_and_counted() {
                 ..Given::default()
             };
             let apps: Vec<_> = (stacks.len()..size).map(|n| format!("fleet{n}")).collect();
-            let mut coming: JoinSet<_> = apps
-                .into_iter()
-                .map(|app| async move { Parked::new(stage, &app, given()).await })
-                .collect();
-            while let Some(stack) = coming.join_next().await {
-                stacks.push(stack.expect("a stack"));
+            let mut coming = JoinSet::new();
+            let here = LocalSet::new();
+            for app in apps {
+                let new = async move { Parked::new(stage, &app, given()).await };
+                coming.spawn_local_on(new, &here);
             }
+            let new = here.run_until(coming.join_all()).await;
+            stacks.extend(new);
             for (what, now) in [("park", EVENING), ("look", NIGHT), ("wake", MORNING)] {
                 stage.local.clear_calls().await.expect("cleared");
                 let end = tick_well(stage, now).await;
