@@ -221,3 +221,24 @@ fn o9_thresholds_in_a_tag_hold_from_the_next_operation_on() {
         .await;
     });
 }
+
+/// It has no alarms any more, and still runs, when its last operation ends.
+#[test]
+fn o9_alarms_that_come_back_while_a_stack_is_removed_go_with_it() {
+    play(async |stage| {
+        let spec = spec("leaves");
+        let service = provisioned(stage, &spec).await;
+        let slow = json!({"kind": "next-operation", "operation": "START_DEPLOYMENT", "service": "leaves-dev", "fate": {"takes": 3.0}});
+        let slow = serde_json::from_value(slow).expect("an arrangement");
+        stage.local.apprunner().arrange(slow).expect("arranged");
+        let deployed = stage.local.aws().apprunner().start_deployment();
+        let deployed = deployed.service_arn(&service.arn).send().await;
+        deployed.expect("accepted");
+        let end = stage.teardown(&spec).await;
+        assert!(end.succeeded, "{}", end.message);
+        eventually("nothing is left", async || {
+            stage.traces("leaves-dev").await.is_empty().then_some(())
+        })
+        .await;
+    });
+}

@@ -298,9 +298,7 @@ fn o10_what_only_a_person_can_mend_is_told_with_what_to_do_and_left() {
             "{summary}"
         );
         assert!(
-            summary.contains(
-                "stack left-dev: its service is gone, and there is still database left-dev"
-            ),
+            summary.contains("stack left-dev: it has no service, and there is database left-dev"),
             "{summary}"
         );
         assert!(
@@ -347,7 +345,7 @@ fn o10_a_stack_that_cannot_be_looked_at_is_named_and_hides_no_other() {
         assert_succeeded(&end);
         let summary = summary(&end);
         assert!(
-            summary.contains("stack unclear-dev: it could not be looked at"),
+            summary.contains("service unclear-dev: its alarms could not be looked at"),
             "{summary}"
         );
         assert!(summary.contains("cpu=high"), "{summary}");

@@ -14,6 +14,22 @@ pub fn service(event: &Value) -> Result<ServiceArn> {
         .ok_or_else(|| Error::invalid("resources[0]", arn, "the ARN of an App Runner service"))
 }
 
+/// The status that a service has got, by an event of App Runner: `RUNNING` for instance.
+///
+/// # Errors
+/// [`Error::Invalid`] if it names none.
+pub fn service_status(event: &Value) -> Result<&str> {
+    either(
+        event,
+        [
+            "detail.currentServiceStatus",
+            "detail.CurrentServiceStatus",
+            "detail.currentStatus",
+            "detail.CurrentStatus",
+        ],
+    )
+}
+
 /// The status of the operation that an event of App Runner is about, `UpdateServiceCompletedSuccessfully` for instance. AWS
 /// has changed the case of its names before (App Runner developer guide, "Handling App Runner events in EventBridge", before
 /// and after 2024).

@@ -6,6 +6,12 @@ use crate::spec::{Alarms, thirty_days};
 use crate::stack::{TAG_ALARM_TOPIC, TAG_ALARMS, Tags};
 use crate::{Error, Result, Spec};
 
+/// The periods that CloudWatch Logs offers (`PutRetentionPolicy`).
+const LOG_RETENTION_DAYS: [u16; 22] = [
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
+    3288, 3653,
+];
+
 /// What is watched for, whom it is told, and how long logs are kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Watch {
@@ -65,7 +71,11 @@ impl Watch {
             "database-cpu" => alarms.database_cpu_percent = value.parse().ok()?,
             "database-connections" => alarms.database_connections = value.parse().ok()?,
             "database-storage" => alarms.database_free_storage_gib = value.parse().ok()?,
-            "logs" => self.log_retention_days = value.parse().ok()?,
+            "logs" => {
+                let days = value.parse().ok()?;
+                let offered = LOG_RETENTION_DAYS.contains(&days);
+                self.log_retention_days = offered.then_some(days)?;
+            }
             _ => return None,
         }
         Some(())
@@ -149,8 +159,15 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_may_say_the_retention_that_a_spec_may_say() {
+        let schema = Spec::schema();
+        let offered = &schema["properties"]["log_retention_days"]["enum"];
+        assert_eq!(offered, &serde_json::json!(LOG_RETENTION_DAYS));
+    }
+
+    #[test]
     fn a_tag_that_says_something_else_is_refused_with_what_it_may_say() {
-        for tag in ["cpu=high", "cpu", "disk=80", "cpu=300"] {
+        for tag in ["cpu=high", "cpu", "disk=80", "cpu=300", "logs=31"] {
             let error = read(&[(TAG_ALARMS, tag.into())]).expect_err(tag);
             assert!(error.to_string().contains("cpu=80 memory=80"), "{error}");
         }

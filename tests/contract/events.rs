@@ -26,45 +26,41 @@ const NO_TAG: Means = NotForUs("a push without a tag");
 /// A file of `events/`, the rules that match it, and what it means.
 type Row = (&'static str, &'static [&'static str], Means);
 
-const OPERATION: &[&str] = &["OperationEnded", "ServiceChanged"];
+const SERVICE: &[&str] = &["ServiceChanged", "ServiceSettled"];
 
 const FROM_AWS: [Row; 37] = [
-    ("apprunner-operation-status", OPERATION, RUNNING),
+    ("apprunner-operation-status", SERVICE, RUNNING),
     (
         "apprunner-operation-status-delete",
-        OPERATION,
+        SERVICE,
         NotForUs("an operation is DeleteServiceCompletedSuccessfully"),
     ),
     (
         "apprunner-operation-status-deployment",
-        OPERATION,
+        SERVICE,
         NotForUs("an operation is DeploymentCompletedSuccessfully"),
     ),
-    ("apprunner-operation-status-pascal-case", OPERATION, RUNNING),
+    ("apprunner-operation-status-pascal-case", SERVICE, RUNNING),
     (
         "apprunner-operation-status-resume-failed",
-        OPERATION,
+        SERVICE,
         NotForUs("an operation is ResumeServiceFailed"),
     ),
     (
         "apprunner-operation-status-started",
-        OPERATION,
+        SERVICE,
         NotForUs("an operation is UpdateServiceStarted"),
     ),
-    ("apprunner-service-status", &["ServiceChanged"], RUNNING),
+    ("apprunner-service-status", SERVICE, RUNNING),
     (
         "apprunner-service-status-in-progress",
-        &["ServiceChanged"],
+        SERVICE,
         NotForUs("a service is OPERATION_IN_PROGRESS"),
     ),
-    (
-        "apprunner-service-status-pascal-case",
-        &["ServiceChanged"],
-        RUNNING,
-    ),
+    ("apprunner-service-status-pascal-case", SERVICE, RUNNING),
     (
         "apprunner-service-status-paused",
-        &["ServiceChanged"],
+        SERVICE,
         NotForUs("a service is PAUSED"),
     ),
     (

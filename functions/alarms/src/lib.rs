@@ -1,4 +1,4 @@
-//! Alarms follow their service. Whenever an operation of a managed service ends, its alarms are brought in line with what it
+//! Alarms follow their service. Whenever an operation of a managed service has ended, its alarms are brought in line with what it
 //! is now: a service that was created or recreated (another `ServiceID`) gets them, one that was updated has another most of
 //! instances, one that is paused has nothing to tell, and one that is gone needs none.
 //!
@@ -23,7 +23,7 @@ const CREATED_BY: &str = "alarms";
 /// [`groundcrew::Error::Invalid`] for an event that lacks what it must have, otherwise those of [`follow`]. After each of
 /// them the same event can be handled again.
 pub async fn handle(aws: &Aws, event: &Value, notifications: &str) -> Result<Value> {
-    match ended(event)? {
+    match settled(event)? {
         Some(service) if service.is_of(&aws.account) => {
             // Whatever was done before a call is throttled is found done.
             let run = patiently(Tempo::AWS, || follow(aws, &service, notifications)).await?;
@@ -36,7 +36,7 @@ pub async fn handle(aws: &Aws, event: &Value, notifications: &str) -> Result<Val
             Ok(json!({"service": service, "changes": changes}))
         }
         Some(_) => Ok(not_for_us("a service of another account or region")),
-        None => Ok(not_for_us("not the end of an operation of a service")),
+        None => Ok(not_for_us("nothing has ended for a service")),
     }
 }
 
@@ -45,15 +45,20 @@ fn not_for_us(reason: &str) -> Value {
     json!({"not_for_us": reason})
 }
 
-/// The service whose operation has ended, well or not; `None` for any other event.
-fn ended(event: &Value) -> Result<Option<ServiceArn>> {
+/// The service whose operation has ended, well or not, or whose status says so; `None` for any other event. Which of the two
+/// events comes first, and whether the status has changed by then, is not documented: both are followed.
+fn settled(event: &Value) -> Result<Option<ServiceArn>> {
     let source = event::text(event, "source")?;
-    let detail_type = event::text(event, "detail-type")?;
-    if (source, detail_type) != ("aws.apprunner", "AppRunner Service Operation Status Change") {
-        return Ok(None);
-    }
-    let ended = !event::operation_status(event)?.ends_with("Started");
-    ended.then(|| event::service(event)).transpose()
+    let is_settled = match (source, event::text(event, "detail-type")?) {
+        ("aws.apprunner", "AppRunner Service Operation Status Change") => {
+            !event::operation_status(event)?.ends_with("Started")
+        }
+        ("aws.apprunner", "AppRunner Service Status Change") => {
+            event::service_status(event)? != "OPERATION_IN_PROGRESS"
+        }
+        _ => false,
+    };
+    is_settled.then(|| event::service(event)).transpose()
 }
 
 /// Brings the alarms of a service in line; those of one that is gone are removed. A service that is not ours is left alone.
@@ -127,16 +132,19 @@ mod tests {
             "apprunner-operation-status-pascal-case",
             "apprunner-operation-status-resume-failed",
             "apprunner-operation-status-delete",
+            "apprunner-service-status",
+            "apprunner-service-status-paused",
+            "apprunner-service-status-pascal-case",
         ] {
-            let service = ended(&example(name)).expect(name);
+            let service = settled(&example(name)).expect(name);
             assert_eq!(service.expect(name).name(), "shop-staging", "{name}");
         }
         for name in [
             "apprunner-operation-status-started",
-            "apprunner-service-status",
+            "apprunner-service-status-in-progress",
             "ecr-push",
         ] {
-            assert_eq!(ended(&example(name)).expect(name), None, "{name}");
+            assert_eq!(settled(&example(name)).expect(name), None, "{name}");
         }
     }
 
@@ -144,7 +152,7 @@ mod tests {
     fn an_event_without_its_service_is_refused_with_the_field() {
         let mut event = example("apprunner-operation-status");
         event["resources"] = json!([]);
-        let error = ended(&event).expect_err("refused");
+        let error = settled(&event).expect_err("refused");
         assert!(error.to_string().contains("resources[0]"), "{error}");
     }
 
@@ -152,14 +160,15 @@ mod tests {
         #[test]
         fn any_event_is_understood_or_refused(
             source in "aws.apprunner|aws.ecr|",
+            of in "Operation |",
             status in "[A-Za-z]{0,12}(Started)?",
             arn in ".{0,40}",
         ) {
             let event = json!({
-                "source": source, "detail-type": "AppRunner Service Operation Status Change",
-                "resources": [arn], "detail": {"operationStatus": status},
+                "source": source, "detail-type": format!("AppRunner Service {of}Status Change"),
+                "resources": [arn], "detail": {"operationStatus": status, "currentServiceStatus": status},
             });
-            let _ = ended(&event);
+            let _ = settled(&event);
         }
     }
 }

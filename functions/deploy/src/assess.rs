@@ -206,52 +206,67 @@ impl Seen {
     }
 }
 
-/// What an event would have deployed, had it come; `None` if nothing is due, or not yet: a service that is deployed, held,
-/// paused or busy is looked at again when that ends. Nothing is called that writes.
+/// What a service waits for that no event has brought.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Due {
+    /// An execution of `deploy`, and why.
+    Deployment(String),
+    /// That App Runner no longer deploys by itself what is pushed, past every check.
+    EndOfAutoDeployments,
+}
+
+/// What a service waits for; `None` if for nothing, or not yet: one that is deployed, held, paused or busy is looked at again
+/// when that ends. Nothing is called that writes.
 ///
 /// # Errors
 /// Those of AWS.
-pub async fn due(aws: &Aws, managed: &Managed) -> Result<Option<String>> {
+pub async fn due(aws: &Aws, managed: &Managed) -> Result<Option<Due>> {
     let is_free = matches!(obstacle(managed), Ok(None));
     if !is_free {
         return Ok(None);
     }
     if let Some(claim) = Claim::of(&managed.tags) {
         let ended_early = !claim.is_alive(aws).await?;
-        return Ok(ended_early.then(|| format!("the deployment {} ended early", claim.execution)));
+        let why = || format!("the deployment {} ended early", claim.execution);
+        return Ok(ended_early.then(|| Due::Deployment(why())));
     }
     let seen = Seen::of(aws, managed).await?;
     Ok(match decide(&seen.situation(&managed.tags)) {
         Decision::Image(image) => {
             let image = called(Some(&image.tag), Some(&image.digest));
-            Some(format!("{image} was pushed and not deployed"))
+            Some(Due::Deployment(format!(
+                "{image} was pushed and not deployed"
+            )))
         }
-        Decision::Secrets => Some("its secrets have moved, and it runs with the old ones".into()),
-        Decision::Nothing(_) => None,
+        Decision::Secrets => {
+            let why = "it does not run with the current versions of its secrets";
+            Some(Due::Deployment(why.into()))
+        }
+        Decision::Nothing(_) => deploys_by_itself(managed).then_some(Due::EndOfAutoDeployments),
     })
 }
 
-/// Turns off that App Runner deploys a pushed tag by itself, past every check; the image stays. Answers whether it had to.
+/// Turns off what [`due`] has found, if it still finds it; the image stays. Answers whether it had to.
 ///
 /// # Errors
 /// `Busy` while the service is in an operation.
 pub async fn end_auto_deployments(aws: &Aws, managed: &Managed) -> Result<bool> {
+    if due(aws, managed).await? != Some(Due::EndOfAutoDeployments) {
+        return Ok(false);
+    }
     let source = managed.service.source_configuration();
     let image = source.and_then(|source| source.image_repository());
-    match image.filter(|_| deploys_by_itself(managed)) {
-        Some(image) => {
-            update_image(aws, managed, image.image_identifier()).await?;
-            Ok(true)
-        }
-        None => Ok(false),
-    }
+    let Some(image) = image else { return Ok(false) };
+    update_image(aws, managed, image.image_identifier()).await?;
+    Ok(true)
 }
 
-/// Whether App Runner deploys a pushed tag of this service by itself.
-pub fn deploys_by_itself(managed: &Managed) -> bool {
+/// Whether App Runner deploys by itself what is pushed. Only of a service that is pinned to a digest: the image of another one
+/// would be that which its tag names by now.
+fn deploys_by_itself(managed: &Managed) -> bool {
+    let is_pinned = ImageReference::of(&managed.service).is_some_and(|it| it.digest.is_some());
     let source = managed.service.source_configuration();
-    let from_image = source.filter(|source| source.image_repository().is_some());
-    from_image.and_then(|source| source.auto_deployments_enabled()) == Some(true)
+    is_pinned && source.and_then(|source| source.auto_deployments_enabled()) == Some(true)
 }
 
 /// Decides what to deploy, checks that it may be deployed, and claims the service for it.

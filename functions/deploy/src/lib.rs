@@ -23,7 +23,7 @@ mod request;
 mod roll_back;
 mod settle;
 
-pub use assess::{deploys_by_itself, due, end_auto_deployments};
+pub use assess::{Due, due, end_auto_deployments};
 pub use deployment::{Assessment, AssessmentVerdict, Deployment};
 pub use notification::Notification;
 pub use request::Request;

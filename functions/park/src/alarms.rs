@@ -2,7 +2,7 @@
 
 use crate::schedule::Schedule;
 use crate::task::{Outcome, Task};
-use aws_sdk_cloudwatch::types::AlarmType;
+use groundcrew::resources::alarms::set_actions;
 use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT};
 use groundcrew::{Aws, Error, Result, Stack, tagged};
 
@@ -43,22 +43,7 @@ pub(crate) async fn set(aws: &Aws, stack: &Stack, on: bool) -> Result<()> {
         if names.is_empty() {
             continue;
         }
-        let names = Some(names);
-        if on {
-            let enabled = aws.cloudwatch().enable_alarm_actions();
-            enabled
-                .set_alarm_names(names)
-                .send()
-                .await
-                .map_err(Error::aws("cloudwatch:EnableAlarmActions"))?;
-        } else {
-            let disabled = aws.cloudwatch().disable_alarm_actions();
-            disabled
-                .set_alarm_names(names)
-                .send()
-                .await
-                .map_err(Error::aws("cloudwatch:DisableAlarmActions"))?;
-        }
+        set_actions(aws, names, on).await?;
     }
     Ok(())
 }
@@ -70,17 +55,10 @@ async fn existing(aws: &Aws, names: &[String]) -> Result<Vec<String>> {
         .cloudwatch()
         .describe_alarms()
         .set_alarm_names(Some(names.to_vec()))
-        .alarm_types(AlarmType::MetricAlarm)
-        .alarm_types(AlarmType::CompositeAlarm)
         .max_records(AT_ONCE as i32)
         .send()
         .await
         .map_err(Error::aws("cloudwatch:DescribeAlarms"))?;
-    let metric = described.metric_alarms().iter().map(|it| it.alarm_name());
-    let composite = described
-        .composite_alarms()
-        .iter()
-        .map(|it| it.alarm_name());
-    let found = metric.chain(composite).flatten();
-    Ok(found.map(str::to_owned).collect())
+    let found = described.metric_alarms().iter();
+    Ok(found.filter_map(|it| it.alarm_name.clone()).collect())
 }

@@ -155,8 +155,12 @@ impl Database {
 
     /// Whether a person has to see to it. One that is being created or deleted comes out of that by itself.
     pub fn needs_a_person(&self) -> bool {
-        let on_its_way = ["creating", "delete-precheck", "deleting"];
-        self.is_broken() && !on_its_way.contains(&self.status.as_str())
+        self.is_broken() && !self.is_going() && self.status != "creating"
+    }
+
+    /// Whether it is being deleted.
+    pub fn is_going(&self) -> bool {
+        ["delete-precheck", "deleting"].contains(&self.status.as_str())
     }
 
     /// Whether no time and no call of ours leads out of its state.

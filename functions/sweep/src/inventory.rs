@@ -15,13 +15,7 @@ use std::collections::BTreeMap;
 const BATCH: usize = 20;
 
 /// By which a stack is known to be there: what runs, what costs, and what watches it.
-const KINDS: [&str; 5] = [
-    "apprunner:service",
-    "cloudwatch:alarm",
-    "ec2:vpc",
-    "ecr:repository",
-    "rds:db",
-];
+const KINDS: [&str; 3] = ["apprunner:service", "cloudwatch:alarm", "rds:db"];
 
 /// What `list` answers.
 #[derive(Debug, Serialize)]
@@ -43,8 +37,6 @@ pub(crate) struct Inventory {
     pub(crate) services: Vec<ServiceArn>,
     /// The identifiers of its databases.
     pub(crate) databases: Vec<String>,
-    /// What else there is, by ARN: VPCs and repositories.
-    pub(crate) others: Vec<String>,
     /// The names of its alarms.
     pub(crate) alarms: Vec<String>,
     /// When the execution began that created the latest of it.
@@ -113,7 +105,6 @@ impl Inventory {
             stack: stack.clone(),
             services: Vec::new(),
             databases: Vec::new(),
-            others: Vec::new(),
             alarms: Vec::new(),
             since: None,
         }
@@ -130,8 +121,6 @@ impl Inventory {
             self.databases.push(database.to_owned());
         } else if let Some((_, alarm)) = arn.split_once(":alarm:") {
             self.alarms.push(alarm.to_owned());
-        } else {
-            self.others.push(arn);
         }
     }
 }
@@ -161,14 +150,12 @@ mod tests {
             "arn:aws:apprunner:us-east-1:123456789012:service/shop-dev/0a",
             "arn:aws:rds:us-east-1:123456789012:db:shop-dev",
             "arn:aws:cloudwatch:us-east-1:123456789012:alarm:shop-dev-cpu",
-            "arn:aws:ecr:us-east-1:123456789012:repository/shop-dev",
         ] {
             inventory.add(arn.into(), &stack.tags("first 2026-11-20T08:00:00Z"));
         }
         assert_eq!(inventory.services[0].id(), "0a");
         assert_eq!(inventory.databases, ["shop-dev"]);
         assert_eq!(inventory.alarms, ["shop-dev-cpu"]);
-        assert_eq!(inventory.others.len(), 1);
         let began: Timestamp = "2026-11-20T08:00:00Z".parse().expect("a time");
         assert_eq!(inventory.since, Some(began));
     }

@@ -4,12 +4,13 @@ use crate::Surroundings;
 use crate::finding::{Finding, Looked, Remedy, Swept};
 use crate::inventory::{Inventory, inventories};
 use aws_sdk_apprunner::types::{OperationStatus, ServiceStatus};
+use deploy::Due;
 use groundcrew::arn::ServiceArn;
 use groundcrew::pace::{Pace, Tempo};
 use groundcrew::resources::alarms::services_of;
 use groundcrew::{Aws, Managed, Result, Stack};
 use jiff::{SignedDuration, Timestamp};
-use park::{Action, Observed, Schedule, decide, observe};
+use park::{Action, Database, Observed, Schedule, decide, observe};
 
 /// What takes longer is stuck: an operation of App Runner takes minutes, and it gives up by itself within the hour.
 const STUCK: SignedDuration = SignedDuration::from_hours(2);
@@ -74,25 +75,30 @@ struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
+    /// What is the matter with one part of a stack hides no other.
     async fn stack(&self, inventory: &Inventory) -> Result<Vec<Finding>> {
         let stack = &inventory.stack;
         let mut findings = Vec::new();
         let mut services = Vec::new();
         for service in &inventory.services {
             let managed = Managed::look(self.aws, service.as_str()).await?;
-            let managed = managed.filter(Managed::is_ours);
-            findings.extend(self.alarms(service, managed.as_ref()).await?);
-            if let Some(managed) = &managed {
-                findings.extend(self.service(service, managed).await?);
+            let name = service.name();
+            if managed.as_ref().is_none_or(Managed::is_ours) {
+                let alarms = self.alarms(service, managed.as_ref()).await;
+                findings.extend(or_finding(name, "its alarms", alarms)?);
             }
-            services.extend(managed);
+            if let Some(managed) = managed.filter(Managed::is_ours) {
+                let found = self.service(service, &managed).await;
+                findings.extend(or_finding(name, "what it runs", found)?);
+                services.push(managed);
+            }
         }
         let is_gone = services.is_empty();
         let observed = observe(self.aws, stack, services, &inventory.databases).await?;
         findings.extend(self.forgotten(inventory).await?);
         findings.extend(databases(&observed));
         if is_gone {
-            findings.extend(self.left(inventory, &observed));
+            findings.extend(self.left(inventory, &observed).await?);
         } else {
             findings.extend(self.sleep(&observed));
         }
@@ -123,33 +129,37 @@ impl Sweep<'_> {
         if status == &ServiceStatus::OperationInProgress {
             return self.stuck(service, managed).await;
         }
-        let due = deploy::due(self.aws, managed).await?;
-        if due.is_some() {
-            return Ok(finding(service, due, Remedy::Deploy(service.to_string())));
-        }
-        let by_itself = deploy::deploys_by_itself(managed) && status == &ServiceStatus::Running;
-        let what = "somebody has switched on that App Runner deploys pushed tags by itself, past every check";
-        Ok(finding(
-            service,
-            by_itself.then(|| what.to_owned()),
-            Remedy::EndAutoDeployments(service.to_string()),
-        ))
+        let (what, remedy) = match deploy::due(self.aws, managed).await? {
+            Some(Due::Deployment(why)) => (why, Remedy::Deploy(service.to_string())),
+            Some(Due::EndOfAutoDeployments) => (
+                "App Runner deploys by itself what is pushed, past every check".into(),
+                Remedy::EndAutoDeployments(service.to_string()),
+            ),
+            None => return Ok(None),
+        };
+        Ok(finding(service, Some(what), remedy))
     }
 
     async fn stuck(&self, service: &ServiceArn, managed: &Managed) -> Result<Option<Finding>> {
         let operations = managed.operations(self.aws).await?;
         let unfinished = operations.first().filter(|newest| {
-            let running = [OperationStatus::InProgress, OperationStatus::Pending];
+            let unfinished = [
+                OperationStatus::InProgress,
+                OperationStatus::Pending,
+                OperationStatus::RollbackInProgress,
+            ];
             newest
                 .status()
-                .is_some_and(|status| running.contains(status))
+                .is_some_and(|status| unfinished.contains(status))
         });
+        // App Runner's maintenance is no operation.
         let since = unfinished
             .and_then(|newest| newest.started_at())
-            .and_then(|at| Timestamp::from_second(at.secs()).ok());
-        let Some(since) = since.filter(|since| self.now.duration_since(*since) > STUCK) else {
+            .unwrap_or(managed.service.updated_at());
+        let since = Timestamp::from_second(since.secs()).unwrap_or(self.now);
+        if self.now.duration_since(since) <= STUCK {
             return Ok(None);
-        };
+        }
         let advice = format!(
             "Nothing can be done with it until it ends: look at the log group /aws/apprunner/{}/{}/service, and ask AWS Support",
             service.name(),
@@ -191,34 +201,29 @@ impl Sweep<'_> {
         Ok(findings)
     }
 
-    /// What is there of a stack without a service.
-    fn left(&self, inventory: &Inventory, observed: &Observed) -> Option<Finding> {
+    /// The databases of a stack without a service: they cost on. One that is going takes care of itself.
+    async fn left(&self, inventory: &Inventory, observed: &Observed) -> Result<Option<Finding>> {
         let stack = &inventory.stack;
         let is_new = |since: Timestamp| self.now.duration_since(since) < LEFT;
         if inventory.since.is_some_and(is_new) {
-            return None; // it is being built
+            return Ok(None); // it is being built
         }
-        let databases = observed
-            .databases
-            .iter()
-            .map(|it| format!("database {}", it.name));
-        let others = inventory.others.iter().cloned();
-        let left: Vec<_> = databases.chain(others).collect();
-        if left.is_empty() {
-            return None;
+        let stays = |database: &&Database| !database.is_going();
+        let left = observed.databases.iter().filter(stays);
+        let left: Vec<_> = left.map(|it| format!("database {}", it.name)).collect();
+        // The index of tags may not know a service yet that has taken the place of another.
+        if left.is_empty() || Managed::find(self.aws, &stack.name()).await?.is_some() {
+            return Ok(None);
         }
         let teardown = &self.surroundings.teardown_state_machine;
-        Some(Finding {
+        Ok(Some(Finding {
             of: format!("stack {stack}"),
-            what: format!(
-                "its service is gone, and there is still {}",
-                left.join(", ")
-            ),
+            what: format!("it has no service, and there is {}", left.join(", ")),
             remedy: Remedy::Person(format!(
-                "Remove it, with a last snapshot of its database: aws stepfunctions start-execution --state-machine-arn {teardown} --input '{{\"app\": \"{}\", \"environment\": \"{}\"}}'",
+                "If nobody needs it, remove it, with a last snapshot of its database: aws stepfunctions start-execution --state-machine-arn {teardown} --input '{{\"app\": \"{}\", \"environment\": \"{}\"}}'",
                 stack.app, stack.environment
             )),
-        })
+        }))
     }
 }
 
@@ -234,6 +239,23 @@ fn databases(observed: &Observed) -> Vec<Finding> {
             ),
         })
         .collect()
+}
+
+/// A look that failed is a finding itself, and the others go on; what is to be asked again later is not.
+fn or_finding<T: IntoIterator<Item = Finding>>(
+    service: &str,
+    what: &str,
+    looked: Result<T>,
+) -> Result<Vec<Finding>> {
+    match looked {
+        Ok(found) => Ok(found.into_iter().collect()),
+        Err(error) if error.is_retried() => Err(error),
+        Err(error) => Ok(vec![Finding {
+            of: format!("service {service}"),
+            what: format!("{what} could not be looked at: {error}"),
+            remedy: Remedy::Person("Mend that; the next sweep looks again".into()),
+        }]),
+    }
 }
 
 fn finding(service: &ServiceArn, what: Option<String>, remedy: Remedy) -> Option<Finding> {

@@ -1,7 +1,7 @@
 //! What an event of AWS means: that services may have to be deployed, or nothing. It never says what to deploy.
 
 use groundcrew::arn::{SecretArn, ServiceArn};
-use groundcrew::event::{self, at, either, optional, text};
+use groundcrew::event::{self, at, optional, text};
 use groundcrew::image::foreign_media_type;
 use groundcrew::reference::Repository;
 use groundcrew::{Error, Result};
@@ -179,18 +179,8 @@ fn service_event(event: &Value) -> Result<Event> {
     Event::look_again(event, cause)
 }
 
-/// Which of its two ways to write the names AWS uses has changed before (App Runner developer guide, "Handling App Runner
-/// events in EventBridge", before and after 2024).
 fn service_status(event: &Value) -> Result<Event> {
-    let status = either(
-        event,
-        [
-            "detail.currentServiceStatus",
-            "detail.CurrentServiceStatus",
-            "detail.currentStatus",
-            "detail.CurrentStatus",
-        ],
-    )?;
+    let status = event::service_status(event)?;
     if status != "RUNNING" {
         return Ok(Event::NotForUs(format!("a service is {status}")));
     }

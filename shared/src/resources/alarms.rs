@@ -79,7 +79,11 @@ pub async fn follow(
 /// # Errors
 /// Those of AWS.
 pub async fn forget(aws: &Aws, name: &str, id: &str, run: &mut Run) -> Result<()> {
-    let found = find(aws, &format!("{name}-")).await?;
+    let mut found = find(aws, &format!("{name}-")).await?;
+    found.retain(|alarm| watches_service(alarm, id) || watches_database(alarm, name));
+    if found.is_empty() {
+        return Ok(()); // most services are nobody's whom we watch
+    }
     let has_database = database::find(aws, name).await?.is_some();
     let mut gone = Vec::new();
     let mut stack = None;
@@ -112,7 +116,8 @@ pub async fn services_of(aws: &Aws, names: &[String]) -> Result<BTreeSet<(String
     let mut services = BTreeSet::new();
     for names in names.chunks(AT_ONCE) {
         let described = aws.cloudwatch().describe_alarms();
-        let described = described.set_alarm_names(Some(names.to_vec())).send().await;
+        let described = described.set_alarm_names(Some(names.to_vec()));
+        let described = described.max_records(AT_ONCE as i32).send().await;
         let described = described.map_err(Error::aws("cloudwatch:DescribeAlarms"))?;
         services.extend(described.metric_alarms().iter().filter_map(service_of));
     }
@@ -144,7 +149,11 @@ impl Tells {
     fn of(managed: &Managed) -> Self {
         let paused = managed.service.status() == &ServiceStatus::Paused;
         match managed.mark() {
-            Some(mark) if mark.pausing => Self::default(),
+            Some(mark) if mark.pausing && !paused => Self::default(),
+            Some(mark) if mark.pausing => Self {
+                of_service: Some(false),
+                of_database: None,
+            },
             Some(_) if paused => Self {
                 of_service: Some(false),
                 of_database: Some(false),
@@ -168,11 +177,12 @@ impl Watched<'_> {
     }
 
     async fn keep(&self, aws: &Aws, run: &mut Run) -> Result<()> {
+        log_retention(aws, self.watch, run, self.service).await?;
         self.alarms(aws, run).await?;
-        if self.is_main() {
-            dashboard::keep(aws, self.stack, run, self.service).await?;
+        match self.is_main() {
+            true => dashboard::keep(aws, self.stack, run, self.service).await,
+            false => Ok(()),
         }
-        log_retention(aws, self.watch, run, self.service).await
     }
 
     fn wanted(&self) -> Vec<Alarm> {
@@ -189,6 +199,8 @@ impl Watched<'_> {
         let name = &self.service.service_name;
         let existing = find(aws, &format!("{name}-")).await?;
         let (mut to_tell, mut to_be_silent) = (Vec::new(), Vec::new());
+        // What is somebody else's does not keep the service from having the others.
+        let mut conflict = None;
         for alarm in self.wanted() {
             let tells = match alarm.is_of_database() {
                 true => self.tells.of_database,
@@ -213,7 +225,8 @@ impl Watched<'_> {
                 continue;
             }
             if !self.stack.owns(&tags(aws, &alarm.name).await?) {
-                return Err(Error::Conflict(format!("alarm {}", alarm.name)));
+                conflict = Some(Error::Conflict(format!("alarm {}", alarm.name)));
+                continue;
             }
             if differs {
                 if run.change(format!("alarm {}", alarm.name)) {
@@ -230,7 +243,7 @@ impl Watched<'_> {
         if self.is_main() && !self.has_database {
             self.forget_database(aws, &existing, run).await?;
         }
-        Ok(())
+        conflict.map_or(Ok(()), Err)
     }
 
     async fn forget_database(
@@ -291,7 +304,8 @@ async fn topic_of(
     // `provision` makes the topic after the service.
     let age = jiff::Timestamp::now().as_second() - managed.service.created_at().secs();
     let is_being_made = managed.tags.contains_key(TAG_ALARMS) && age < 3600;
-    match is_being_made || topic_tags(aws, &own).await?.is_some() {
+    let is_ours = |tags: Option<Tags>| tags.is_some_and(|tags| stack.owns(&tags));
+    match is_being_made || is_ours(topic_tags(aws, &own).await?) {
         true => Ok(own),
         false => Ok(fallback.to_owned()),
     }
@@ -300,7 +314,7 @@ async fn topic_of(
 /// As many as one call takes (`DescribeAlarms`, `DisableAlarmActions`, `DeleteAlarms`).
 const AT_ONCE: usize = 100;
 
-/// Turns the actions of alarms on or off. Names that nobody has are ignored by CloudWatch.
+/// Turns the actions of alarms on or off. All of them have to be there: of what has no tags IAM refuses the whole call.
 ///
 /// # Errors
 /// Those of `cloudwatch:EnableAlarmActions` and `cloudwatch:DisableAlarmActions`.

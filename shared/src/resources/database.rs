@@ -456,10 +456,13 @@ pub(crate) async fn find(aws: &Aws, name: &str) -> Result<Option<DbInstance>> {
         .await
     {
         Ok(found) => Ok(found.db_instances.unwrap_or_default().into_iter().next()),
+        // Of a name that no instance can have, that of a service with an underscore for instance, RDS says the latter.
         Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_db_instance_not_found_fault()) =>
+            if error.as_service_error().is_some_and(|error| {
+                use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
+                error.is_db_instance_not_found_fault()
+                    || error.code() == Some("InvalidParameterValue")
+            }) =>
         {
             Ok(None)
         }

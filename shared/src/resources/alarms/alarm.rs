@@ -211,7 +211,7 @@ impl Alarm {
             || found.comparison_operator() != Some(&self.comparison)
             || found.alarm_description() != Some(&self.description)
             || found.alarm_actions() != [topic_arn.to_owned()]
-            || found.ok_actions() != [topic_arn.to_owned()]
+            || !found.ok_actions().is_empty()
     }
 
     /// Creates or changes it. Left to itself CloudWatch would turn its actions on.
@@ -233,8 +233,8 @@ impl Alarm {
             // App Runner publishes nothing while a service is paused, and no 5xx count before the first 5xx; RDS nothing
             // while the instance is stopped: silence is not an alarm.
             .treat_missing_data("notBreaching")
+            // No OK actions: each new alarm would tell that it has got its first data.
             .alarm_actions(topic_arn)
-            .ok_actions(topic_arn)
             .actions_enabled(tells)
             .set_tags(tags);
         let request = match self.queries() {
