@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::ops::Deref;
 use std::time::Duration;
-use tests::{Service, Stage, eventually, play_alone_with};
+use tests::{Service, Stage, create_database, eventually, play_alone_with};
 use tokio::task::{JoinSet, LocalSet};
 
 /// Monday to Friday from 07:00 to 20:00 UTC, but for one Thursday.
@@ -82,22 +82,7 @@ impl<'a> Parked<'a> {
         ];
         let tags = if given.foreign { &[][..] } else { &tags[..] };
         if given.database {
-            let create = stage.local.aws().rds().create_db_instance();
-            let tag = |(key, value): &(&str, &str)| {
-                let tag = aws_sdk_rds::types::Tag::builder();
-                tag.key(*key).value(*value).build()
-            };
-            let created = create
-                .db_instance_identifier(&name)
-                .engine("postgres")
-                .engine_version("17")
-                .db_instance_class("db.t4g.micro")
-                .allocated_storage(20)
-                .backup_retention_period(1)
-                .master_username("shop")
-                .master_user_password("not-a-secret-here")
-                .set_tags(Some(tags.iter().map(tag).collect()));
-            created.send().await.expect("a database");
+            create_database(stage, &name, tags).await;
         }
         // More than an account begins with: the tests of this program leave theirs behind.
         let quota = Arrangement::Quota { services: 200 };

@@ -9,7 +9,7 @@ use rehearsal::{End, Notification};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::future::Future;
-use tests::{Service, Stage, eventually, play_alone_with, spec, watched};
+use tests::{Service, Stage, create_database, eventually, play_alone_with, spec, watched};
 
 /// The days around this one are parked.
 fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
@@ -263,7 +263,6 @@ fn o10_a_dry_run_says_what_a_sweep_would_repair_and_changes_nothing_and_tells_no
 #[test]
 fn o10_what_only_a_person_can_mend_is_told_with_what_to_do_and_left() {
     play(async |stage| {
-        let aws = stage.local.aws();
         // A service whose creation failed; and a database whose service somebody has deleted.
         let fails = json!({"kind": "next-operation", "operation": "CREATE_SERVICE", "service": "failed-dev", "fate": "fails"});
         let fails: Arrangement = serde_json::from_value(fails).expect("an arrangement");
@@ -271,24 +270,7 @@ fn o10_what_only_a_person_can_mend_is_told_with_what_to_do_and_left() {
         let mut spec = spec("failed");
         spec["on_failure"] = json!("keep");
         assert!(!stage.provision(&spec).await.succeeded);
-        let left = aws
-            .rds()
-            .create_db_instance()
-            .db_instance_identifier("left-dev");
-        let tag = |(key, value): &(&str, &str)| {
-            let tag = aws_sdk_rds::types::Tag::builder();
-            tag.key(*key).value(*value).build()
-        };
-        left.engine("postgres")
-            .engine_version("17")
-            .db_instance_class("db.t4g.micro")
-            .allocated_storage(20)
-            .master_username("shop")
-            .master_user_password("not-a-secret-here")
-            .set_tags(Some(tags("left", "dev").iter().map(tag).collect()))
-            .send()
-            .await
-            .expect("a database");
+        create_database(stage, "left-dev", &tags("left", "dev")).await;
         stage.local.clear_calls().await.expect("cleared");
         let end = stage.sweep(&json!({})).await;
         assert_succeeded(&end);

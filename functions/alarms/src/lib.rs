@@ -45,16 +45,17 @@ fn not_for_us(reason: &str) -> Value {
     json!({"not_for_us": reason})
 }
 
-/// The service whose operation has ended, well or not, or whose status says so; `None` for any other event. Which of the two
-/// events comes first, and whether the status has changed by then, is not documented: both are followed.
+/// The service that runs, or is paused, or gone by now; `None` for any other event. Of each operation one of its two events
+/// is followed, or both would change the same alarms at once: that of the status, which has changed by then. Of a service that
+/// is gone only that of the operation is documented.
 fn settled(event: &Value) -> Result<Option<ServiceArn>> {
     let source = event::text(event, "source")?;
     let is_settled = match (source, event::text(event, "detail-type")?) {
-        ("aws.apprunner", "AppRunner Service Operation Status Change") => {
-            !event::operation_status(event)?.ends_with("Started")
-        }
         ("aws.apprunner", "AppRunner Service Status Change") => {
-            event::service_status(event)? != "OPERATION_IN_PROGRESS"
+            ["RUNNING", "PAUSED"].contains(&event::service_status(event)?)
+        }
+        ("aws.apprunner", "AppRunner Service Operation Status Change") => {
+            event::operation_status(event)? == "DeleteServiceCompletedSuccessfully"
         }
         _ => false,
     };
@@ -125,12 +126,8 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_every_operation_is_looked_at_and_nothing_else() {
+    fn a_service_that_has_settled_is_looked_at_once() {
         for name in [
-            "apprunner-operation-status",
-            "apprunner-operation-status-deployment",
-            "apprunner-operation-status-pascal-case",
-            "apprunner-operation-status-resume-failed",
             "apprunner-operation-status-delete",
             "apprunner-service-status",
             "apprunner-service-status-paused",
@@ -140,6 +137,8 @@ mod tests {
             assert_eq!(service.expect(name).name(), "shop-staging", "{name}");
         }
         for name in [
+            "apprunner-operation-status",
+            "apprunner-operation-status-deployment",
             "apprunner-operation-status-started",
             "apprunner-service-status-in-progress",
             "ecr-push",
@@ -150,7 +149,7 @@ mod tests {
 
     #[test]
     fn an_event_without_its_service_is_refused_with_the_field() {
-        let mut event = example("apprunner-operation-status");
+        let mut event = example("apprunner-service-status");
         event["resources"] = json!([]);
         let error = settled(&event).expect_err("refused");
         assert!(error.to_string().contains("resources[0]"), "{error}");
@@ -161,7 +160,7 @@ mod tests {
         fn any_event_is_understood_or_refused(
             source in "aws.apprunner|aws.ecr|",
             of in "Operation |",
-            status in "[A-Za-z]{0,12}(Started)?",
+            status in "RUNNING|PAUSED|DeleteServiceCompletedSuccessfully|[A-Za-z]{0,12}",
             arn in ".{0,40}",
         ) {
             let event = json!({
