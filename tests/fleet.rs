@@ -1,5 +1,5 @@
-//! A push that concerns 300 services, in an account that App Runner throttles at ten calls a second of each operation: in
-//! the time of a clock on the wall, because so are the limits.
+//! A push that concerns a hundred services, or as many as the variable SERVICES says, in an account that App Runner throttles
+//! at ten calls a second of each operation: in the time of a clock on the wall, because so are the limits.
 
 use apprunner_emulator::{Arrangement, OperationType, ServiceStatus};
 use rehearsal::{Limit, LocalAws, NewService, Options};
@@ -7,8 +7,12 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-const SERVICES: usize = 300;
 const PER_SECOND: f64 = 10.0;
+
+fn size() -> usize {
+    let given = std::env::var("SERVICES").ok();
+    given.map_or(100, |it| it.parse().expect("SERVICES is a number"))
+}
 
 fn arrange(local: &LocalAws, arrangement: Value) {
     let arrangement: Arrangement = serde_json::from_value(arrangement).expect("an arrangement");
@@ -16,7 +20,7 @@ fn arrange(local: &LocalAws, arrangement: Value) {
 }
 
 /// Services that run, before there is anybody who hears of it.
-async fn fleet(local: &LocalAws) -> String {
+async fn fleet(local: &LocalAws, size: usize) -> String {
     let repository = local.aws().ecr().create_repository();
     let created = repository.repository_name("fleet").send().await;
     created.expect("a repository");
@@ -24,8 +28,8 @@ async fn fleet(local: &LocalAws) -> String {
         .push_image("fleet", "latest", "amd64")
         .await
         .expect("pushed");
-    arrange(local, json!({"kind": "quota", "services": SERVICES}));
-    for n in 0..SERVICES {
+    arrange(local, json!({"kind": "quota", "services": size}));
+    for n in 0..size {
         // A creation takes minutes, which is not what this is about.
         arrange(
             local,
@@ -69,7 +73,8 @@ fn updated(local: &LocalAws) -> usize {
 }
 
 #[tokio::test]
-async fn three_hundred_services_are_reached_below_ten_calls_a_second() {
+async fn a_fleet_is_reached_below_ten_calls_a_second() {
+    let size = size();
     let prepared = rehearsal::prepare()
         .await
         .expect("what the local AWS needs is there");
@@ -77,7 +82,7 @@ async fn three_hundred_services_are_reached_below_ten_calls_a_second() {
     let local = LocalAws::start(&prepared, Options { time_scale: 1.0 })
         .await
         .expect("the local AWS starts");
-    fleet(&local).await;
+    fleet(&local, size).await;
     let template = rehearsal::root().join("template.yaml");
     local
         .deploy(&template, functions, &[])
@@ -106,10 +111,10 @@ async fn three_hundred_services_are_reached_below_ten_calls_a_second() {
         .await
         .expect("pushed");
     let mut progress = 0;
-    while updated(&local) < SERVICES {
+    while updated(&local) < size {
         assert!(
             began.elapsed() < Duration::from_secs(400),
-            "{} of {SERVICES} were reached",
+            "{} of {size} were reached",
             updated(&local)
         );
         if updated(&local) >= progress + 50 {
@@ -135,8 +140,8 @@ async fn three_hundred_services_are_reached_below_ten_calls_a_second() {
     {
         println!("{action}: {all} calls, {throttled} of them throttled");
     }
-    println!("{SERVICES} services in {seconds:.0} s");
-    assert_eq!(updated(&local), SERVICES, "each once");
+    println!("{size} services in {seconds:.0} s");
+    assert_eq!(updated(&local), size, "each once");
     let all: usize = calls.values().map(|(all, _)| all).sum();
     let throttled: usize = calls.values().map(|(_, throttled)| throttled).sum();
     assert!(
