@@ -7,6 +7,7 @@ mod check;
 pub mod claim;
 pub mod error;
 pub mod event;
+pub mod execution;
 mod failure;
 pub mod image;
 pub mod managed;

@@ -5,10 +5,11 @@ use crate::schedule::Schedule;
 use crate::task::{Outcome, Task};
 use aws_sdk_apprunner::types::OperationType;
 use groundcrew::claim::NONE;
+use groundcrew::execution::start;
 use groundcrew::managed::{operations, set_tags};
 use groundcrew::secrets::hexadecimal;
 use groundcrew::stack::{TAG_PARKED, Tags};
-use groundcrew::{Aws, Claim, Error, Result};
+use groundcrew::{Aws, Claim, Result};
 use serde_json::json;
 
 /// Starts `deploy` for each service that was woken. The mark goes last: until then the next look begins anew.
@@ -39,26 +40,10 @@ pub(crate) async fn deliver(aws: &Aws, schedule: &Schedule, task: &Task) -> Resu
 
 /// Once for each sleep: the name of the execution is taken afterwards.
 async fn deploy(aws: &Aws, arn: &str, name: &str, sleep: &str) -> Result<()> {
-    let started = aws
-        .sfn()
-        .start_execution()
-        .state_machine_arn(&aws.account.deploy_state_machine)
-        .name(execution(arn, name, sleep))
-        .input(json!({"service": arn, "cause": "woken"}).to_string())
-        .send()
-        .await;
-    match started {
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_execution_already_exists()) =>
-        {
-            Ok(())
-        }
-        started => started
-            .map(drop)
-            .map_err(Error::aws("states:StartExecution")),
-    }
+    let machine = &aws.account.deploy_state_machine;
+    let input = json!({"service": arn, "cause": "woken"});
+    start(aws, machine, &execution(arn, name, sleep), &input).await?;
+    Ok(())
 }
 
 /// `{service}-woken-{hash of the service and its sleep}`, as long as the claim of a deployment takes.

@@ -3,6 +3,7 @@
 use crate::Surroundings;
 use crate::finding::{Finding, Remedy, Swept};
 use groundcrew::arn::ServiceArn;
+use groundcrew::execution::start;
 use groundcrew::pace::{Pace, Tempo};
 use groundcrew::secrets::hexadecimal;
 use groundcrew::{Aws, Claim, Error, Managed, Result};
@@ -81,30 +82,6 @@ async fn mend(
 fn service(arn: &str) -> Result<ServiceArn> {
     ServiceArn::parse(arn)
         .ok_or_else(|| Error::invalid("remedy", arn, "the ARN of an App Runner service"))
-}
-
-/// Starts an execution, unless the same sweep has.
-async fn start(aws: &Aws, machine: &str, name: &str, input: &serde_json::Value) -> Result<()> {
-    let started = aws
-        .sfn()
-        .start_execution()
-        .state_machine_arn(machine)
-        .name(name)
-        .input(input.to_string())
-        .send()
-        .await;
-    match started {
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_execution_already_exists()) =>
-        {
-            Ok(())
-        }
-        started => started
-            .map(drop)
-            .map_err(Error::aws("states:StartExecution")),
-    }
 }
 
 /// `{of}-sweep-{hash of the sweep}`, as long as the claim of a deployment takes.

@@ -2,19 +2,11 @@
 
 use crate::event::Cause;
 use groundcrew::arn::ServiceArn;
+use groundcrew::execution::{self, Start};
 use groundcrew::secrets::hexadecimal;
-use groundcrew::{Aws, Error, Result};
+use groundcrew::{Aws, Result};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-
-/// What a start came to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Start {
-    /// The execution runs.
-    Started,
-    /// The same event has started it before.
-    Replay,
-}
 
 /// Starts `deploy` for a service. The name is that of the event, so that an event that comes twice starts one execution: AWS
 /// keeps the name for 90 days.
@@ -27,25 +19,9 @@ pub(crate) async fn start(
     cause: &Cause,
     time: Timestamp,
 ) -> Result<Start> {
-    let started = aws
-        .sfn()
-        .start_execution()
-        .state_machine_arn(&aws.account.deploy_state_machine)
-        .name(name(service, cause, time))
-        .input(input(service, cause).to_string())
-        .send()
-        .await;
-    match started {
-        Ok(_) => Ok(Start::Started),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_execution_already_exists()) =>
-        {
-            Ok(Start::Replay)
-        }
-        Err(error) => Err(Error::aws("states:StartExecution")(error)),
-    }
+    let machine = &aws.account.deploy_state_machine;
+    let (name, input) = (name(service, cause, time), input(service, cause));
+    execution::start(aws, machine, &name, &input).await
 }
 
 /// What `deploy` is started with: the service, and for people the cause in as many characters as it takes. Repositories, tags

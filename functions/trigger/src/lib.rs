@@ -12,8 +12,8 @@ pub use event::{Cause, Event};
 pub use execution::input;
 pub use services::concerns;
 
-use execution::Start;
 use groundcrew::arn::ServiceArn;
+use groundcrew::execution::Start;
 use groundcrew::pace::{Pace, Tempo, patiently};
 use groundcrew::stack::Tags;
 use groundcrew::{Aws, Error, Result, managed};
