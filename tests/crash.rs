@@ -6,8 +6,8 @@ mod disturbance;
 
 use disturbance::{Disturbance, Kind, disturbed};
 use groundcrew::aws::Account;
-use groundcrew::step::{Removal, Run};
-use groundcrew::{Aws, Error, Resource, Spec};
+use groundcrew::{Aws, Error, Removal, Run, Spec};
+use provision::Resource;
 use rehearsal::{LocalAws, Options, World};
 use serde_json::json;
 use std::collections::BTreeMap;

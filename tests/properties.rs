@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "so a test fails")]
 
-use groundcrew::step::Removal;
-use groundcrew::{Error, Spec, Stack, Step, stack};
+use groundcrew::{Error, Removal, Spec, Stack, stack};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::string::string_regex;
+use provision::Step;
 use regex_lite::Regex;
 use serde_json::{Map, Value, json};
 use std::io::{BufRead, BufReader, Write};

@@ -35,8 +35,10 @@ pub struct Aws {
 struct Clients {
     apprunner: OnceLock<aws_sdk_apprunner::Client>,
     cloudwatch: OnceLock<aws_sdk_cloudwatch::Client>,
+    #[cfg(feature = "ec2")]
     ec2: OnceLock<aws_sdk_ec2::Client>,
     ecr: OnceLock<aws_sdk_ecr::Client>,
+    #[cfg(feature = "iam")]
     iam: OnceLock<aws_sdk_iam::Client>,
     logs: OnceLock<aws_sdk_cloudwatchlogs::Client>,
     rds: OnceLock<aws_sdk_rds::Client>,
@@ -157,6 +159,7 @@ impl Aws {
     }
 
     /// EC2: VPCs, subnets, security groups.
+    #[cfg(feature = "ec2")]
     pub fn ec2(&self) -> &aws_sdk_ec2::Client {
         let build = || aws_sdk_ec2::Client::new(&self.config);
         self.clients.ec2.get_or_init(build)
@@ -169,6 +172,7 @@ impl Aws {
     }
 
     /// IAM.
+    #[cfg(feature = "iam")]
     pub fn iam(&self) -> &aws_sdk_iam::Client {
         let build = || aws_sdk_iam::Client::new(&self.config);
         self.clients.iam.get_or_init(build)

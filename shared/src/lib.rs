@@ -1,10 +1,11 @@
 //! Everything the groundcrew functions share: the stack spec, the names and tags derived from it, the AWS clients, the
-//! errors that state machines retry on, and one file for each resource of a stack.
+//! errors that state machines retry on, and what more than one function does.
 
+pub mod alarms;
 pub mod arn;
 pub mod aws;
-mod check;
 pub mod claim;
+pub mod database;
 pub mod error;
 pub mod event;
 pub mod execution;
@@ -15,11 +16,11 @@ mod mark;
 pub mod pace;
 pub mod policy;
 pub mod reference;
-pub mod resources;
+mod removal;
+mod run;
 pub mod secrets;
 pub mod spec;
 pub mod stack;
-pub mod step;
 pub mod tagged;
 pub mod watch;
 
@@ -30,8 +31,8 @@ pub use failure::Failure;
 pub use managed::Managed;
 pub use mark::Mark;
 pub use policy::Policy;
-pub use resources::Resource;
+pub use removal::Removal;
+pub use run::{Outcome, Run};
 pub use spec::Spec;
 pub use stack::Stack;
-pub use step::Step;
 pub use watch::Watch;

@@ -31,7 +31,7 @@ impl Managed {
     /// # Errors
     /// Those of App Runner.
     pub async fn find(aws: &Aws, name: &str) -> Result<Option<Self>> {
-        let Some(service) = crate::resources::service(aws, name).await? else {
+        let Some(service) = named(aws, name).await? else {
             return Ok(None);
         };
         let tags = tags(aws, &service.service_arn).await?;
@@ -178,5 +178,33 @@ pub async fn describe(aws: &Aws, service_arn: &str) -> Result<Option<Service>> {
             Ok(None)
         }
         Err(error) => Err(Error::aws("apprunner:DescribeService")(error)),
+    }
+}
+
+/// The service of that name that is not deleted, whoever owns it.
+///
+/// # Errors
+/// Those of `apprunner:ListServices` and `apprunner:DescribeService`.
+pub async fn named(aws: &Aws, name: &str) -> Result<Option<Service>> {
+    let mut next_token = None;
+    loop {
+        let page = aws
+            .apprunner()
+            .list_services()
+            .set_next_token(next_token)
+            .send()
+            .await
+            .map_err(Error::aws("apprunner:ListServices"))?;
+        let found = page.service_summary_list.into_iter().find(|service| {
+            service.service_name() == Some(name)
+                && service.status() != Some(&ServiceStatus::Deleted)
+        });
+        if let Some(arn) = found.and_then(|service| service.service_arn) {
+            return describe(aws, &arn).await;
+        }
+        next_token = page.next_token;
+        if next_token.is_none() {
+            return Ok(None);
+        }
     }
 }

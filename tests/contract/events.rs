@@ -4,9 +4,9 @@
 use super::documents::{files, json, yaml};
 use Means::{LookAgain, NotForUs};
 use deploy::Request;
+use groundcrew::Removal;
 use groundcrew::Spec;
 use groundcrew::arn::ServiceArn;
-use groundcrew::step::Removal;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use trigger::{Cause, Event};

@@ -1,6 +1,7 @@
 use super::machines::{self, Level, Machine, State, errors, patience_seconds};
 use super::{park_walks, walks};
-use groundcrew::{Error, Resource, Spec, Step};
+use groundcrew::{Error, Spec};
+use provision::{Resource, Step};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,11 +4,11 @@
 //!
 //! An event says only that something may have changed, so that one that comes late, twice or out of order does no harm.
 
+use groundcrew::Run;
+use groundcrew::alarms;
 use groundcrew::arn::ServiceArn;
 use groundcrew::pace::{Tempo, patiently};
-use groundcrew::resources::alarms;
 use groundcrew::stack::TAG_CREATED_BY;
-use groundcrew::step::Run;
 use groundcrew::{Aws, Managed, Result, event};
 use lambda_runtime::tracing::info;
 use serde_json::{Value, json};

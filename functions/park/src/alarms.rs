@@ -2,7 +2,7 @@
 
 use crate::schedule::Schedule;
 use crate::task::{Outcome, Task};
-use groundcrew::resources::alarms::set_actions;
+use groundcrew::alarms::set_actions;
 use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT};
 use groundcrew::{Aws, Error, Result, Stack, tagged};
 

@@ -1,8 +1,9 @@
 //! The Lambda function behind the state machines `provision` and `teardown`. The template deploys it twice, under two
 //! roles: one may create and change, the other may delete.
 
-use groundcrew::{Aws, Result, Step};
+use groundcrew::{Aws, Result};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
+use provision::Step;
 use serde_json::Value;
 
 #[tokio::main(flavor = "current_thread")]

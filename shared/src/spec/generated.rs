@@ -3,7 +3,7 @@
 
 use super::Spec;
 use super::schema::{allowed, resolve, type_name};
-use crate::step::Removal;
+use crate::Removal;
 use serde_json::Value;
 use std::fmt::Write;
 use std::path::Path;

@@ -285,8 +285,8 @@ pub(super) fn listed(words: &[impl AsRef<str>], last: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Removal;
     use crate::Spec;
-    use crate::step::Removal;
 
     /// What tells a reader or an editor something and refuses nothing.
     const ANNOTATIONS: [&str; 7] = [

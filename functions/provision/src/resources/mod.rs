@@ -2,7 +2,6 @@
 //! `NotReady` until it can be used) and its `destroy` (content when there is nothing), both safe to repeat after a crash
 //! between any two API calls. What exists is found by name and tag, never by memory of an earlier run.
 
-pub mod alarms;
 mod configuration;
 mod credentials;
 mod database;
@@ -12,14 +11,11 @@ mod roles;
 mod service;
 
 pub(crate) use configuration::prune;
-pub(crate) use database::{
-    drift as database_drift, find as database, instance_tags as database_tags, protected,
-};
+pub(crate) use database::{drift as database_drift, protected};
 pub(crate) use network::{availability_zones, subnets_of};
-pub(crate) use service::{check_health, find as service};
+pub(crate) use service::check_health;
 
-use crate::step::{Removal, Run};
-use crate::{Aws, Result, Spec};
+use groundcrew::{Aws, Removal, Result, Run, Spec, alarms};
 use serde::{Deserialize, Serialize};
 
 /// One resource of a stack, as the state machines name it.
@@ -60,7 +56,7 @@ impl Resource {
     /// Creates, accepts or repairs the resource.
     ///
     /// # Errors
-    /// `NotReady` until it can be used; see [`crate::Error`] for the others.
+    /// `NotReady` until it can be used; see [`groundcrew::Error`] for the others.
     pub async fn ensure(self, aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
         match self {
             Self::Network => network::ensure(aws, spec, run).await,
@@ -77,7 +73,7 @@ impl Resource {
     /// Removes the resource if it is ours, and within the removal's limits.
     ///
     /// # Errors
-    /// `NotReady` until it is gone; see [`crate::Error`] for the others.
+    /// `NotReady` until it is gone; see [`groundcrew::Error`] for the others.
     pub async fn destroy(self, aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
         match self {
             Self::Network => network::destroy(aws, removal, run).await,

@@ -1,14 +1,13 @@
 //! The network: an own VPC with private subnets, or an existing one that is only read; and the two security groups, of
 //! which the database's accepts PostgreSQL from the connector's alone.
 
-use crate::spec::Cidr;
-use crate::stack::{TAG_APP, TAG_CHANGED_BY, TAG_ENVIRONMENT, TAG_MANAGED, Tags};
-use crate::step::{Removal, Run};
-use crate::{Aws, Error, Result, Spec, Stack};
 use aws_sdk_ec2::types::{
     Filter, IpPermission, ResourceType, RouteTable, SecurityGroup, Subnet, Tag, TagSpecification,
     UserIdGroupPair, Vpc,
 };
+use groundcrew::spec::Cidr;
+use groundcrew::stack::{TAG_APP, TAG_CHANGED_BY, TAG_ENVIRONMENT, TAG_MANAGED, Tags};
+use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack};
 
 /// PostgreSQL's port.
 const POSTGRESQL: i32 = 5432;

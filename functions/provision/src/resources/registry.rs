@@ -1,12 +1,11 @@
 //! The ECR repository: an own one, scanned on push and tidied by a lifecycle policy, or an existing one that is only read.
 
-use crate::stack::{TAG_CHANGED_BY, Tags};
-use crate::step::{Removal, Run};
-use crate::{Aws, Error, Result, Spec};
 use aws_sdk_ecr::types::{
     EncryptionConfiguration, EncryptionType, ImageScanningConfiguration, ImageTagMutability,
     Repository, Tag,
 };
+use groundcrew::stack::{TAG_CHANGED_BY, Tags};
+use groundcrew::{Aws, Error, Removal, Result, Run, Spec};
 use serde_json::{Value, json};
 
 pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {

@@ -2,8 +2,7 @@
 
 use super::PERIOD;
 use crate::stack::{TAG_CREATED_BY, Tags};
-use crate::step::Run;
-use crate::{Aws, Error, Result, Stack};
+use crate::{Aws, Error, Result, Run, Stack};
 use aws_sdk_apprunner::types::Service;
 use serde_json::{Value, json};
 

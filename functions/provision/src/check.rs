@@ -1,10 +1,9 @@
 //! What only AWS can tell about an input, asked before anything is created: otherwise it would come out minutes later.
 
-use crate::reference::Repository;
-use crate::resources::{availability_zones, database, protected, subnets_of};
-use crate::spec::Mistake;
-use crate::step::Removal;
-use crate::{Aws, Error, Result, Spec, image};
+use crate::resources::{availability_zones, database_drift, protected, subnets_of};
+use groundcrew::reference::Repository;
+use groundcrew::spec::Mistake;
+use groundcrew::{Aws, Error, Removal, Result, Spec, database, image};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -18,8 +17,8 @@ pub(crate) async fn spec(aws: &Aws, spec: &Spec) -> Result<()> {
     mistakes.extend(network(aws, spec).await?);
     mistakes.extend(engine(aws, spec).await?);
     mistakes.extend(image(aws, spec).await?);
-    if let Some(instance) = database(aws, &spec.stack().name()).await? {
-        match crate::resources::database_drift(spec, &instance) {
+    if let Some(instance) = database::find(aws, &spec.stack().name()).await? {
+        match database_drift(spec, &instance) {
             Err(Error::Invalid(more)) => mistakes.extend(more),
             other => drop(other?),
         }
@@ -158,10 +157,10 @@ async fn image(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
 /// [`Error::Invalid`] if the stack's database is protected and the removal does not say that this is meant.
 pub(crate) async fn removal(aws: &Aws, removal: &Removal) -> Result<()> {
     let name = removal.stack().name();
-    let Some(instance) = database(aws, &name).await? else {
+    let Some(instance) = database::find(aws, &name).await? else {
         return Ok(());
     };
-    let ours = removal.covers(&crate::resources::database_tags(&instance));
+    let ours = removal.covers(&groundcrew::database::tags(instance.tag_list()));
     if ours && instance.deletion_protection() == Some(true) && !removal.ignore_deletion_protection {
         return Err(protected(&name));
     }

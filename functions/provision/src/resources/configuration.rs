@@ -2,13 +2,12 @@
 //! X-Ray, its observability configuration.
 
 use super::network;
-use crate::stack::{TAG_CHANGED_BY, TAG_CREATED_BY, Tags};
-use crate::step::{Removal, Run};
-use crate::{Aws, Error, Result, Spec, Stack};
 use aws_sdk_apprunner::types::{
     AutoScalingConfiguration, AutoScalingConfigurationSummary, Tag, TraceConfiguration,
     TracingVendor, VpcConnector,
 };
+use groundcrew::stack::{TAG_CHANGED_BY, TAG_CREATED_BY, Tags};
+use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack};
 use std::collections::BTreeSet;
 
 /// The ARNs that a service names.

@@ -2,10 +2,9 @@
 //! reads exactly the secrets and parameters that the spec names.
 
 use super::{credentials, registry};
-use crate::stack::{TAG_CHANGED_BY, Tags};
-use crate::step::{Removal, Run};
-use crate::{Aws, Error, Result, Spec, Stack};
 use aws_sdk_iam::types::{Role, Tag};
+use groundcrew::stack::{TAG_CHANGED_BY, Tags};
+use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

@@ -1,11 +1,10 @@
 //! The secret with the database's credentials. The password is generated inside the function, goes to Secrets Manager
 //! and RDS, and nowhere else.
 
-use crate::stack::{TAG_CREATED_BY, Tags};
-use crate::step::{Removal, Run};
-use crate::{Aws, Error, Result, Spec, Stack};
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use aws_sdk_secretsmanager::types::Tag;
+use groundcrew::stack::{TAG_CREATED_BY, Tags};
+use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack};
 use serde::{Deserialize, Serialize};
 
 /// How many days a removed secret can be restored; a stack provisioned again within them gets it back.

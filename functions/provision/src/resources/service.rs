@@ -1,27 +1,26 @@
 //! The App Runner service: pinned to an image digest, auto-deployments off, repaired when its creation failed.
 
 use super::{configuration, credentials, registry, roles};
-use crate::claim::NONE;
-use crate::image::{self, TagRule};
-use crate::reference::{self, Repository};
-use crate::stack::{
-    TAG_CHANGED_BY, TAG_CREATED_BY, TAG_DEPLOYED_SECRETS, TAG_IMAGE_TAG, TAG_POLICY, Tags,
-};
-use crate::step::{Removal, Run};
-use crate::{Aws, Error, Result, Spec, Watch, managed, secrets};
 use aws_sdk_apprunner::types::{
     AuthenticationConfiguration, EgressConfiguration, EgressType, HealthCheckConfiguration,
     HealthCheckProtocol, ImageConfiguration, ImageRepository, ImageRepositoryType,
     IngressConfiguration, InstanceConfiguration, NetworkConfiguration, OperationStatus,
     OperationType, Service, ServiceObservabilityConfiguration, ServiceStatus, SourceConfiguration,
 };
+use groundcrew::claim::NONE;
+use groundcrew::image::{self, TagRule};
+use groundcrew::reference::{self, Repository};
+use groundcrew::stack::{
+    TAG_CHANGED_BY, TAG_CREATED_BY, TAG_DEPLOYED_SECRETS, TAG_IMAGE_TAG, TAG_POLICY, Tags,
+};
+use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Watch, managed, secrets};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
 pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     let stack = &spec.stack();
     let name = stack.name();
-    let Some(service) = find(aws, &name).await? else {
+    let Some(service) = managed::named(aws, &name).await? else {
         if run.create(format!("service {name}")) {
             let wanted = Wanted::of(aws, spec, None).await?;
             create(aws, spec, run, wanted).await?;
@@ -472,7 +471,7 @@ async fn latest_operation(
 
 pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
     let name = removal.stack().name();
-    if let Some(service) = find(aws, &name).await? {
+    if let Some(service) = managed::named(aws, &name).await? {
         let tags = configuration::tags(aws, &service.service_arn).await?;
         if removal.covers(&tags) && run.remove(format!("service {name}")) {
             // App Runner's log groups outlive the service; tagged now, they are found when it is gone.
@@ -501,31 +500,6 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
         }
     }
     Ok(())
-}
-
-/// The service of that name that is not deleted, whoever owns it.
-pub(crate) async fn find(aws: &Aws, name: &str) -> Result<Option<Service>> {
-    let mut next_token = None;
-    loop {
-        let page = aws
-            .apprunner()
-            .list_services()
-            .set_next_token(next_token)
-            .send()
-            .await
-            .map_err(Error::aws("apprunner:ListServices"))?;
-        let found = page.service_summary_list.into_iter().find(|service| {
-            service.service_name() == Some(name)
-                && service.status() != Some(&ServiceStatus::Deleted)
-        });
-        if let Some(arn) = found.and_then(|service| service.service_arn) {
-            return managed::describe(aws, &arn).await;
-        }
-        next_token = page.next_token;
-        if next_token.is_none() {
-            return Ok(None);
-        }
-    }
 }
 
 fn image_identifier(service: &Service) -> Option<&str> {
@@ -616,7 +590,7 @@ async fn log_groups(aws: &Aws, prefix: &str) -> Result<Vec<(String, Tags)>> {
 /// `NotReady` with the answer while it is not 200.
 pub(crate) async fn check_health(aws: &Aws, spec: &Spec) -> Result<Value> {
     let name = spec.stack().name();
-    let service = find(aws, &name)
+    let service = managed::named(aws, &name)
         .await?
         .ok_or_else(|| Error::NotReady(format!("service {name}")))?;
     let url = format!(

@@ -3,10 +3,10 @@
 mod alarm;
 mod dashboard;
 
-use super::{database, service};
 use crate::stack::{TAG_ALARMS, Tags};
-use crate::step::{Removal, Run};
-use crate::{Aws, Error, Managed, Result, Spec, Stack, Watch, tagged};
+use crate::{
+    Aws, Error, Managed, Removal, Result, Run, Spec, Stack, Watch, database, managed, tagged,
+};
 use alarm::{Alarm, service_of, watches_database, watches_service};
 use aws_sdk_apprunner::types::{Service, ServiceStatus};
 use aws_sdk_cloudwatch::types::{MetricAlarm, Tag};
@@ -15,10 +15,14 @@ use std::collections::BTreeSet;
 /// Seconds of one data point.
 const PERIOD: i32 = 300;
 
-pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
+/// Puts up what a spec wants watched, and takes down what it does not.
+///
+/// # Errors
+/// [`Error::NotReady`] while there is no service to watch; otherwise those of AWS.
+pub async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     let stack = &spec.stack();
     let topic_arn = topic(aws, spec, run).await?;
-    let Some(service) = service::find(aws, &stack.name()).await? else {
+    let Some(service) = managed::named(aws, &stack.name()).await? else {
         if run.dry_run {
             let _ = run.create(format!("alarms and dashboard of {stack}"));
             return Ok(());
@@ -286,7 +290,7 @@ async fn max_size(aws: &Aws, service: &Service) -> Result<i32> {
 
 async fn has_database(aws: &Aws, stack: &Stack) -> Result<bool> {
     let found = database::find(aws, &stack.name()).await?;
-    Ok(found.is_some_and(|found| stack.owns(&database::instance_tags(&found))))
+    Ok(found.is_some_and(|found| stack.owns(&database::tags(found.tag_list()))))
 }
 
 /// The topic that the tags of a service name, or the stack's own.
@@ -466,7 +470,11 @@ async fn log_retention(aws: &Aws, watch: &Watch, run: &mut Run, service: &Servic
     Ok(())
 }
 
-pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
+/// Removes everything that watches a stack, within the removal's limits.
+///
+/// # Errors
+/// Those of AWS.
+pub async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
     let stack = &removal.stack();
     for alarm in find(aws, &stack.part("")).await? {
         let name = alarm.alarm_name.unwrap_or_default();

@@ -2,10 +2,9 @@
 
 use super::credentials::Credentials;
 use super::network;
-use crate::stack::{TAG_CHANGED_BY, Tags};
-use crate::step::{Removal, Run};
-use crate::{Aws, Error, Result, Spec, Stack};
 use aws_sdk_rds::types::{DbInstance, DbSubnetGroup, PendingModifiedValues, Tag};
+use groundcrew::stack::{TAG_CHANGED_BY, Tags};
+use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack, database};
 
 pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     let stack = &spec.stack();
@@ -14,7 +13,7 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     if let Some(network) = &network {
         subnet_group(aws, stack, run, &network.subnet_ids).await?;
     }
-    let Some(instance) = find(aws, &name).await? else {
+    let Some(instance) = database::find(aws, &name).await? else {
         let planned = run.create(format!(
             "database {name}, PostgreSQL {} on {}",
             spec.database.major_version, spec.database.instance_class
@@ -28,7 +27,7 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
             _ => Ok(()),
         };
     };
-    let tags = tags(instance.tag_list());
+    let tags = database::tags(instance.tag_list());
     if !stack.owns(&tags) {
         return Err(Error::Conflict(format!("database {name}")));
     }
@@ -38,7 +37,8 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         for change in drift {
             let _ = run.change(change);
         }
-        if spec.database.read_replica && find(aws, &replica_name(stack)).await?.is_none() {
+        if spec.database.read_replica && database::find(aws, &replica_name(stack)).await?.is_none()
+        {
             let _ = run.create(format!("read replica {}", replica_name(stack)));
         }
         return Ok(());
@@ -313,8 +313,8 @@ fn replica_name(stack: &Stack) -> String {
 
 async fn replica(aws: &Aws, stack: &Stack, run: &mut Run, source: &DbInstance) -> Result<()> {
     let name = replica_name(stack);
-    if let Some(replica) = find(aws, &name).await? {
-        if !stack.owns(&tags(replica.tag_list())) {
+    if let Some(replica) = database::find(aws, &name).await? {
+        if !stack.owns(&database::tags(replica.tag_list())) {
             return Err(Error::Conflict(format!("database {name}")));
         }
         return available(&replica);
@@ -347,10 +347,10 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
     let mut gone = true;
     // A source cannot go before its replica.
     for name in [replica_name(stack), stack.name()] {
-        let Some(instance) = find(aws, &name).await? else {
+        let Some(instance) = database::find(aws, &name).await? else {
             continue;
         };
-        if removal.covers(&tags(instance.tag_list())) {
+        if removal.covers(&database::tags(instance.tag_list())) {
             gone = false;
             remove(aws, removal, run, &instance).await?;
         }
@@ -446,30 +446,6 @@ pub(crate) fn protected(name: &str) -> Error {
     )
 }
 
-/// The instance of that name, whoever owns it.
-pub(crate) async fn find(aws: &Aws, name: &str) -> Result<Option<DbInstance>> {
-    match aws
-        .rds()
-        .describe_db_instances()
-        .db_instance_identifier(name)
-        .send()
-        .await
-    {
-        Ok(found) => Ok(found.db_instances.unwrap_or_default().into_iter().next()),
-        // Of a name that no instance can have, that of a service with an underscore for instance, RDS says the latter.
-        Err(error)
-            if error.as_service_error().is_some_and(|error| {
-                use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
-                error.is_db_instance_not_found_fault()
-                    || error.code() == Some("InvalidParameterValue")
-            }) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::aws("rds:DescribeDBInstances")(error)),
-    }
-}
-
 async fn find_subnet_group(aws: &Aws, name: &str) -> Result<Option<DbSubnetGroup>> {
     match aws
         .rds()
@@ -502,7 +478,7 @@ async fn subnet_group_tags(aws: &Aws, group: &DbSubnetGroup) -> Result<Tags> {
         .send()
         .await
         .map_err(Error::aws("rds:ListTagsForResource"))?;
-    Ok(tags(found.tag_list()))
+    Ok(database::tags(found.tag_list()))
 }
 
 async fn mark_changed(aws: &Aws, run: &Run, instance: &DbInstance) -> Result<()> {
@@ -517,18 +493,6 @@ async fn mark_changed(aws: &Aws, run: &Run, instance: &DbInstance) -> Result<()>
         .await
         .map_err(Error::aws("rds:AddTagsToResource"))?;
     Ok(())
-}
-
-/// The tags of an instance.
-pub(crate) fn instance_tags(instance: &DbInstance) -> Tags {
-    tags(instance.tag_list())
-}
-
-fn tags(found: &[Tag]) -> Tags {
-    found
-        .iter()
-        .filter_map(|tag| Some((tag.key.clone()?, tag.value.clone()?)))
-        .collect()
 }
 
 fn tag_list(stack: &Stack, run: &Run) -> Vec<Tag> {

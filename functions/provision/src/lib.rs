@@ -1,0 +1,8 @@
+//! The steps of `provision` and `teardown`: a spec is checked, and each resource of its stack created, repaired or removed.
+
+mod check;
+pub mod resources;
+mod step;
+
+pub use resources::Resource;
+pub use step::Step;
