@@ -1,6 +1,8 @@
 //! What a command measured: tables, goals and plots, with the command and the date. They are kept as JSON in
 //! `target/figures/`, where the report of a rehearsal finds them, and the README's copy is written from the same.
 
+mod plot;
+
 use jiff::Zoned;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
