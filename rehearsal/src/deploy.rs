@@ -1,6 +1,6 @@
 //! `template.yaml`, deployed as CloudFormation would.
 
-use crate::console::progress;
+use crate::console;
 use crate::process::Group;
 use crate::{Error, LocalAws, Result, project};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ impl LocalAws {
         functions: &Path,
         parameters: &[(&str, &str)],
     ) -> Result<Outputs> {
-        progress(format!(
+        let _busy = console::busy(format_args!(
             "deploying {} with CloudFormation",
             template.display()
         ));

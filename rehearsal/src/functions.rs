@@ -1,13 +1,17 @@
 //! The Lambda functions, built for the machine that the rehearsal runs on.
 
-use crate::console::progress;
+use crate::console::{self, Busy};
 use crate::process::Group;
 use crate::project::{self, Target};
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
+
+const BUILDING: &str = "building the functions for this machine";
 
 static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
 
@@ -22,10 +26,14 @@ pub async fn build() -> Result<&'static Path> {
 
 async fn build_now() -> Result<PathBuf> {
     let target = Target::of_this_program();
-    progress("building the functions for this machine");
-    let status = Group::run(&mut cargo(&target))
-        .await
-        .map_err(failed("cannot run cargo"))?;
+    let busy = console::busy(BUILDING);
+    let mut cargo = cargo(&target);
+    let status = match busy.is_live() {
+        true => run_quietly(&mut cargo, &busy).await,
+        false => Group::run(&mut cargo).await,
+    };
+    let status = status.map_err(failed("cannot run cargo"))?;
+    drop(busy);
     if !status.success() {
         return Err(Error::Build("see the compiler's messages above".into()));
     }
@@ -34,6 +42,78 @@ async fn build_now() -> Result<PathBuf> {
         install(&target.programs().join(&function), &folder.join(&function)).await?;
     }
     Ok(folder)
+}
+
+/// Runs cargo with its progress on our last line, in place of a line for each crate and a bar of its own.
+async fn run_quietly(cargo: &mut Command, busy: &Busy) -> std::io::Result<ExitStatus> {
+    let colour = if console::colourful() {
+        "always"
+    } else {
+        "never"
+    };
+    cargo
+        .env("CARGO_TERM_PROGRESS_WHEN", "always")
+        .env("CARGO_TERM_PROGRESS_WIDTH", "100")
+        .args(["--color", colour])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut group = Group::spawn(cargo)?;
+    let (mut output, mut line, mut last) = (group.stderr(), Vec::new(), String::new());
+    let mut buffer = [0; 4096];
+    while let Some(output) = &mut output {
+        let read = output.read(&mut buffer).await?;
+        for byte in &buffer[..read] {
+            if !matches!(byte, b'\r' | b'\n') {
+                line.push(*byte);
+                continue;
+            }
+            let text = String::from_utf8_lossy(&line).into_owned();
+            match Word::of(&anstream::adapter::strip_str(&text).to_string()) {
+                Word::Progress(what) => busy.says(format_args!("{BUILDING}: {what}")),
+                Word::Idle => {}
+                // An empty line parts two messages; cargo's bar leaves some of its own.
+                Word::Message if *byte == b'\r' || (text.is_empty() && last.is_empty()) => {}
+                Word::Message => {
+                    console::quote(&text);
+                    last = text;
+                }
+            }
+            line.clear();
+        }
+        if read == 0 {
+            break;
+        }
+    }
+    group.wait().await
+}
+
+/// What a line of cargo's is.
+#[derive(Debug, PartialEq)]
+enum Word {
+    /// What is under way.
+    Progress(String),
+    /// Nothing that a person needs.
+    Idle,
+    /// A warning or an error, or a part of one.
+    Message,
+}
+
+impl Word {
+    fn of(line: &str) -> Self {
+        let line = line.trim();
+        let (verb, what) = line.split_once(' ').unwrap_or((line, ""));
+        match verb {
+            // `Building [====>    ] 12/345: aws-sdk-ec2, provision(bin)`
+            "Building" if what.starts_with('[') => what
+                .split_once("] ")
+                .map_or(Self::Idle, |(_, what)| Self::Progress(what.to_owned())),
+            "Blocking" | "Downloading" | "Updating" => Self::Progress(line.to_owned()),
+            "Adding" | "Compiling" | "Dirty" | "Downloaded" | "Finished" | "Fresh" | "Locking" => {
+                Self::Idle
+            }
+            _ => Self::Message,
+        }
+    }
 }
 
 /// The whole workspace and this program's profile: with the same features everything is compiled already.
@@ -107,4 +187,32 @@ async fn install(program: &Path, folder: &Path) -> Result<()> {
 
 fn failed(doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
     move |error| Error::Build(format!("{doing}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_cargo_says_a_person_sees_what_is_compiled_and_what_is_wrong() {
+        let progress = |what: &str| Word::Progress(what.into());
+        for (line, word) in [
+            (
+                "    Building [=======>    ] 344/345: aws-sdk-ec2, provision(bin)",
+                progress("344/345: aws-sdk-ec2, provision(bin)"),
+            ),
+            (
+                "    Blocking waiting for file lock on build directory",
+                progress("Blocking waiting for file lock on build directory"),
+            ),
+            ("   Compiling groundcrew v0.1.0 (/work/shared)", Word::Idle),
+            ("    Finished `dev` profile in 0.44s", Word::Idle),
+            ("error[E0308]: mismatched types", Word::Message),
+            ("  --> shared/src/spec.rs:3:5", Word::Message),
+            ("3 |     Building [a]", Word::Message),
+            ("", Word::Message),
+        ] {
+            assert_eq!(Word::of(line), word, "{line}");
+        }
+    }
 }

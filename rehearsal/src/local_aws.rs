@@ -10,7 +10,7 @@ pub use control::{Call, Event, Fault, FaultKind, Limit, Message, Notification, S
 pub use schedule::Schedule;
 pub use service::NewService;
 
-use crate::console::progress;
+use crate::console;
 use crate::process::Group;
 use crate::venv::Prepared;
 use crate::{Error, Result, project};
@@ -78,7 +78,7 @@ impl LocalAws {
     /// # Errors
     /// [`Error::Start`] with the end of its log.
     pub async fn start(prepared: &Prepared, options: Options) -> Result<Self> {
-        progress(format!(
+        let _busy = console::busy(format_args!(
             "starting the local AWS, where {} seconds pass in one",
             options.time_scale
         ));

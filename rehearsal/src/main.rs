@@ -1,6 +1,9 @@
 //! `cargo rehearse`: groundcrew on this machine, with no AWS account and no Docker.
 
-use clap::{Args, Parser, Subcommand};
+mod completions;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
+use completions::Shell;
 use rehearsal::{
     Deployments, Error, LocalAws, Occasion, Options, Played, Result, Stage, World, console,
 };
@@ -65,7 +68,14 @@ struct Arguments {
     #[command(subcommand)]
     flow: Option<Flow>,
     /// AWS seconds that pass in a second on the wall
-    #[arg(long, global = true, value_name = "N", default_value_t = rehearsal::TIME_SCALE, value_parser = scale)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        default_value_t = rehearsal::TIME_SCALE,
+        value_parser = scale,
+        value_hint = ValueHint::Other
+    )]
     scale: f64,
     /// Leave the local AWS up at the end, until Ctrl-C
     #[arg(long, global = true)]
@@ -77,7 +87,7 @@ enum Flow {
     /// Build one stack from a spec
     Provision {
         /// The spec, a JSON file; - for standard input
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         input: PathBuf,
     },
     /// Push an image to a stack, and follow its deployment
@@ -89,32 +99,38 @@ enum Flow {
     /// Let the evening come, and the morning, and a week of holidays
     Park {
         /// The spec of the stack, a JSON file; - for standard input [default: events/provision.json]
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         input: Option<PathBuf>,
     },
     /// Lose events of AWS, and sweep up what they were of
     Sweep {
         /// The spec of the stack, a JSON file; - for standard input [default: events/provision.json]
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         input: Option<PathBuf>,
     },
     /// Remove one stack
     Teardown {
         /// What to remove, a JSON file; - for standard input
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         input: PathBuf,
     },
     /// Only download what the local AWS needs, and build the functions
     Prepare,
+    /// Print what makes a shell complete all this after cargo rehearse
+    #[command(after_help = completions::INSTALL)]
+    Completions {
+        /// The shell to be sourced by
+        shell: Shell,
+    },
 }
 
 #[derive(Args)]
 struct Happens {
     /// The spec of the stack, a JSON file; - for standard input [default: events/provision.json]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     input: Option<PathBuf>,
     /// An event of AWS, a JSON file, to be put on the bus as it is; - for standard input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     event: Option<PathBuf>,
 }
 
@@ -147,6 +163,7 @@ fn example() -> PathBuf {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    console::live();
     let code = tokio::select! {
         biased;
         code = rehearse(&arguments) => code,
@@ -230,6 +247,10 @@ async fn play(arguments: &Arguments) -> Result<u8> {
         Some(Flow::Teardown { input }) => Play::Teardown {
             removal: read(input)?,
         },
+        Some(Flow::Completions { shell }) => {
+            console::line(completions::script(*shell, Arguments::command()).trim_end());
+            return Ok(KEPT);
+        }
         Some(Flow::Prepare) => {
             rehearsal::prepare().await?;
             rehearsal::build().await?;
@@ -240,7 +261,9 @@ async fn play(arguments: &Arguments) -> Result<u8> {
         time_scale: arguments.scale,
     };
     let stage = Stage::set(options, &play.parameters()).await?;
+    let playing = console::playing();
     let played = play.on(&stage).await.inspect_err(|_| keep(stage.local()))?;
+    drop(playing);
     let is_own_input = !matches!(play, Play::Everything { .. });
     let code = if is_own_input && played.end.error == "Invalid" {
         BAD_INPUT
@@ -319,7 +342,6 @@ fn scale(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {

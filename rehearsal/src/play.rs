@@ -269,6 +269,8 @@ impl Stage {
     ) -> Result<End> {
         let mut shown = Shown::by(dial.clone());
         let (began, mut spoke) = (Instant::now(), Instant::now());
+        let (busy, scale) = (console::meanwhile("begins"), self.local.time_scale());
+        busy.goes_by(shown.clock(0.0, scale));
         loop {
             let happenings = match tokio::time::timeout(SILENCE, execution.next()).await {
                 Ok(next) => match next? {
@@ -277,14 +279,19 @@ impl Stage {
                 },
                 Err(_) => Vec::new(),
             };
+            let latest = happenings.last().map(|happening| happening.seconds);
             for happening in happenings {
                 if shown.show(&happening) {
                     spoke = Instant::now();
                 }
                 play_along(&happening).await?;
             }
-            if spoke.elapsed() >= SILENCE {
-                shown.still(began.elapsed().as_secs_f64() * self.local.time_scale());
+            if let Some(seconds) = latest {
+                busy.goes_by(shown.clock(seconds, scale));
+                busy.says(shown.under_way());
+            }
+            if spoke.elapsed() >= SILENCE && !busy.is_live() {
+                shown.still(began.elapsed().as_secs_f64() * scale);
                 spoke = Instant::now();
             }
         }
@@ -475,13 +482,24 @@ impl Shown {
 
     /// While nothing happens that was not shown already.
     fn still(&self, seconds: f64) {
+        let at = self.dial.at(seconds);
+        match self.entered.is_empty() {
+            true => console::progress(format_args!("{at}, waiting")),
+            false => console::progress(format_args!("{at}, still in {}", self.under_way())),
+        }
+    }
+
+    /// The states that were entered and not left.
+    fn under_way(&self) -> String {
         let mut states: Vec<_> = self.entered.keys().map(String::as_str).collect();
         states.sort_unstable();
-        let at = self.dial.at(seconds);
-        match states.as_slice() {
-            [] => console::progress(format_args!("{at}, waiting")),
-            states => console::progress(format_args!("{at}, still in {}", states.join(", "))),
-        }
+        states.join(", ")
+    }
+
+    /// What a clock shows that says now that so many AWS seconds have passed.
+    fn clock(&self, seconds: f64, scale: f64) -> impl Fn() -> String + Send + Sync + 'static {
+        let (dial, since) = (self.dial.clone(), Instant::now());
+        move || dial.at(seconds + since.elapsed().as_secs_f64() * scale)
     }
 }
 

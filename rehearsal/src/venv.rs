@@ -1,6 +1,6 @@
 //! Python and the packages of the local AWS, in a virtual environment under `target/`.
 
-use crate::console::progress;
+use crate::console;
 use crate::process::Group;
 use crate::project::{self, Target};
 use crate::{Error, Result};
@@ -61,7 +61,7 @@ pub async fn prepare() -> Result<Prepared> {
         fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) && runs(&python, "").await;
     if !is_prepared {
         let system = find_python().await?;
-        progress(format!(
+        let _busy = console::busy(format_args!(
             "preparing the local AWS in {} (once, about half a minute)",
             venv.display()
         ));
@@ -104,17 +104,18 @@ pub async fn prepare() -> Result<Prepared> {
 /// Two rehearsals at once prepare one after the other.
 async fn lock(path: &Path) -> std::io::Result<File> {
     let file = File::create(path)?;
-    let mut told = false;
+    let mut busy = None;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(fs::TryLockError::Error(error)) => return Err(error),
-            Err(fs::TryLockError::WouldBlock) if told => {
+            Err(fs::TryLockError::WouldBlock) if busy.is_some() => {
                 tokio::time::sleep(Duration::from_millis(200)).await
             }
             Err(fs::TryLockError::WouldBlock) => {
-                progress("waiting for another rehearsal that is preparing the local AWS");
-                told = true;
+                busy = Some(console::busy(
+                    "waiting for another rehearsal that is preparing the local AWS",
+                ));
             }
         }
     }

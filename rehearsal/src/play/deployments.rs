@@ -680,6 +680,7 @@ impl Scenes<'_> {
     pub(super) async fn settled(&self) -> Result<()> {
         let (mut heard, mut ended) = (usize::MAX, usize::MAX);
         let mut since = Instant::now();
+        let _busy = console::meanwhile("waiting until everything is quiet");
         while since.elapsed() < QUIET {
             let executions = self.executions().await?;
             let now = (self.heard().await?.len(), executions.len());
@@ -701,6 +702,7 @@ impl Scenes<'_> {
         let (mut heard, mut known) = (before.heard, before.executions);
         let (mut ends, mut told) = (Vec::new(), before.told);
         let (alarm, mut since) = (Cell::new(alarm), Instant::now());
+        let _busy = console::meanwhile("listening for what comes of it");
         loop {
             let news = self.heard().await?;
             for news in news.iter().skip(heard) {
