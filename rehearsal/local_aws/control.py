@@ -21,6 +21,7 @@ import ecr
 import eventbridge
 import faults
 import iam
+import lambda_functions
 import limits
 import queues
 import rds
@@ -206,6 +207,19 @@ def _clear_calls(body: dict[str, Any], query: Query) -> dict[str, Any]:
     return {}
 
 
+def _list_invocations(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    return {"invocations": list(lambda_functions.invocations)}
+
+
+def _clear_invocations(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    lambda_functions.invocations.clear()
+    return {}
+
+
+def _list_durations(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    return {"durations": [{"call": f"rds:{call}", "seconds": seconds} for call, seconds in rds.SECONDS.items()]}
+
+
 def _role(body: dict[str, Any], query: Query) -> dict[str, Any]:
     """A role's age and whom it trusts: roles of a template are old."""
     arn = query["arn"][0]
@@ -275,6 +289,9 @@ ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any
     ("DELETE", "limits"): _clear_limits,
     ("GET", "calls"): _list_calls,
     ("DELETE", "calls"): _clear_calls,
+    ("GET", "invocations"): _list_invocations,
+    ("DELETE", "invocations"): _clear_invocations,
+    ("GET", "durations"): _list_durations,
     ("GET", "role"): _role,
     ("GET", "image"): _image,
     ("POST", "scan-findings"): _plant_scan,

@@ -87,7 +87,8 @@ def _remember_events() -> None:
         view = view or eventbridge._pattern_event_view(event)
         here = (get_account_id(), get_region()) == (scope.ACCOUNT, scope.REGION)
         if here and event.get("EventBusName", "default") == "default":
-            events.append(view.event_with_detail())
+            # Its own `time` need not be now: an event is put again later, or arranged for another day.
+            events.append({**view.event_with_detail(), "at": time.time()})
         dispatch(event, view)
 
     eventbridge._dispatch_event = dispatch_event

@@ -1,4 +1,5 @@
-"""Lambda: the environment of a function with JSON logging, and asynchronous invocations with their queue.
+"""Lambda: the environment of a function with JSON logging, asynchronous invocations with their queue, and what each
+invocation took.
 
 Not restored: what else than the machine's own cores limits concurrency, the destination "on success".
 """
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ministack.core import lambda_runtime
 from ministack.services import lambda_svc
 
 import clock
@@ -45,6 +47,42 @@ def _log_as_configured() -> None:
         return variables
 
     lambda_svc._provided_worker_env = provided_worker_env
+
+
+# -- what invocations take ---------------------------------------------------------------------------------------------
+
+invocations: list[dict[str, Any]] = []
+
+
+def _peak_memory(process: Any) -> int | None:
+    """The most memory that a process has had, in KB, as Lambda's "Max Memory Used" says it; None if it has ended."""
+    try:
+        with open(f"/proc/{process.pid}/status") as status:
+            found = next((line for line in status if line.startswith("VmHWM:")), None)
+    except OSError:
+        return None
+    return int(found.split()[1]) if found else None
+
+
+def _invoke(worker: Any, *given: Any, **named: Any) -> dict[str, Any]:
+    """Run an invocation, and note it as Lambda's REPORT line does."""
+    began, at = time.monotonic(), time.time()
+    answer: dict[str, Any] = _ministack_invoke(worker, *given, **named)
+    failed = answer.get("status") != "ok"
+    invocations.append(
+        {
+            "function": worker.func_name,
+            "at": at,
+            "seconds": time.monotonic() - began,
+            "cold_start": bool(answer.get("cold_start")),
+            "error": (answer.get("error_payload") or {}).get("errorType") if failed else None,
+            "peak_memory_kb": _peak_memory(worker._proc) if worker._proc else None,
+        }
+    )
+    return answer
+
+
+_ministack_invoke: Callable[..., Any] = lambda_runtime.ProvidedWorker.invoke
 
 
 # -- asynchronous invocations ------------------------------------------------------------------------------------------
@@ -137,6 +175,7 @@ def _give_up(function: dict[str, Any], event: Any, result: dict[str, Any], setti
 
 def install() -> None:
     _log_as_configured()
+    lambda_runtime.ProvidedWorker.invoke = _invoke
     lambda_svc.invoke_async_with_retry = invoke_async
     for _ in range(AT_ONCE):
         threading.Thread(target=_work, daemon=True).start()

@@ -23,11 +23,14 @@ Instance = dict[str, Any]
 Response = tuple[int, dict[str, str], bytes]
 Action = Callable[[Parameters], Response]
 
-CREATE_SECONDS = 360
-DELETE_SECONDS = 240
-MODIFY_SECONDS = 120
-START_SECONDS = 300
-STOP_SECONDS = 180
+# AWS seconds from a call to its effect.
+SECONDS = {
+    "CreateDBInstance": 360,
+    "DeleteDBInstance": 240,
+    "ModifyDBInstance": 120,
+    "StartDBInstance": 300,
+    "StopDBInstance": 180,
+}
 
 # The minor versions that can be created, newest first, by major version
 # (https://docs.aws.amazon.com/AmazonRDS/latest/PostgreSQLReleaseNotes/postgresql-release-calendar.html).
@@ -179,7 +182,7 @@ def _start_creation(instance: Instance, port: int) -> None:
         "HostedZoneId": "Z2R2ITUGPM61AM",
     }
     instance["_interface"] = _attach(instance)
-    _begin("CreateDBInstance", instance, "creating", "available", CREATE_SECONDS, _CREATED)
+    _begin("CreateDBInstance", instance, "creating", "available", SECONDS["CreateDBInstance"], _CREATED)
 
 
 def _attach(instance: Instance) -> str | None:
@@ -247,7 +250,7 @@ def _modify(p: Parameters) -> Response:
     if instance.get("_interface"):
         groups = [group["VpcSecurityGroupId"] for group in instance["VpcSecurityGroups"]]
         ec2.set_interface_groups(instance["_interface"], groups)
-    _become(instance, "modifying", "available", MODIFY_SECONDS)
+    _become(instance, "modifying", "available", SECONDS["ModifyDBInstance"])
     return _instance_response("ModifyDBInstance", instance)
 
 
@@ -265,7 +268,7 @@ def _stop(p: Parameters) -> Response:
         return _error("InvalidDBInstanceState", "Cannot stop or start a Read-Replica instance")
     if instance["ReadReplicaDBInstanceIdentifiers"]:
         return _error("InvalidDBInstanceState", "Cannot stop or start an instance that has Read-Replica instances")
-    _begin("StopDBInstance", instance, "stopping", "stopped", STOP_SECONDS, _STOPPED)
+    _begin("StopDBInstance", instance, "stopping", "stopped", SECONDS["StopDBInstance"], _STOPPED)
     return _instance_response("StopDBInstance", instance)
 
 
@@ -277,7 +280,7 @@ def _start(p: Parameters) -> Response:
         message = f"Instance {instance['DBInstanceIdentifier']} cannot be started as it is not in one of the following "
         message += "statuses: 'stopped, inaccessible-encryption-credentials-recoverable'."
         return _error("InvalidDBInstanceState", message)
-    _begin("StartDBInstance", instance, "starting", "available", START_SECONDS, _STARTED)
+    _begin("StartDBInstance", instance, "starting", "available", SECONDS["StartDBInstance"], _STARTED)
     return _instance_response("StartDBInstance", instance)
 
 
@@ -288,7 +291,7 @@ def pass_seven_days(name: str, at: str | None = None) -> None:
     instance = rds._instances.get(name)
     if instance is None or instance["DBInstanceStatus"] != "stopped":
         raise ValueError(f"there is no stopped instance {name}")
-    _begin("StartDBInstance", instance, "starting", "available", START_SECONDS, _STARTED)
+    _begin("StartDBInstance", instance, "starting", "available", SECONDS["StartDBInstance"], _STARTED)
     _STOPPED_TOO_LONG.tell(instance, at)
 
 
@@ -345,7 +348,7 @@ def _delete(p: Parameters) -> Response:
             source["ReadReplicaDBInstanceIdentifiers"].remove(instance["DBInstanceIdentifier"])
         _DELETED.tell(instance)
 
-    clock.after(DELETE_SECONDS, finish)
+    clock.after(SECONDS["DeleteDBInstance"], finish)
     return response
 
 

@@ -82,6 +82,17 @@ def _get_resources(data: dict[str, Any]) -> Response:
 _ministack_get_resources = tagging._get_resources
 
 
+def with_tag(key: str) -> dict[str, dict[str, str]]:
+    """Everything outside App Runner that has a tag of this key, by ARN: also what the API does not list, as roles."""
+    found = {}
+    for collect in tagging._RESOURCE_TAG_COLLECTORS.values():
+        for arn, listed in collect():
+            tags = {tag["Key"]: tag["Value"] for tag in listed}
+            if key in tags:
+                found[arn.removesuffix(":*")] = tags
+    return found
+
+
 def install() -> None:
     handle = app.SERVICE_HANDLERS["tagging"]
 

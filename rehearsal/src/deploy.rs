@@ -27,6 +27,14 @@ impl Outputs {
         let found = self.0.get(name).map(String::as_str);
         found.ok_or_else(|| Error::Deploy(format!("the template has no output {name}")))
     }
+
+    /// What each state machine does, `provision`, and its ARN.
+    pub(crate) fn state_machines(&self) -> impl Iterator<Item = (String, &str)> {
+        self.0.iter().filter_map(|(name, arn)| {
+            let machine = name.strip_suffix("StateMachineArn")?;
+            Some((machine.to_lowercase(), arn.as_str()))
+        })
+    }
 }
 
 impl LocalAws {

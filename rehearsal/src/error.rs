@@ -19,6 +19,9 @@ pub enum Error {
     /// CloudFormation refused the template.
     #[error("the template could not be deployed: {0}")]
     Deploy(String),
+    /// What was played is not kept.
+    #[error("the report could not be written: {0}")]
+    Report(String),
     /// The local AWS refused a call of the rehearsal itself.
     #[error("the local AWS refused {call}: {reason}")]
     Call {

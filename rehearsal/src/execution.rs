@@ -2,6 +2,7 @@
 
 use crate::{Error, LocalAws, Result};
 use aws_sdk_sfn::Client;
+use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
 use aws_sdk_sfn::types::{ExecutionStatus, HistoryEvent};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -17,6 +18,12 @@ pub struct Execution {
     time_scale: f64,
     history: History,
     ended: bool,
+}
+
+/// What AWS tells of an execution at one moment.
+pub(crate) struct SoFar {
+    pub(crate) described: DescribeExecutionOutput,
+    pub(crate) events: Vec<HistoryEvent>,
 }
 
 /// Something that happened in an execution.
@@ -184,9 +191,18 @@ impl Execution {
         })
     }
 
-    async fn describe(
-        &self,
-    ) -> Result<aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput> {
+    /// What AWS tells of it now.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub(crate) async fn so_far(&self) -> Result<SoFar> {
+        Ok(SoFar {
+            described: self.describe().await?,
+            events: self.events().await?,
+        })
+    }
+
+    async fn describe(&self) -> Result<DescribeExecutionOutput> {
         let found = self
             .client
             .describe_execution()
@@ -304,9 +320,16 @@ impl History {
     }
 }
 
+/// Everything that happened in a history, and the state transitions that AWS charges for it.
+pub(crate) fn happenings(events: &[HistoryEvent], time_scale: f64) -> (Vec<Happening>, usize) {
+    let mut history = History::default();
+    let happenings = history.read(events, time_scale);
+    (happenings, history.transitions)
+}
+
 /// The sentence in a cause: a Lambda function's is a JSON object with `errorMessage`, and a state machine may have written
 /// more behind it.
-fn message(cause: &str) -> String {
+pub(crate) fn message(cause: &str) -> String {
     let mut values = serde_json::Deserializer::from_str(cause).into_iter::<Value>();
     let Some(Ok(Value::Object(object))) = values.next() else {
         return cause.to_owned();

@@ -25,8 +25,8 @@ pub use execution::{End, Execution, Happening, What};
 pub use functions::build;
 pub use image::{Registry, tag_for};
 pub use local_aws::{
-    ACCOUNT, Call, Event, Fault, FaultKind, Limit, LocalAws, Message, NewService, Notification,
-    Options, REGION, Scan, ScanStatus, Schedule, TIME_SCALE,
+    ACCOUNT, Call, Event, Fault, FaultKind, Invocation, Limit, LocalAws, Message, NewService,
+    Notification, Options, REGION, Scan, ScanStatus, Schedule, TIME_SCALE, Takes,
 };
 pub use play::{Deployments, Occasion, Played, Stage};
 pub use project::root;

@@ -6,7 +6,10 @@ mod schedule;
 mod secret;
 mod service;
 
-pub use control::{Call, Event, Fault, FaultKind, Limit, Message, Notification, Scan, ScanStatus};
+pub use control::{
+    Call, Event, Fault, FaultKind, Invocation, Limit, Message, Notification, Scan, ScanStatus,
+    Takes,
+};
 pub use schedule::Schedule;
 pub use service::NewService;
 

@@ -6,6 +6,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
 use completions::Shell;
 use rehearsal::{
     Deployments, Error, LocalAws, Occasion, Options, Played, Result, Stage, World, console,
+    record::Record,
 };
 use serde_json::Value;
 use std::io::Read as _;
@@ -36,6 +37,8 @@ Examples:
   cargo rehearse park --input my-stack.json             … of your own stack, whose environment sleeps from 20:00 to 07:00
   cargo rehearse sweep                                  lose events, and see what they were of found and repaired
   cargo rehearse teardown --input my-teardown.json      a teardown of a stack that is not there
+  cargo rehearse deploy --report deploy.html            … and write the report there
+  cargo rehearse deploy --json >deploy.json             … and what it shows as one JSON document; the play goes to stderr
   cargo rehearse --scale 20                             ten times slower than usual, to watch
 
 With --event, the event is all that trigger hears: what it is about (a push of that tag, a new version of that secret) has
@@ -55,7 +58,7 @@ Exit codes:
   0    every promise was kept
   1    a promise was broken
   2    the command line or the input is wrong
-  3    the local AWS could not be prepared, started or used
+  3    the local AWS could not be prepared, started or used, or the report not be written
   130  interrupted, or nobody reads the output any more; nothing is left running";
 
 /// Rehearses groundcrew on this machine: no AWS account, no Docker.
@@ -80,6 +83,12 @@ struct Arguments {
     /// Leave the local AWS up at the end, until Ctrl-C
     #[arg(long, global = true)]
     keep: bool,
+    /// Where the report is written, an HTML page [default: report.html in target/rehearsal]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    report: Option<PathBuf>,
+    /// Print the record of the play as one JSON document at its end; the play itself goes to standard error
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Subcommand)]
@@ -257,13 +266,29 @@ async fn play(arguments: &Arguments) -> Result<u8> {
             return Ok(KEPT);
         }
     };
+    let report = Report::to(arguments.report.clone())?;
+    if arguments.json {
+        console::play_on_standard_error();
+    }
     let options = Options {
         time_scale: arguments.scale,
     };
     let stage = Stage::set(options, &play.parameters()).await?;
     let playing = console::playing();
-    let played = play.on(&stage).await.inspect_err(|_| keep(stage.local()))?;
+    let played = play.on(&stage).await.inspect_err(|_| keep(stage.local()));
     drop(playing);
+    let arguments_given = std::env::args_os().skip(1);
+    let command = command(arguments_given.map(|given| given.to_string_lossy().into_owned()));
+    let record = stage.record(&command, played.as_ref().err()).await;
+    let played = match played {
+        Ok(played) => played,
+        Err(error) => {
+            if let Err(unwritten) = report.write(&stage, &record, arguments.json) {
+                console::error(&unwritten);
+            }
+            return Err(error);
+        }
+    };
     let is_own_input = !matches!(play, Play::Everything { .. });
     let code = if is_own_input && played.end.error == "Invalid" {
         BAD_INPUT
@@ -278,11 +303,65 @@ async fn play(arguments: &Arguments) -> Result<u8> {
     if code == BROKEN {
         keep(stage.local());
     }
+    report.write(&stage, &record, arguments.json)?;
     if arguments.keep {
         explain(&stage)?;
         interrupted().await;
     }
     Ok(code)
+}
+
+/// The command that plays the same again: where its report goes makes no difference.
+fn command(arguments: impl Iterator<Item = String>) -> String {
+    let mut words = vec!["cargo rehearse".to_owned()];
+    let mut is_file = false;
+    for argument in arguments {
+        if std::mem::take(&mut is_file) || argument == "--json" || argument.starts_with("--report=")
+        {
+            continue;
+        }
+        is_file = argument == "--report";
+        if !is_file {
+            words.push(argument);
+        }
+    }
+    words.join(" ")
+}
+
+/// The file that the report goes to.
+struct Report(PathBuf);
+
+impl Report {
+    /// Nobody waits for a play whose report has no place.
+    fn to(file: Option<PathBuf>) -> Result<Self> {
+        let file = file.unwrap_or_else(rehearsal::report::file);
+        let folder = file.parent().filter(|folder| *folder != Path::new(""));
+        let made = folder.map_or(Ok(()), std::fs::create_dir_all);
+        match made {
+            Err(error) => Err(Error::Input(format!("{}: {error}", file.display()))),
+            Ok(()) if file.is_dir() => Err(Error::Input(format!(
+                "{} is a folder: --report names a file",
+                file.display()
+            ))),
+            Ok(()) => Ok(Self(file)),
+        }
+    }
+
+    fn write(&self, stage: &Stage, record: &Record, json: bool) -> Result<()> {
+        let failed =
+            |error: &dyn std::fmt::Display| Error::Report(format!("{}: {error}", self.0.display()));
+        let page = rehearsal::report::html(record);
+        let document = record.json().map_err(|error| failed(&error))?;
+        if stage.is_disclosed_by(&page) || stage.is_disclosed_by(&document) {
+            return Err(failed(&"the password of a database would be in it"));
+        }
+        std::fs::write(&self.0, page).map_err(|error| failed(&error))?;
+        console::line(format_args!("\nThe report is in {}", self.0.display()));
+        if json {
+            console::document(&document);
+        }
+        Ok(())
+    }
 }
 
 fn keep(local: &LocalAws) {
@@ -346,6 +425,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_in_the_report_plays_the_same_again() {
+        let command = |line: &str| command(line.split(' ').map(str::to_owned));
+        let again = "cargo rehearse deploy --scale 20";
+        assert_eq!(command("deploy --json --report a.html --scale 20"), again);
+        assert_eq!(command("deploy --report=a.html --scale 20"), again);
     }
 
     #[test]

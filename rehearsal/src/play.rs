@@ -6,10 +6,12 @@ mod nights;
 mod own_event;
 mod sweeps;
 
+pub(crate) use calendar::later;
 pub use deployments::{Deployments, Occasion};
 
 use crate::console::{self, BOLD, DIM, GREEN, RED, YELLOW, clock, line};
-use crate::promises::{self, Checked, Planned, Provisioned, Refused, Removed, Repeated};
+use crate::promises::{self, Checked, Planned, Promise, Provisioned, Refused, Removed, Repeated};
+use crate::record::{Record, Recorder};
 use crate::{
     Call, End, Error, Execution, Happening, LocalAws, Options, Outputs, Result, What, World,
 };
@@ -28,6 +30,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 pub struct Stage {
     local: LocalAws,
     outputs: Outputs,
+    recorder: Recorder,
 }
 
 impl Stage {
@@ -45,7 +48,11 @@ impl Stage {
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
         let outputs = local.deploy(&template, functions, &parameters).await?;
-        Ok(Self { local, outputs })
+        Ok(Self {
+            local,
+            outputs,
+            recorder: Recorder::default(),
+        })
     }
 
     /// The local AWS.
@@ -56,6 +63,43 @@ impl Stage {
     /// The outputs of the template.
     pub fn outputs(&self) -> &Outputs {
         &self.outputs
+    }
+
+    /// What was played so far, with `command`; and why it ended, if it did not come to its end. What the local AWS does not
+    /// tell any more is left out.
+    pub async fn record(&self, command: &str, error: Option<&Error>) -> Record {
+        self.recorder
+            .record(&self.local, &self.outputs, command, error)
+            .await
+    }
+
+    /// Whether a text holds a password that this rehearsal has seen.
+    pub fn is_disclosed_by(&self, text: &str) -> bool {
+        self.recorder.is_disclosed_by(text)
+    }
+
+    /// The beginning of an act.
+    fn heading(&self, title: &str) {
+        console::heading(title);
+        self.recorder.flow(title);
+    }
+
+    fn check<Scene>(&self, promises: &[Promise<Scene>], scene: &Scene) -> Vec<Checked> {
+        let checked = promises::check(promises, scene);
+        self.recorder.checked(&checked);
+        checked
+    }
+
+    /// Of a `provision` that failed.
+    fn check_failed(&self, end: &End) -> Vec<Checked> {
+        let checked = vec![promises::provision_succeeds(end)];
+        self.recorder.checked(&checked);
+        checked
+    }
+
+    /// From now on [`Self::calls`] are those that come.
+    async fn forget_calls(&self) -> Result<()> {
+        self.recorder.take(&self.local).await
     }
 
     /// Everything: a bad spec, a dry run, a stack from nothing, the same again, its days and nights, and its teardown.
@@ -85,7 +129,7 @@ impl Stage {
     }
 
     async fn refuse(&self, spec: &Value) -> Result<Vec<Checked>> {
-        console::heading("A spec with mistakes");
+        self.heading("A spec with mistakes");
         let mut spec = spec.clone();
         spec["databse"] = json!({});
         spec["service"] =
@@ -101,7 +145,7 @@ impl Stage {
             "service.port",
             "service.variables",
         ];
-        Ok(promises::check(
+        Ok(self.check(
             promises::REFUSED,
             &Refused {
                 fields,
@@ -112,11 +156,11 @@ impl Stage {
     }
 
     async fn plan(&self, spec: &Value) -> Result<Played> {
-        console::heading("A dry run");
+        self.heading("A dry run");
         let mut spec = spec.clone();
         spec["dry_run"] = json!(true);
         let before = World::look(&self.local).await?;
-        self.local.clear_calls().await?;
+        self.forget_calls().await?;
         let end = self
             .run("ProvisionStateMachineArn", "rehearsal-plan", &spec)
             .await?;
@@ -139,7 +183,7 @@ impl Stage {
             differences,
         };
         Ok(Played {
-            checked: promises::check(promises::PLANNED, &seen),
+            checked: self.check(promises::PLANNED, &seen),
             end: seen.end,
         })
     }
@@ -152,14 +196,14 @@ impl Stage {
         if input["dry_run"] == json!(true) {
             return self.plan(input).await;
         }
-        console::heading("Provision");
-        self.local.clear_calls().await?;
+        self.heading("Provision");
+        self.forget_calls().await?;
         let end = self
             .run("ProvisionStateMachineArn", "rehearsal-provision", input)
             .await?;
         let Some(spec) = Spec::parse(input).ok().filter(|_| end.succeeded) else {
             return Ok(Played {
-                checked: vec![promises::provision_succeeds(&end)],
+                checked: self.check_failed(&end),
                 end,
             });
         };
@@ -185,21 +229,21 @@ impl Stage {
             end,
         };
         Ok(Played {
-            checked: promises::check(promises::PROVISIONED, &seen),
+            checked: self.check(promises::PROVISIONED, &seen),
             end: seen.end,
         })
     }
 
     async fn repeat(&self, spec: &Value) -> Result<Vec<Checked>> {
-        console::heading("Provision again, with the same spec");
+        self.heading("Provision again, with the same spec");
         let before = World::look(&self.local).await?;
-        self.local.clear_calls().await?;
+        self.forget_calls().await?;
         let end = self
             .run("ProvisionStateMachineArn", "rehearsal-again", spec)
             .await?;
         let calls = self.calls().await?;
         let differences = before.differences(&World::look(&self.local).await?);
-        Ok(promises::check(
+        Ok(self.check(
             promises::REPEATED,
             &Repeated {
                 end,
@@ -214,13 +258,15 @@ impl Stage {
     /// # Errors
     /// If the local AWS does not play along.
     pub async fn tear_down(&self, removal: &Value, before: &World) -> Result<Played> {
-        console::heading("Teardown");
+        self.heading("Teardown");
+        // Soon there is nothing to look at.
+        self.recorder.take(&self.local).await?;
         let had_database = !World::look(&self.local).await?.databases.is_empty();
         let end = self
             .run("TeardownStateMachineArn", "rehearsal-teardown", removal)
             .await?;
         let differences = before.differences(&World::look(&self.local).await?);
-        console::heading("Teardown of a stack that is gone");
+        self.heading("Teardown of a stack that is gone");
         let again = self
             .run(
                 "TeardownStateMachineArn",
@@ -236,7 +282,7 @@ impl Stage {
             differences,
         };
         Ok(Played {
-            checked: promises::check(promises::REMOVED, &seen),
+            checked: self.check(promises::REMOVED, &seen),
             end: seen.end,
         })
     }
@@ -352,7 +398,11 @@ impl Stage {
             .send()
             .await;
         let secret = secret.map_err(Error::call("secretsmanager:GetSecretValue"))?;
-        Ok(serde_json::from_str(secret.secret_string().unwrap_or_default()).unwrap_or(Value::Null))
+        let secret: Value =
+            serde_json::from_str(secret.secret_string().unwrap_or_default()).unwrap_or_default();
+        self.recorder
+            .secret(secret["password"].as_str().unwrap_or_default());
+        Ok(secret)
     }
 }
 
@@ -510,7 +560,7 @@ fn is_retried(error: &str) -> bool {
 
 /// The outcome in a state's output: its own result, or what it left under its resource's name. Of `deploy` and `park` it is
 /// what the state has found out.
-fn outcome<'a>(state: &str, output: &'a Value) -> Option<&'a str> {
+pub(crate) fn outcome<'a>(state: &str, output: &'a Value) -> Option<&'a str> {
     let found_out = match state {
         "Assess" | "Hold" => &output["reason"],
         "Await the operation" => &output["operation"]["status"],
@@ -531,7 +581,7 @@ fn outcome<'a>(state: &str, output: &'a Value) -> Option<&'a str> {
 }
 
 /// Whether a state of `deploy` has found out that its service is not well.
-fn is_unwell(state: &str, output: &Value) -> bool {
+pub(crate) fn is_unwell(state: &str, output: &Value) -> bool {
     match state {
         "Smoke check" | "Bake" => output["health"]["well"] == json!(false),
         "Await the operation" => output["operation"]["succeeded"] == json!(false),

@@ -109,6 +109,20 @@ impl Figures {
         serde_json::from_str(&text).ok()
     }
 
+    /// The figures of every command, in the order of their names.
+    pub fn all(root: &Path) -> Vec<Self> {
+        let folder = std::fs::read_dir(root.join("target/figures"));
+        let files = folder.into_iter().flatten().flatten();
+        let names = files.filter_map(|file| {
+            let path = file.path();
+            path.file_stem()?.to_str().map(str::to_owned)
+        });
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        let figures = names.iter().filter_map(|name| Self::read(root, name));
+        figures.collect()
+    }
+
     /// Keeps the figures, in place of those of the run before.
     ///
     /// # Errors

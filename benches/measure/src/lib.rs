@@ -1,9 +1,15 @@
 //! Measures groundcrew over the local AWS: what it costs, how it scales, and what its waiting is spent on.
 
+mod account;
 pub mod cold_start;
+mod count;
 mod error;
+mod fleet;
+pub mod graph;
 pub mod operations;
 pub mod provisioning;
 pub mod scale;
 
+pub use count::Count;
 pub use error::{Error, Result};
+pub use fleet::{Ended, Fleet, Occasion, PER_SECOND};

@@ -105,12 +105,12 @@ async fn measure(arguments: &Arguments) -> Result<bool> {
         Some(What::Scale(sizes)) => show("scale", &scale::run(&of(sizes, *short)).await?),
         Some(What::Operations) => show("operations", &operations::run().await?),
         Some(What::Provisioning { scale }) => {
-            show("provisioning", &provisioning::run(*scale).await?)
+            show("provisioning", &provisioning::run(*scale, *short).await?)
         }
         None => {
             let sizes = of(&Sizes::default(), *short);
             let operations = show("operations", &operations::run().await?)?;
-            let provisioning = provisioning::run(provisioning::TIME_SCALE).await?;
+            let provisioning = provisioning::run(provisioning::TIME_SCALE, *short).await?;
             let provisioning = show("provisioning", &provisioning)?;
             let scale = show("scale", &scale::run(&sizes).await?)?;
             let cold_start = cold_start::run(*short, *update_readme).await?;

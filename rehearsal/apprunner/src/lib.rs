@@ -92,7 +92,25 @@ pub struct Emulator {
     thread: Option<JoinHandle<()>>,
 }
 
+/// How long things take, in AWS seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Durations {
+    /// From `CreateService` until it runs.
+    pub create_service: f64,
+    /// How much longer that is when it is the first to use its VPC connector.
+    pub first_use_of_a_connector: f64,
+    /// Until a new IAM role can be assumed.
+    pub role_propagation: f64,
+}
+
 impl Emulator {
+    /// How long things take here, for whoever wants to know the least that a stack can take.
+    pub const DURATIONS: Durations = Durations {
+        create_service: operations::seconds(OperationType::CreateService, true),
+        first_use_of_a_connector: operations::FIRST_USE_OF_A_CONNECTOR,
+        role_propagation: services::ROLE_PROPAGATION,
+    };
+
     /// Starts an App Runner with nothing in it but the account's `DefaultConfiguration` for auto scaling.
     ///
     /// # Errors

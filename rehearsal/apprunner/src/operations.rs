@@ -14,12 +14,12 @@ use crate::world::{Emulation, Operation, Running, Service, World, now};
 
 /// AWS seconds that it takes longer when a service is the first to use a VPC connector ("2–5 minutes", developer guide,
 /// network-vpc).
-const FIRST_USE_OF_A_CONNECTOR: f64 = 120.0;
+pub(crate) const FIRST_USE_OF_A_CONNECTOR: f64 = 120.0;
 /// AWS seconds that it takes to go back to what ran before.
 const ROLLBACK: f64 = 60.0;
 
 /// AWS seconds that an operation takes.
-fn seconds(kind: OperationType, is_first_deployment: bool) -> f64 {
+pub(crate) const fn seconds(kind: OperationType, is_first_deployment: bool) -> f64 {
     match kind {
         OperationType::CreateService => 240.0,
         OperationType::UpdateService if is_first_deployment => 240.0, // the rebuild of a CREATE_FAILED service

@@ -16,7 +16,7 @@ use crate::{auto_scaling, ids, pages, rules, tags};
 /// Services per Region, unless AWS was asked for more (developer guide, architecture).
 pub(crate) const SERVICES: usize = 30;
 /// AWS seconds until a new IAM role can be assumed. AWS gives no figure; ten seconds is what people wait in practice.
-const ROLE_PROPAGATION: f64 = 10.0;
+pub(crate) const ROLE_PROPAGATION: f64 = 10.0;
 
 impl Emulation {
     pub(crate) async fn create_service(

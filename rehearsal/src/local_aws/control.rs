@@ -46,6 +46,32 @@ impl Call {
     }
 }
 
+/// An invocation of a function that has ended.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Invocation {
+    /// The name of the function.
+    pub function: String,
+    /// When it began, in seconds since 1970 on the wall.
+    pub at: f64,
+    /// How long it took on the wall, with the start of its process if it had none.
+    pub seconds: f64,
+    /// Whether a process was started for it.
+    pub cold_start: bool,
+    /// The error's name, if it failed.
+    pub error: Option<String>,
+    /// The most memory that its process has had until then; `None` if the process ended.
+    pub peak_memory_kb: Option<u64>,
+}
+
+/// How long AWS takes from a call to its effect.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Takes {
+    /// The IAM action, `rds:CreateDBInstance`.
+    pub call: String,
+    /// AWS seconds.
+    pub seconds: f64,
+}
+
 /// What the next calls of an operation meet.
 #[derive(Clone, Debug, Serialize)]
 pub struct Fault {
@@ -305,6 +331,33 @@ impl LocalAws {
     /// [`Error::Call`].
     pub async fn calls(&self) -> Result<Vec<Call>> {
         self.list("calls", "calls").await
+    }
+
+    /// Every invocation of a function that has ended since the start or since [`Self::clear_invocations`], in the order
+    /// of their ends.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn invocations(&self) -> Result<Vec<Invocation>> {
+        self.list("invocations", "invocations").await
+    }
+
+    /// How long AWS takes here; what App Runner takes, its emulator says.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn durations(&self) -> Result<Vec<Takes>> {
+        self.list("durations", "durations").await
+    }
+
+    /// Forgets the invocations so far.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn clear_invocations(&self) -> Result<()> {
+        ask(self.port, "DELETE", "invocations", None)
+            .await
+            .map(drop)
     }
 
     /// Forgets the calls so far.

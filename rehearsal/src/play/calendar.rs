@@ -122,7 +122,7 @@ impl Calendar {
 }
 
 /// So many AWS seconds later.
-pub(super) fn later(than: &Zoned, seconds: f64) -> Zoned {
+pub(crate) fn later(than: &Zoned, seconds: f64) -> Zoned {
     let later = SignedDuration::try_from_secs_f64(seconds)
         .ok()
         .and_then(|passed| than.checked_add(passed).ok());

@@ -10,7 +10,7 @@ use crate::promises::deployments::{
     TakenBack, UNANSWERED, UNCONCERNED, WENT_BACK, WentBack, outcome,
 };
 use crate::promises::nights::{LOOKED_AFTER, Look};
-use crate::promises::{self, Checked, Promise};
+use crate::promises::{Checked, Promise};
 use crate::{Error, Execution, Happening, Notification, Result, What};
 use apprunner_emulator::{Arrangement, Fate, OperationType, ServiceSnapshot, ServiceStatus};
 use aws_sdk_apprunner::types::Tag;
@@ -138,7 +138,7 @@ impl Stage {
     /// # Errors
     /// If the local AWS does not play along.
     pub async fn deployments(&self, deployments: &Deployments) -> Result<Played> {
-        console::heading("Provision");
+        self.heading("Provision");
         let end = self
             .run(
                 "ProvisionStateMachineArn",
@@ -149,7 +149,7 @@ impl Stage {
         let checked = if end.succeeded {
             self.deploy(deployments).await?
         } else {
-            vec![promises::provision_succeeds(&end)]
+            self.check_failed(&end)
         };
         Ok(Played { end, checked })
     }
@@ -245,7 +245,7 @@ struct Heard {
 impl Scenes<'_> {
     /// A new image: it is deployed. Returns the event.
     async fn push(&mut self) -> Result<Value> {
-        console::heading("A push");
+        self.stage.heading("A push");
         let before = self.before().await?;
         let digest = self.untagged().await?;
         let tag = self.next_tag();
@@ -258,7 +258,7 @@ impl Scenes<'_> {
 
     /// EventBridge delivers an event at least once.
     async fn replay(&mut self, event: Value) -> Result<()> {
-        console::heading("The same event once more");
+        self.stage.heading("The same event once more");
         let before = self.before().await?;
         self.stage.local.put_event(&event).await?;
         let act = self.follow(before, None).await?;
@@ -267,7 +267,7 @@ impl Scenes<'_> {
     }
 
     async fn rotate(&mut self) -> Result<()> {
-        console::heading("A rotation");
+        self.stage.heading("A rotation");
         let before = self.before().await?;
         let version_id = self.new_version().await?;
         let act = self.follow(before, None).await?;
@@ -300,7 +300,8 @@ impl Scenes<'_> {
     }
 
     async fn image_that_does_not_start(&mut self) -> Result<()> {
-        console::heading("A bad image: App Runner cannot start it");
+        self.stage
+            .heading("A bad image: App Runner cannot start it");
         let before = self.before().await?;
         let digest = self.untagged().await?;
         self.arrange(Arrangement::NextOperation {
@@ -316,7 +317,8 @@ impl Scenes<'_> {
     }
 
     async fn image_that_does_not_answer(&mut self, event: Option<&OwnEvent>) -> Result<()> {
-        console::heading("A bad image: its health path answers 500");
+        self.stage
+            .heading("A bad image: its health path answers 500");
         let digest = self.untagged().await?;
         self.arrange(Arrangement::ImageAnswer {
             digest: digest.clone(),
@@ -329,7 +331,8 @@ impl Scenes<'_> {
     }
 
     async fn image_that_alarms(&mut self, event: Option<&OwnEvent>) -> Result<()> {
-        console::heading("A bad image: an alarm turns red in the bake window");
+        self.stage
+            .heading("A bad image: an alarm turns red in the bake window");
         let digest = self.untagged().await?;
         let alarm = self.spec.stack().part("server-errors");
         let act = self.push_bad(&digest, event, Some(&alarm)).await?;
@@ -376,7 +379,7 @@ impl Scenes<'_> {
 
     /// To what ran before, as a person does it who does not trust the last good image any more.
     async fn go_back(&mut self) -> Result<()> {
-        console::heading("Back to the release before, by hand");
+        self.stage.heading("Back to the release before, by hand");
         let service = self.spec.stack().name();
         let running = self.look()?.runs.image_digest;
         let record = self.look()?.tags;
@@ -419,7 +422,8 @@ impl Scenes<'_> {
 
     /// The event of a person, alone: what it is about has happened, and AWS's own event of that has led to nothing.
     async fn own_event(&mut self, event: OwnEvent) -> Result<()> {
-        console::heading(format_args!("Your event: {}", event.sentence()));
+        self.stage
+            .heading(&format!("Your event: {}", event.sentence()));
         let (event, replaced) = event.here(&self.stage.local).await?;
         if let Some(replaced) = replaced {
             line(format_args!("           {DIM}{replaced}{DIM:#}"));
@@ -637,15 +641,14 @@ impl Scenes<'_> {
 
     /// Whether all of them are kept.
     pub(super) fn check<Scene>(&mut self, promises: &[Promise<Scene>], scene: &Scene) -> bool {
-        let checked = promises::check(promises, scene);
+        let checked = self.stage.check(promises, scene);
         let kept = checked.iter().all(|promise| promise.verdict.is_ok());
         self.checked.extend(checked);
         kept
     }
 
     pub(super) async fn before(&self) -> Result<Before> {
-        let local = &self.stage.local;
-        local.clear_calls().await?;
+        self.stage.forget_calls().await?;
         Ok(Before {
             service: self.look()?,
             executions: self
@@ -755,6 +758,7 @@ impl Scenes<'_> {
 
     /// From now on it is that time.
     pub(super) fn it_is(&mut self, local: Zoned) {
+        self.stage.recorder.it_is(&local);
         self.now = Some(Now {
             local,
             wall: SystemTime::now(),

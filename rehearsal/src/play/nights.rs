@@ -3,7 +3,7 @@
 use super::calendar::{instant, later, long};
 use super::deployments::{HEARS, POLL, QUIET, Scenes, variables_of_database};
 use super::ended;
-use crate::console::{self, DIM, line};
+use crate::console::{DIM, line};
 use crate::promises::nights::{
     FELL_ASLEEP, FellAsleep, HOLIDAYS, Holidays, KEPT_AWAKE, KeptAwake, Look, Moment, Rung,
     SCHEDULED, SEVENTH_DAY, SLEPT, Scheduled, SeventhDay, Slept, UNPARKABLE, WOKE, Woke,
@@ -113,7 +113,8 @@ impl Scenes<'_> {
             .holidays()
             .into_iter()
             .partition(|noon| *noon < seventh_day);
-        console::heading("Holidays: a look at noon of each, of the 48 of a day");
+        self.stage
+            .heading("Holidays: a look at noon of each, of the 48 of a day");
         let mut looks = Vec::new();
         for noon in &before {
             looks.push(self.look_at(noon, false).await?);
@@ -154,7 +155,8 @@ impl Scenes<'_> {
 
     pub(super) fn heading(&mut self, at: &Zoned, what: &str) {
         let zone = at.time_zone().iana_name().unwrap_or_default();
-        console::heading(format_args!("{} in {zone}: {what}", long(at)));
+        self.stage
+            .heading(&format!("{} in {zone}: {what}", long(at)));
         self.it_is(at.clone());
     }
 
@@ -166,7 +168,7 @@ impl Scenes<'_> {
             return Ok(false);
         };
         let schedules = self.schedules(PARK, first, last).await?;
-        console::heading("The schedule of the template");
+        self.stage.heading("The schedule of the template");
         for Schedule {
             name,
             expression,
@@ -212,7 +214,7 @@ impl Scenes<'_> {
     async fn look_at(&mut self, at: &Zoned, aloud: bool) -> Result<Look> {
         let fires = instant(at);
         let known = self.known(PARK).await?;
-        self.stage.local.clear_calls().await?;
+        self.stage.forget_calls().await?;
         self.it_is(at.clone());
         let schedules = self.schedules(PARK, at, at).await?;
         match schedules.iter().find(|it| it.fires.contains(&fires)) {
@@ -258,7 +260,7 @@ impl Scenes<'_> {
     /// RDS starts the database, and says so.
     async fn seventh_day(&mut self, at: &Zoned) -> Result<Look> {
         let known = self.known(PARK).await?;
-        self.stage.local.clear_calls().await?;
+        self.stage.forget_calls().await?;
         let database = self.spec.stack().name();
         self.stage
             .local

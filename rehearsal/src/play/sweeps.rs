@@ -16,7 +16,8 @@ const TWO_DAYS: SignedDuration = SignedDuration::from_hours(48);
 impl Scenes<'_> {
     pub(super) async fn sweep(&mut self) -> Result<()> {
         let local = &self.stage.local;
-        console::heading("A push, a rotation and two slips, of which no event comes");
+        self.stage
+            .heading("A push, a rotation and two slips, of which no event comes");
         local.lose_events(true).await?;
         let before = self.before().await?;
         let digest = self.untagged().await?;
@@ -44,7 +45,7 @@ impl Scenes<'_> {
             self.keep_awake(&tomorrow.to_zoned(self.calendar.zone().clone()))
                 .await?;
         }
-        console::heading("What a sweep would do");
+        self.stage.heading("What a sweep would do");
         let stack = self.spec.stack().name();
         let plan = self
             .sweep_by_hand("rehearsal-plan", &json!({"stack": stack, "dry_run": true}))
@@ -54,7 +55,7 @@ impl Scenes<'_> {
         let act = self.follow(before, None).await?;
         self.it_is_any_time();
         let left = self.left(&alarm).await?;
-        console::heading("Another sweep, right after");
+        self.stage.heading("Another sweep, right after");
         let second = self.sweep_by_hand("rehearsal-again", &json!({})).await?;
         let seen = Swept {
             wrong,
@@ -91,7 +92,7 @@ impl Scenes<'_> {
             Some((schedule, at.to_zoned(zone)))
         });
         let Some((schedule, at)) = next else {
-            console::heading("The sweep of the schedule");
+            self.stage.heading("The sweep of the schedule");
             line("           no schedule sweeps within two days");
             return self.swept(Vec::new(), 0).await;
         };
@@ -103,7 +104,7 @@ impl Scenes<'_> {
         let known = self.known(SWEEP).await?;
         let told = self.told_by_sweeps().await?.len();
         let local = &self.stage.local;
-        local.clear_calls().await?;
+        self.stage.forget_calls().await?;
         local.fire_schedule(&schedule.name, &instant(&at)).await?;
         let ends = self.ends(SWEEP, known, true).await?;
         self.swept(ends, told).await
@@ -118,7 +119,7 @@ impl Scenes<'_> {
         let known = self.known(SWEEP).await?;
         let told = self.told_by_sweeps().await?.len();
         let local = &self.stage.local;
-        local.clear_calls().await?;
+        self.stage.forget_calls().await?;
         local.start_execution(machine, name, input).await?;
         let ends = self.ends(SWEEP, known, true).await?;
         self.swept(ends, told).await

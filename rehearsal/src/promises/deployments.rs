@@ -459,6 +459,7 @@ mod tests {
     fn call(action: &str, error: Option<&str>) -> Call {
         Call {
             n: 1,
+            at: 0.0,
             principal: "role".into(),
             action: action.into(),
             resource: "*".into(),

@@ -626,6 +626,7 @@ mod tests {
     fn call(action: &str) -> Call {
         Call {
             n: 1,
+            at: 0.0,
             principal: "groundcrew-ParkFunctionRole-0A".into(),
             action: action.into(),
             resource: "*".into(),

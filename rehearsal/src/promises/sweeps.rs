@@ -210,6 +210,7 @@ mod tests {
     fn sweep(found: u64, repaired: u64, summary: &str, calls: &[&str], told: usize) -> Sweep {
         let call = |action: &&str| Call {
             n: 1,
+            at: 0.0,
             principal: "groundcrew-SweepFunctionRole-0A".into(),
             action: (*action).into(),
             resource: "*".into(),

@@ -1,0 +1,410 @@
+//! What a rehearsal keeps while it plays, so that a record can be made of it at any time: AWS tells most of it, but not for
+//! how long.
+
+use super::{
+    Call, Cost, Event, Execution, Flow, Moment, Notification, Promise, Record, Resource, VERSION,
+    executions,
+};
+use crate::promises::Checked;
+use crate::{Error, LocalAws, Outputs, Result, local_aws};
+use groundcrew::stack::{TAG_CREATED_BY, TAG_MANAGED};
+use jiff::{Timestamp, Zoned};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Shared by everything that plays; it keeps times on the wall, in seconds since 1970.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder(Mutex<Notes>);
+
+#[derive(Debug, Default)]
+struct Notes {
+    flows: Vec<Begun>,
+    calls: Vec<local_aws::Call>,
+    promises: Vec<Promise>,
+    resources: BTreeMap<String, Resource>,
+    secrets: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Begun {
+    at: f64,
+    title: String,
+    moments: Vec<(f64, Zoned)>,
+}
+
+impl Recorder {
+    /// Something else is played from now on.
+    pub(crate) fn flow(&self, title: &str) {
+        self.notes().flows.push(Begun {
+            at: now(),
+            title: title.to_owned(),
+            moments: Vec::new(),
+        });
+    }
+
+    /// From now on it is that time where the people are.
+    pub(crate) fn it_is(&self, local: &Zoned) {
+        if let Some(flow) = self.notes().flows.last_mut() {
+            flow.moments.push((now(), local.clone()));
+        }
+    }
+
+    /// These were checked.
+    pub(crate) fn checked(&self, checked: &[Checked]) {
+        let mut notes = self.notes();
+        let flow = notes.current();
+        notes.promises.extend(checked.iter().map(|it| Promise {
+            id: it.id.to_owned(),
+            sentence: it.sentence.to_owned(),
+            kept: it.verdict.is_ok(),
+            evidence: it.verdict.clone().unwrap_or_else(|broken| broken),
+            flow,
+        }));
+    }
+
+    /// What must not be in any record.
+    pub(crate) fn secret(&self, value: &str) {
+        let mut notes = self.notes();
+        if !value.is_empty() && !notes.secrets.iter().any(|known| known == value) {
+            notes.secrets.push(value.to_owned());
+        }
+    }
+
+    /// Whether a text holds what must not be in any record.
+    pub(crate) fn is_disclosed_by(&self, text: &str) -> bool {
+        let notes = self.notes();
+        notes.secrets.iter().any(|secret| text.contains(secret))
+    }
+
+    /// Has the local AWS forget the calls so far, and keeps them; and looks at what there is.
+    pub(crate) async fn take(&self, local: &LocalAws) -> Result<()> {
+        let calls = local.take_calls().await?;
+        let tagged = local.tagged(TAG_MANAGED).await?;
+        self.notes().take(calls, tagged);
+        Ok(())
+    }
+
+    /// The record so far. What the local AWS does not tell any more is left out.
+    pub(crate) async fn record(
+        &self,
+        local: &LocalAws,
+        outputs: &Outputs,
+        command: &str,
+        error: Option<&Error>,
+    ) -> Record {
+        let ended = now();
+        let mut told = Vec::new();
+        for (machine, arn) in outputs.state_machines() {
+            let of = executions::of(local, &machine, arn).await;
+            told.extend(of.unwrap_or_default());
+        }
+        told.sort_by(|one, other| one.began.total_cmp(&other.began));
+        let events = local.events().await.unwrap_or_default();
+        let notifications = local.notifications().await.unwrap_or_default();
+        let invocations = BTreeMap::new();
+        let calls = local.calls().await.unwrap_or_default();
+        let tagged = local.tagged(TAG_MANAGED).await.unwrap_or_default();
+        let mut notes = self.notes();
+        notes.take(calls, tagged);
+        let mut timeline = Timeline::of(&notes.flows, ended, local.time_scale());
+        let mut sleeps = Vec::new();
+        for executions::Told {
+            began,
+            execution,
+            sleeps: found,
+        } in told
+        {
+            timeline.put(began, |flow, at| {
+                flow.executions
+                    .push(Execution { at, ..execution }.later(at));
+            });
+            sleeps.extend(found);
+        }
+        for call in &notes.calls {
+            timeline.put(call.at, |flow, at| flow.calls.push(Call::of(call, at)));
+        }
+        for event in &events {
+            timeline.put(event.at, |flow, at| flow.events.push(Event::of(event, at)));
+        }
+        for told in notifications {
+            timeline.put(told.at, |flow, at| {
+                flow.notifications.push(Notification {
+                    at,
+                    topic: told.topic,
+                    subject: told.subject.unwrap_or_default(),
+                    message: told.message,
+                });
+            });
+        }
+        let mut resources: Vec<_> = notes.resources.values().cloned().collect();
+        for resource in &mut resources {
+            resource.flow = timeline.flow_of(&resource.created_by);
+        }
+        let began = notes.flows.first().map_or(ended, |first| first.at);
+        Record {
+            version: VERSION,
+            command: command.to_owned(),
+            began: Timestamp::from_millisecond((began * 1000.0) as i64).unwrap_or_default(),
+            wall_seconds: ended - began,
+            time_scale: local.time_scale(),
+            error: error.map(Error::to_string),
+            cost: Cost::of(&timeline.flows, invocations, sleeps),
+            flows: timeline.flows,
+            promises: notes.promises.clone(),
+            resources,
+            figures: figures::Figures::all(crate::root()),
+        }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Notes {
+    /// The flow that is played.
+    fn current(&self) -> usize {
+        self.flows.len().saturating_sub(1)
+    }
+
+    fn take(&mut self, calls: Vec<local_aws::Call>, tagged: Vec<local_aws::Tagged>) {
+        let calls = calls.into_iter().filter(|call| call.principal != "root");
+        self.calls.extend(calls);
+        for resource in self.resources.values_mut() {
+            resource.exists = false;
+        }
+        for local_aws::Tagged { arn, tags } in tagged {
+            let (kind, name) = named(&arn);
+            let created_by = tags.get(TAG_CREATED_BY).cloned().unwrap_or_default();
+            let new = || Resource {
+                kind,
+                name,
+                arn: arn.clone(),
+                tags: BTreeMap::new(),
+                created_by,
+                flow: None,
+                exists: true,
+            };
+            let resource = self.resources.entry(arn.clone()).or_insert_with(new);
+            resource.exists = true;
+            resource.tags = tags;
+        }
+    }
+}
+
+/// Flows, into which everything is sorted by its time on the wall.
+struct Timeline {
+    begins: Vec<f64>,
+    time_scale: f64,
+    flows: Vec<Flow>,
+}
+
+impl Timeline {
+    fn of(begun: &[Begun], ended: f64, time_scale: f64) -> Self {
+        let ends = begun.iter().skip(1).map(|next| next.at).chain([ended]);
+        let flow = |(begun, end): (&Begun, f64)| Flow {
+            title: begun.title.clone(),
+            seconds: (end - begun.at) * time_scale,
+            moments: begun
+                .moments
+                .iter()
+                .map(|(at, local)| Moment {
+                    at: (at - begun.at) * time_scale,
+                    local: local.clone(),
+                })
+                .collect(),
+            executions: Vec::new(),
+            calls: Vec::new(),
+            events: Vec::new(),
+            notifications: Vec::new(),
+        };
+        Self {
+            begins: begun.iter().map(|begun| begun.at).collect(),
+            time_scale,
+            flows: begun.iter().zip(ends).map(flow).collect(),
+        }
+    }
+
+    /// The flow with the execution that a tag names, by its name and, behind it, when it began.
+    fn flow_of(&self, created_by: &str) -> Option<usize> {
+        let name = created_by.split(' ').next();
+        self.flows.iter().position(|flow| {
+            let mut names = flow.executions.iter().map(|it| it.name.as_str());
+            names.any(|known| Some(known) == name)
+        })
+    }
+
+    /// Puts something into the flow that was played then. What was before the first is left out.
+    fn put(&mut self, wall: f64, put: impl FnOnce(&mut Flow, f64)) {
+        let Some(index) = self.begins.iter().rposition(|begin| *begin <= wall) else {
+            return;
+        };
+        let at = (wall - self.begins[index]) * self.time_scale;
+        put(&mut self.flows[index], at);
+    }
+}
+
+impl Execution {
+    /// The same, with the times of what is in it later by so much.
+    fn later(mut self, by: f64) -> Self {
+        for state in &mut self.states {
+            state.at += by;
+            for failure in &mut state.failures {
+                failure.at += by;
+            }
+        }
+        self
+    }
+}
+
+impl Call {
+    fn of(call: &local_aws::Call, at: f64) -> Self {
+        Self {
+            at,
+            principal: call.principal.clone(),
+            action: call.action.clone(),
+            error: match (&call.error, call.status) {
+                (Some(code), _) => Some(code.clone()),
+                (None, status @ 400..) => Some(status.to_string()),
+                (None, _) => None,
+            },
+        }
+    }
+}
+
+impl Event {
+    fn of(event: &local_aws::Event, at: f64) -> Self {
+        Self {
+            at,
+            source: event.source.clone(),
+            detail_type: event.detail_type.clone(),
+            about: about(&event.detail),
+        }
+    }
+}
+
+/// What the details of AWS's events call what has happened, and to what. Some say it in a sentence.
+fn about(detail: &Value) -> String {
+    const WORDS: [&str; 14] = [
+        "eventName",
+        "action-type",
+        "result",
+        "repository-name",
+        "image-tag",
+        "image-digest",
+        "EventID",
+        "SourceIdentifier",
+        "Message",
+        "name",
+        "status",
+        "labelUpdated",
+        "versionId",
+        "alarmName",
+    ];
+    if let Some(sentence) = detail["message"].as_str() {
+        return sentence.to_owned();
+    }
+    let words = WORDS.iter().filter_map(|word| detail[word].as_str());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    words.join(", ")
+}
+
+/// The kind and the name of what has an ARN: `arn:aws:ec2:us-east-1:123456789012:subnet/subnet-0a` is the `ec2 subnet` of
+/// the name `subnet-0a`.
+fn named(arn: &str) -> (String, String) {
+    let mut parts = arn.splitn(6, ':').skip(2);
+    let service = parts.next().unwrap_or_default();
+    let resource = parts.nth(2).unwrap_or_default();
+    let (kind, name) = match resource.split_once(['/', ':']) {
+        Some((kind, name)) => (format!("{service} {kind}"), name),
+        None => (service.to_owned(), resource),
+    };
+    // App Runner ends the ARN with an id that nobody has chosen, and a role is at a path.
+    let name = match service {
+        "apprunner" => name.split('/').next().unwrap_or(name),
+        "iam" => name.rsplit('/').next().unwrap_or(name),
+        _ => name,
+    };
+    (kind, name.to_owned())
+}
+
+fn now() -> f64 {
+    Timestamp::now().as_duration().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn tagged(arn: &str, by: &str) -> local_aws::Tagged {
+        local_aws::Tagged {
+            arn: arn.into(),
+            tags: [(TAG_CREATED_BY.to_owned(), by.to_owned())].into(),
+        }
+    }
+
+    #[test]
+    fn what_happens_is_put_into_the_flow_that_was_played_then_in_aws_seconds() {
+        let begun = |at: f64| Begun {
+            at,
+            title: String::new(),
+            moments: Vec::new(),
+        };
+        let mut timeline = Timeline::of(&[begun(100.0), begun(103.0)], 104.0, 200.0);
+        let mut seen = Vec::new();
+        for wall in [99.0, 100.0, 102.5, 103.5] {
+            timeline.put(wall, |flow, at| seen.push((flow.seconds, at)));
+        }
+        assert_eq!(seen, [(600.0, 0.0), (600.0, 500.0), (200.0, 100.0)]);
+    }
+
+    #[test]
+    fn a_resource_is_remembered_when_it_is_gone_with_who_has_created_it() {
+        let mut notes = Notes::default();
+        let bucket = "arn:aws:rds:us-east-1:123456789012:db:shop-staging";
+        notes.take(Vec::new(), vec![tagged(bucket, "first")]);
+        notes.take(Vec::new(), Vec::new());
+        let resource = &notes.resources[bucket];
+        assert_eq!(
+            (resource.created_by.as_str(), resource.exists),
+            ("first", false)
+        );
+        assert_eq!(resource.tags.len(), 1);
+    }
+
+    #[test]
+    fn an_arn_says_what_a_resource_is_and_what_it_is_called() {
+        for (arn, kind, name) in [
+            (
+                "arn:aws:ec2:us-east-1:1:subnet/subnet-0a",
+                "ec2 subnet",
+                "subnet-0a",
+            ),
+            ("arn:aws:rds:us-east-1:1:db:shop-dev", "rds db", "shop-dev"),
+            ("arn:aws:sns:us-east-1:1:shop-dev", "sns", "shop-dev"),
+            (
+                "arn:aws:apprunner:us-east-1:1:service/shop-dev/0a1b",
+                "apprunner service",
+                "shop-dev",
+            ),
+            (
+                "arn:aws:iam::1:role/groundcrew/shop-dev-access",
+                "iam role",
+                "shop-dev-access",
+            ),
+        ] {
+            assert_eq!(named(arn), (kind.to_owned(), name.to_owned()));
+        }
+    }
+
+    #[test]
+    fn an_event_says_in_a_line_what_has_happened() {
+        let detail =
+            json!({"result": "SUCCESS", "image-tag": "latest", "other": 7, "action-type": "PUSH"});
+        assert_eq!(about(&detail), "PUSH, SUCCESS, latest");
+        let detail = json!({"message": "Service status is set to RUNNING.", "serviceName": "shop"});
+        assert_eq!(about(&detail), "Service status is set to RUNNING.");
+    }
+}
