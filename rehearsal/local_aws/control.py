@@ -203,8 +203,15 @@ def _list_calls(body: dict[str, Any], query: Query) -> dict[str, Any]:
 
 
 def _clear_calls(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    """Forget the calls so far, and answer them: whoever keeps them elsewhere misses none."""
+    forgotten = list(_calls)
     _calls.clear()
-    return {}
+    return {"calls": forgotten}
+
+
+def _list_resources(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    found = tagging.with_tag(query["tag"][0])
+    return {"resources": [{"arn": arn, "tags": tags} for arn, tags in sorted(found.items())]}
 
 
 def _list_invocations(body: dict[str, Any], query: Query) -> dict[str, Any]:
@@ -289,6 +296,7 @@ ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any
     ("DELETE", "limits"): _clear_limits,
     ("GET", "calls"): _list_calls,
     ("DELETE", "calls"): _clear_calls,
+    ("GET", "resources"): _list_resources,
     ("GET", "invocations"): _list_invocations,
     ("DELETE", "invocations"): _clear_invocations,
     ("GET", "durations"): _list_durations,

@@ -15,6 +15,8 @@ mod play;
 mod process;
 mod project;
 pub mod promises;
+pub mod record;
+pub mod report;
 pub mod sockets;
 mod venv;
 mod world;
@@ -26,7 +28,7 @@ pub use functions::build;
 pub use image::{Registry, tag_for};
 pub use local_aws::{
     ACCOUNT, Call, Event, Fault, FaultKind, Invocation, Limit, LocalAws, Message, NewService,
-    Notification, Options, REGION, Scan, ScanStatus, Schedule, TIME_SCALE, Takes,
+    Notification, Options, REGION, Scan, ScanStatus, Schedule, TIME_SCALE, Tagged, Takes,
 };
 pub use play::{Deployments, Occasion, Played, Stage};
 pub use project::root;

@@ -8,7 +8,7 @@ mod service;
 
 pub use control::{
     Call, Event, Fault, FaultKind, Invocation, Limit, Message, Notification, Scan, ScanStatus,
-    Takes,
+    Tagged, Takes,
 };
 pub use schedule::Schedule;
 pub use service::NewService;

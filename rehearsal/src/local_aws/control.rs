@@ -19,6 +19,8 @@ use tokio::net::TcpStream;
 pub struct Call {
     /// Its number, from 1.
     pub n: u64,
+    /// When it was answered, in seconds since 1970 on the wall.
+    pub at: f64,
     /// The name of the role that made it, or `root`.
     pub principal: String,
     /// The IAM action, `ec2:CreateVpc`.
@@ -165,6 +167,8 @@ pub struct Event {
     pub resources: Vec<String>,
     /// What happened.
     pub detail: Value,
+    /// When it went over the bus, in seconds since 1970 on the wall.
+    pub at: f64,
 }
 
 /// What was published to an SNS topic.
@@ -178,6 +182,15 @@ pub struct Notification {
     pub message: String,
     /// When, in seconds since 1970.
     pub at: f64,
+}
+
+/// A resource and its tags.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Tagged {
+    /// Its ARN.
+    pub arn: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// A message in an SQS queue.
@@ -365,7 +378,43 @@ impl LocalAws {
     /// # Errors
     /// [`Error::Call`].
     pub async fn clear_calls(&self) -> Result<()> {
-        ask(self.port, "DELETE", "calls", None).await.map(drop)
+        self.take_calls().await.map(drop)
+    }
+
+    /// The calls so far, which are forgotten.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn take_calls(&self) -> Result<Vec<Call>> {
+        let mut answer = ask(self.port, "DELETE", "calls", None).await?;
+        serde_json::from_value(answer["calls"].take()).map_err(Error::call("/_local"))
+    }
+
+    /// Everything that carries a tag of this key, of every service.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn tagged(&self, key: &str) -> Result<Vec<Tagged>> {
+        let path = format!("resources?tag={key}");
+        let mut found: Vec<Tagged> = self.list("resources", &path).await?;
+        let apprunner = self.apprunner().snapshot();
+        let services = apprunner.services.into_iter();
+        found.extend(services.map(|it| Tagged {
+            arn: it.arn,
+            tags: it.tags,
+        }));
+        for revisions in [
+            apprunner.auto_scaling_configurations,
+            apprunner.observability_configurations,
+            apprunner.vpc_connectors,
+        ] {
+            found.extend(revisions.into_iter().map(|it| Tagged {
+                arn: it.arn,
+                tags: it.tags,
+            }));
+        }
+        found.retain(|it| it.tags.contains_key(key));
+        Ok(found)
     }
 }
 
@@ -414,6 +463,7 @@ mod tests {
         let (principal, action, resource) = ("root".into(), action.into(), "*".into());
         Call {
             n: 1,
+            at: 0.0,
             principal,
             action,
             resource,
