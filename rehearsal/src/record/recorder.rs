@@ -102,7 +102,12 @@ impl Recorder {
         told.sort_by(|one, other| one.began.total_cmp(&other.began));
         let events = local.events().await.unwrap_or_default();
         let notifications = local.notifications().await.unwrap_or_default();
-        let invocations = BTreeMap::new();
+        let mut invocations = BTreeMap::new();
+        for invocation in local.invocations().await.unwrap_or_default() {
+            *invocations
+                .entry(function(&invocation.function))
+                .or_default() += 1;
+        }
         let calls = local.calls().await.unwrap_or_default();
         let tagged = local.tagged(TAG_MANAGED).await.unwrap_or_default();
         let mut notes = self.notes();
@@ -329,6 +334,13 @@ fn named(arn: &str) -> (String, String) {
     (kind, name.to_owned())
 }
 
+/// CloudFormation puts its stack's name before the name of a function, and characters of its own behind it.
+fn function(name: &str) -> String {
+    let name = name.split("Function-").next().unwrap_or(name);
+    let name = name.rsplit('-').next().unwrap_or(name);
+    name.trim_end_matches("Function").to_lowercase()
+}
+
 fn now() -> f64 {
     Timestamp::now().as_duration().as_secs_f64()
 }
@@ -397,6 +409,11 @@ mod tests {
         ] {
             assert_eq!(named(arn), (kind.to_owned(), name.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_function_is_called_as_its_folder_is() {
+        assert_eq!(function("groundcrew-TriggerFunction-0A1B"), "trigger");
     }
 
     #[test]
