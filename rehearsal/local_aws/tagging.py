@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ministack import app
-from ministack.services import cloudwatch, rds, tagging
+from ministack.services import cloudwatch, rds, secretsmanager, tagging
 
 import apprunner
 
@@ -83,12 +83,14 @@ _ministack_get_resources = tagging._get_resources
 
 
 def with_tag(key: str) -> dict[str, dict[str, str]]:
-    """Everything outside App Runner that has a tag of this key, by ARN: also what the API does not list, as roles."""
+    """Everything outside App Runner that has a tag of this key, by ARN: also what the API does not list, as roles, but no
+    secret that waits for its deletion."""
     found = {}
+    deleted = {secret["ARN"] for secret in secretsmanager._secrets.values() if secret.get("DeletedDate")}
     for collect in tagging._RESOURCE_TAG_COLLECTORS.values():
         for arn, listed in collect():
             tags = {tag["Key"]: tag["Value"] for tag in listed}
-            if key in tags:
+            if key in tags and arn not in deleted:
                 found[arn.removesuffix(":*")] = tags
     return found
 

@@ -1,6 +1,7 @@
 //! What a rehearsal was: the document that `--json` prints, and what the report shows.
 //!
-//! Times are AWS seconds since the beginning of the flow that they are in. No secret value is in it: neither the inputs nor
+//! Times are AWS seconds since the beginning of the flow that they are in: since the first thing that happens in it, or, if it
+//! is played at a time of its own, since that time. No secret value is in it: neither the inputs nor
 //! the outputs of executions are, only what the play itself says of them.
 
 mod executions;
@@ -52,7 +53,7 @@ pub struct Record {
 pub struct Flow {
     /// What it is.
     pub title: String,
-    /// How long it took.
+    /// How long until the last thing that happened in it.
     pub seconds: f64,
     /// Where it is played at a time of its own, the moments that it goes through.
     pub moments: Vec<Moment>,
@@ -310,7 +311,7 @@ impl Cost {
     }
 }
 
-/// Each sleep once: every look at a stack that sleeps says so again, and the later ones know better how long it has been.
+/// Each sleep once, as the last look at it says it: every look at a stack that sleeps says so again.
 fn distinct(sleeps: impl IntoIterator<Item = Sleep>) -> Vec<Sleep> {
     let mut distinct: Vec<Sleep> = Vec::new();
     for sleep in sleeps {

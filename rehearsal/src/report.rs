@@ -68,7 +68,7 @@ fn header(record: &Record) -> Markup {
                 code { (record.command) }
                 " played " (count(record.flows.len(), "flow", "flows")) " on a local AWS on "
                 time datetime=(record.began) { (day(&record.began)) }
-                ", in " (format!("{:.0}", record.wall_seconds)) " s on the wall."
+                " within " (crate::console::clock(record.wall_seconds)) " minutes."
             }
             dl.tiles {
                 div { dt { "promises kept" } dd { (record.kept()) " of " (record.promises.len()) } }

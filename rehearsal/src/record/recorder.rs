@@ -46,7 +46,10 @@ impl Recorder {
     /// From now on it is that time where the people are.
     pub(crate) fn it_is(&self, local: &Zoned) {
         if let Some(flow) = self.notes().flows.last_mut() {
-            flow.moments.push((now(), local.clone()));
+            // A heading says it, and then what happens then.
+            if flow.moments.last().is_none_or(|(_, last)| last != local) {
+                flow.moments.push((now(), local.clone()));
+            }
         }
     }
 
@@ -116,13 +119,13 @@ impl Recorder {
         let mut sleeps = Vec::new();
         for executions::Told {
             began,
-            execution,
+            mut execution,
             sleeps: found,
         } in told
         {
             timeline.put(began, |flow, at| {
-                flow.executions
-                    .push(Execution { at, ..execution }.later(at));
+                execution.shift(at);
+                flow.executions.push(execution);
             });
             sleeps.extend(found);
         }
@@ -142,6 +145,7 @@ impl Recorder {
                 });
             });
         }
+        timeline.flows.iter_mut().for_each(Flow::cut);
         let mut resources: Vec<_> = notes.resources.values().cloned().collect();
         for resource in &mut resources {
             resource.flow = timeline.flow_of(&resource.created_by);
@@ -250,16 +254,45 @@ impl Timeline {
     }
 }
 
+impl Flow {
+    /// Leaves out the time before anything happens, where no clock shows it, and after everything has.
+    fn cut(&mut self) {
+        let first = match self.moments.is_empty() {
+            true => self.times().fold(f64::MAX, f64::min),
+            false => 0.0,
+        };
+        let last = self.times().fold(0.0, f64::max);
+        for execution in &mut self.executions {
+            execution.shift(-first);
+        }
+        let calls = self.calls.iter_mut().map(|call| &mut call.at);
+        let events = self.events.iter_mut().map(|event| &mut event.at);
+        let told = self.notifications.iter_mut().map(|told| &mut told.at);
+        calls.chain(events).chain(told).for_each(|at| *at -= first);
+        self.seconds = (last - first).max(0.0);
+    }
+
+    /// When anything begins or ends.
+    fn times(&self) -> impl Iterator<Item = f64> {
+        let executions = self.executions.iter();
+        executions
+            .flat_map(|execution| [execution.at, execution.at + execution.seconds])
+            .chain(self.calls.iter().map(|call| call.at))
+            .chain(self.events.iter().map(|event| event.at))
+            .chain(self.notifications.iter().map(|told| told.at))
+    }
+}
+
 impl Execution {
-    /// The same, with the times of what is in it later by so much.
-    fn later(mut self, by: f64) -> Self {
+    /// Makes it begin so much later.
+    fn shift(&mut self, by: f64) {
+        self.at += by;
         for state in &mut self.states {
             state.at += by;
             for failure in &mut state.failures {
                 failure.at += by;
             }
         }
-        self
     }
 }
 
@@ -370,6 +403,36 @@ mod tests {
             timeline.put(wall, |flow, at| seen.push((flow.seconds, at)));
         }
         assert_eq!(seen, [(600.0, 0.0), (600.0, 500.0), (200.0, 100.0)]);
+    }
+
+    #[test]
+    fn a_flow_lasts_from_the_first_thing_to_the_last_or_from_when_a_clock_shows_its_time() {
+        let event = |at: f64| Event {
+            at,
+            source: "aws.ecr".into(),
+            detail_type: "ECR Image Action".into(),
+            about: "PUSH".into(),
+        };
+        let begun = Begun {
+            at: 100.0,
+            title: String::new(),
+            moments: Vec::new(),
+        };
+        let mut flow = Timeline::of(&[begun], 110.0, 200.0).flows.remove(0);
+        flow.events = vec![event(300.0), event(700.0)];
+        let mut timed = flow.clone();
+        timed.moments.push(Moment {
+            at: 0.0,
+            local: "2026-11-23T20:00:00+01:00[Europe/Berlin]"
+                .parse()
+                .expect("a time"),
+        });
+        let seen = |mut flow: Flow| {
+            flow.cut();
+            (flow.seconds, flow.events[0].at)
+        };
+        assert_eq!(seen(flow), (400.0, 0.0));
+        assert_eq!(seen(timed), (700.0, 300.0));
     }
 
     #[test]

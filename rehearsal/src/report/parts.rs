@@ -158,7 +158,7 @@ fn legend() -> Markup {
             (swatch(html! { rect.bar.wait x="1" y="2" width="24" height="11" rx="2" {} }, "a pause"))
             (swatch(html! { rect.bar.failed x="1" y="2" width="24" height="11" rx="2" {} }, "failed, or not well"))
             (swatch(html! { path.call d="M5 3v8M9 3v8M16 3v8" {} }, "a call"))
-            (swatch(html! { path.refused d="M10 4L16 10M10 10L16 4" {} }, "a call that is answered with an error; not found is one"))
+            (swatch(html! { path.refused d="M10 4L16 10M10 10L16 4" {} }, "a call answered with an error, of which “not found” is one"))
             (swatch(html! { g.event { path d="M13 2.5l4.5 4.5l-4.5 4.5l-4.5 -4.5z" {} } }, "an event"))
             (swatch(html! { g.told { circle cx="13" cy="7" r="4.5" {} } }, "a notification"))
         }
@@ -185,7 +185,7 @@ fn flow(record: &Record, index: usize, flow: &Flow) -> Markup {
                 }
             }
             @if timeline::is_empty(flow) {
-                p { "Nothing ran, and nothing happened." }
+                p { "Nothing ran, and no event came." }
             } @else {
                 (boxed(&format!("Timeline: {}", flow.title), timeline::svg(flow, &id)))
                 details {
@@ -496,23 +496,42 @@ fn measured(figures: &Figures) -> Markup {
 
 fn table(table: &Table) -> Markup {
     let is_figure = |cell: &str| cell.starts_with(|first: char| first.is_ascii_digit());
+    let class = |column: usize| {
+        let mut cells = table.rows.iter().filter_map(|row| row.get(column));
+        (column > 0 && cells.all(|cell| is_figure(cell))).then_some("figure")
+    };
     boxed(
         &table.caption,
         html! {
             table {
-                caption { (table.caption) }
-                thead { tr { @for column in &table.columns { th scope="col" { (column) } } } }
+                caption { (marked(&table.caption)) }
+                thead { tr { @for (column, name) in table.columns.iter().enumerate() {
+                    @if name.is_empty() { td {} }
+                    @else { th class=[class(column)] scope="col" { (marked(name)) } }
+                } } }
                 tbody { @for row in &table.rows {
-                    tr {
-                        @for (column, cell) in row.iter().enumerate() {
-                            @if column == 0 { th scope="row" { (cell) } }
-                            @else { td.figure[is_figure(cell)] { (cell) } }
-                        }
-                    }
+                    tr { @for (column, cell) in row.iter().enumerate() {
+                        @if column == 0 { th scope="row" { (marked(cell)) } }
+                        @else { td class=[class(column)] { (marked(cell)) } }
+                    } }
                 } }
             }
         },
     )
+}
+
+/// Figures are written for the README, too, with code and bold as Markdown has them.
+fn marked(text: &str) -> Markup {
+    html! {
+        @for (place, part) in text.split('`').enumerate() {
+            @if place % 2 == 1 { code { (part) } }
+            @else {
+                @for (place, part) in part.split("**").enumerate() {
+                    @if place % 2 == 1 { strong { (part) } } @else { (part) }
+                }
+            }
+        }
+    }
 }
 
 /// What may be wider than a page scrolls by itself, also with a keyboard.

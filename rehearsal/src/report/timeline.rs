@@ -4,6 +4,7 @@
 use super::words::count;
 use crate::console::clock;
 use crate::record::{Call, End, Execution, Flow, Left, State};
+use jiff::Unit;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -39,8 +40,8 @@ pub(super) fn svg(flow: &Flow, id: &str) -> Markup {
         y: AXIS,
         drawn: Vec::new(),
     };
-    for execution in &flow.executions {
-        rows.execution(execution);
+    for executions in groups(&flow.executions) {
+        rows.executions(&executions);
     }
     rows.calls(&flow.calls);
     let events: Vec<_> = flow.events.iter().map(|event| event.at).collect();
@@ -104,7 +105,7 @@ pub(super) fn ended(end: &End) -> &str {
 }
 
 /// The states by name, in the order in which each was entered first.
-fn by_name(states: &[State]) -> Vec<(&str, Vec<&State>)> {
+fn by_name<'a>(states: impl IntoIterator<Item = &'a State>) -> Vec<(&'a str, Vec<&'a State>)> {
     let mut found: Vec<(&str, Vec<&State>)> = Vec::new();
     for state in states {
         match found.iter_mut().find(|(name, _)| *name == state.name) {
@@ -113,6 +114,26 @@ fn by_name(states: &[State]) -> Vec<(&str, Vec<&State>)> {
         }
     }
     found
+}
+
+/// Executions that are drawn in the same rows: of one state machine, one after the other, none of which did more than look.
+fn groups(executions: &[Execution]) -> Vec<Vec<&Execution>> {
+    let only_looks =
+        |execution: &Execution| execution.end == End::Succeeded && execution.states.len() <= 1;
+    let mut groups: Vec<Vec<&Execution>> = Vec::new();
+    for execution in executions {
+        let joins = |last: &&Execution| {
+            last.machine == execution.machine
+                && last.at + last.seconds <= execution.at
+                && only_looks(last)
+                && only_looks(execution)
+        };
+        match groups.last_mut() {
+            Some(group) if group.last().is_some_and(joins) => group.push(execution),
+            _ => groups.push(vec![execution]),
+        }
+    }
+    groups
 }
 
 /// AWS time, from the beginning of a flow to the last thing that happens in it.
@@ -137,19 +158,44 @@ impl Scale {
         LEFT + at.clamp(0.0, self.end) / self.end * (RIGHT - LEFT)
     }
 
-    /// Round durations, not too many.
-    fn ticks(&self) -> impl Iterator<Item = f64> {
+    /// A round duration.
+    fn step(&self) -> f64 {
         const STEPS: [f64; 14] = [
             10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 14_400.0,
             43_200.0, 86_400.0,
         ];
         let most = ((RIGHT - LEFT) / APART / 1.4).floor();
         let step = STEPS.into_iter().find(|step| self.end / step <= most);
-        let step = step.unwrap_or(self.end / most);
-        let end = self.end;
+        step.unwrap_or(self.end / most)
+    }
+
+    /// Not too many.
+    fn ticks(&self) -> impl Iterator<Item = f64> {
+        let (step, end) = (self.step(), self.end);
         (0..)
             .map(move |n| f64::from(n) * step)
             .take_while(move |at| *at < end)
+    }
+
+    /// What a clock shows, with the day if there are several; or how long it has been.
+    fn label(&self, flow: &Flow, at: f64) -> String {
+        let Some(local) = flow.local(at) else {
+            return clock(at);
+        };
+        let (first, last) = (flow.moments.first(), flow.moments.last());
+        let several = first.map(|it| it.local.date()) != last.map(|it| it.local.date());
+        let unit = if self.step() < 60.0 {
+            Unit::Second
+        } else {
+            Unit::Minute
+        };
+        let local = local.round(unit).unwrap_or(local);
+        let form = match (several, unit) {
+            (true, _) => "%a %H:%M",
+            (false, Unit::Second) => "%H:%M:%S",
+            (false, _) => "%H:%M",
+        };
+        local.strftime(form).to_string()
     }
 
     /// Where there is a clock, what it shows; a jump of it is a dashed line.
@@ -162,11 +208,7 @@ impl Scale {
             let x = self.x(at);
             if taken.iter().all(|other| (other - x).abs() >= APART) && x <= RIGHT - 20.0 {
                 taken.push(x);
-                let label = match flow.local(at) {
-                    Some(local) => local.strftime("%a %H:%M").to_string(),
-                    None => clock(at),
-                };
-                labels.push((x, label));
+                labels.push((x, self.label(flow, at)));
             }
         }
         html! {
@@ -193,27 +235,39 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    fn execution(&mut self, execution: &Execution) {
+    /// Those of one group, with a row for each state of them.
+    fn executions(&mut self, executions: &[&Execution]) {
+        let (Some(first), Some(last)) = (executions.first(), executions.last()) else {
+            return;
+        };
         let (scale, y) = (self.scale, self.y + HEAD - 10.0);
-        let (from, to) = (
-            scale.x(execution.at),
-            scale.x(execution.at + execution.seconds),
-        );
-        let word = match &execution.end {
+        let word = match &last.end {
             End::Succeeded => "✓ succeeded".to_owned(),
             End::Running => "… still runs".to_owned(),
             End::Failed { error, .. } => format!("✗ {error}"),
         };
-        let said = format!("{word} · {}", clock(execution.seconds));
+        let said = match executions.len() {
+            1 => format!("{word} · {}", clock(first.seconds)),
+            times => format!("{word}, {times} times"),
+        };
+        let lines = executions.iter().map(|execution| {
+            let end = execution.at + execution.seconds;
+            (scale.x(execution.at), scale.x(end))
+        });
+        let lines: Vec<_> = lines.collect();
+        let to = lines.iter().map(|line| line.1).fold(0.0, f64::max);
         self.drawn.push(html! {
-            g.execution.failed[execution.failed()] {
-                text.name x="0" y=(n(y)) { (execution.machine) }
-                line x1=(n(from)) x2=(n(to)) y1=(n(y - 4.0)) y2=(n(y - 4.0)) {}
-                (beside(from, to, y, &said))
+            g class=(if last.failed() { "execution failed" } else { "execution" }) {
+                text.name x="0" y=(n(y)) { (first.machine) }
+                @for (from, to) in &lines {
+                    line x1=(n(*from)) x2=(n(*to)) y1=(n(y - 4.0)) y2=(n(y - 4.0)) {}
+                }
+                (beside(scale.x(first.at), to, y, &said))
             }
         });
         self.y += HEAD;
-        for (name, states) in by_name(&execution.states) {
+        let states = executions.iter().flat_map(|execution| &execution.states);
+        for (name, states) in by_name(states) {
             self.states(name, &states);
         }
         self.y += 4.0;
@@ -252,7 +306,7 @@ impl Rows<'_> {
         let to = states.iter().map(|it| it.at + it.seconds);
         let (from, to) = (scale.x(from), scale.x(to.fold(0.0, f64::max)));
         self.drawn.push(html! {
-            g.state.failed[failed.is_some()] {
+            g class=(if failed.is_some() { "state failed" } else { "state" }) {
                 text.label x="12" y=(n(y + 13.5)) { (shortened(name)) }
                 @for bar in bars { (bar) }
                 (beside(from, to, y + 13.5, &said))
@@ -399,6 +453,32 @@ mod tests {
     fn thousands_of_calls_are_no_more_strokes_than_the_picture_has_places() {
         let calls = (0..50_000).map(|n| LEFT + f64::from(n) / 50_000.0 * (RIGHT - LEFT));
         assert!(apart(calls).len() <= ((RIGHT - LEFT) / 2.0) as usize + 1);
+    }
+
+    #[test]
+    fn only_looks_that_follow_each_other_share_their_rows() {
+        let look = |machine: &str, at: f64, end: End| Execution {
+            machine: machine.into(),
+            name: String::new(),
+            at,
+            seconds: 10.0,
+            end,
+            transitions: 1,
+            states: Vec::new(),
+        };
+        let failed = End::Failed {
+            error: "NotAllDone".into(),
+            message: String::new(),
+        };
+        let executions = [
+            look("park", 0.0, End::Succeeded),
+            look("park", 20.0, End::Succeeded),
+            look("park", 25.0, End::Succeeded), // while the one before runs
+            look("park", 60.0, failed),
+            look("deploy", 80.0, End::Succeeded),
+        ];
+        let sizes: Vec<_> = groups(&executions).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [2, 1, 1, 1]);
     }
 
     #[test]
