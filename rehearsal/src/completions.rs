@@ -13,8 +13,8 @@ Put what it prints into a file that your shell reads, after what completes cargo
         and in ~/.zshrc, after compinit:  source ~/.cargo-rehearse.zsh
   fish  cargo rehearse completions fish > ~/.config/fish/conf.d/cargo-rehearse.fish
 
-A new shell then completes `cargo rehearse <TAB>`: flows, options, and files after --input. What your shell knows of cargo's
-own commands stays as it is. Do it again after an update.";
+A new shell then completes `cargo rehearse <TAB>`: commands, options, and files after --input.
+What your shell knows of cargo's own commands stays as it is. Do it again after an update.";
 
 /// A shell that can be taught.
 #[derive(Clone, Copy, clap::ValueEnum)]

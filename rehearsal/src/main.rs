@@ -20,53 +20,72 @@ const BAD_INPUT: u8 = 2;
 const NO_LOCAL_AWS: u8 = 3;
 const INTERRUPTED: u8 = 130;
 
-const EXAMPLES: &str = "\
+const ABOUT: &str = "\
+Rehearses groundcrew on this machine: no AWS account, no Docker
+
+Starts a local AWS, deploys template.yaml on it as CloudFormation would, runs the real state
+machines with the real functions, shows each state as it happens, and ends with a table of the
+promises that were kept. Without a command everything is played: ten days in the life of a stack.";
+
+const MORE: &str = "\
 Examples:
-  cargo rehearse                                        everything, with events/provision.json and events/teardown.json
-  cargo rehearse provision --input my-stack.json        build one stack from your own spec, and check it
-  cargo rehearse provision --input my-stack.json --keep … and leave the local AWS up, to look at it with the aws CLI
-  jq '.dry_run = true' my-stack.json | cargo rehearse provision --input -
-                                                        only say what would be created
-  cargo rehearse deploy                                 push an image and see it deployed, and told
-  cargo rehearse deploy --input my-stack.json           … to your own stack, by its tag rule and its policy
-  cargo rehearse deploy --event events/ecr-push.json    … by this event alone: whom it concerns, and what comes of it
-  cargo rehearse rotate                                 rotate the database's password and see it delivered
-  cargo rehearse rotate --event events/secret-label-updated.json
-  cargo rehearse rollback                               three images that are taken back, then back to the release before
-  cargo rehearse park                                   an evening, a night, a morning and a week of holidays
-  cargo rehearse park --input my-stack.json             … of your own stack, whose environment sleeps from 20:00 to 07:00
-  cargo rehearse sweep                                  lose events, and see what they were of found and repaired
-  cargo rehearse teardown --input my-teardown.json      a teardown of a stack that is not there
-  cargo rehearse deploy --report deploy.html            … and write the report there
-  cargo rehearse deploy --json >deploy.json             … and what it shows as one JSON document; the play goes to stderr
-  cargo rehearse --scale 20                             ten times slower than usual, to watch
+  cargo rehearse                                  everything, with the inputs in events/
+  cargo rehearse provision --input my-stack.json  a stack of your own spec, built and checked
+  cargo rehearse deploy --event my-event.json     whom an event of AWS concerns, and what comes of it
+  cargo rehearse park --keep                      a night; then look around with the aws CLI
+  cargo rehearse --scale 20                       ten times slower than usual, to watch
+  cargo rehearse deploy --report deploy.html      with its report there: timelines, calls, promises
+  cargo rehearse deploy --json >deploy.json       the same as one JSON document
+  cargo rehearse help deploy                      more about one command
 
-With --event, the event is all that trigger hears: what it is about (a push of that tag, a new version of that secret) has
-happened before, while the service was held. The events in events/ are those of the stack in events/provision.json; one that
-concerns no service says so, and lists the services.
+Nothing is needed but Rust and Python 3.10 or newer. The first run downloads the local AWS into
+target/rehearsal and builds the functions; after that no call leaves this machine: everything
+listens on 127.0.0.1, and your AWS credentials are not read.
 
-Nothing is needed but Rust and Python 3.10 or newer; the first run downloads the local AWS into target/rehearsal and
-builds the functions. No call leaves this machine: everything listens on 127.0.0.1, and your AWS credentials are not read.
-
-Nights are played at the next days of work in Europe/Berlin: the schedule of the template fires at the moments that its own
-expression names. A stack that cannot be parked (database.read_replica) says so, and has no nights.
-
-The times shown are those of AWS. `--scale` says how many of its seconds pass in one here: at 200, a database that takes
-six minutes there is ready in two seconds.
+The times shown are those of AWS: at a scale of 200, a database that takes six minutes there is
+ready in two seconds. The play is written to standard output (with --json to standard error),
+progress to standard error. On a terminal the last line says what is under way; elsewhere no line
+is ever rewritten. NO_COLOR turns the colours off.
 
 Exit codes:
   0    every promise was kept
   1    a promise was broken
   2    the command line or the input is wrong
-  3    the local AWS could not be prepared, started or used, or the report not be written
+  3    the rehearsal itself failed: preparing, building, the local AWS, or writing the report
   130  interrupted, or nobody reads the output any more; nothing is left running";
 
-/// Rehearses groundcrew on this machine: no AWS account, no Docker.
-///
-/// Starts a local AWS, deploys template.yaml on it as CloudFormation would, runs the real state machines with the real
-/// functions, shows each state as it happens, and ends with a table of the promises that were kept.
+const OF_PROVISION: &str = "\
+The local AWS is empty: an existing VPC, repository or secret that the spec names is not there.
+docs/spec.md lists every field.
+
+Examples:
+  cargo rehearse provision --input events/provision.json
+  jq '.dry_run = true' my-stack.json | cargo rehearse provision --input -
+                                   only says what would be created";
+
+const OF_EVENTS: &str = "\
+With --event, the event is all that trigger hears: what it is about (a push of that tag, a new
+version of that secret) has happened before, while the service was held. The events in events/
+are those of the stack in events/provision.json; one that concerns no service says so, and lists
+the services.
+
+Examples:
+  cargo rehearse deploy --input my-stack.json   by the tag rule and the policy of your own stack
+  cargo rehearse deploy --event events/ecr-push.json
+  cargo rehearse rotate --event events/secret-label-updated.json";
+
+const OF_NIGHTS: &str = "\
+Nights are played at the next days of work in Europe/Berlin: the schedule of the template fires
+at the moments that its own expression names. The environment of the spec sleeps from 20:00 to
+07:00. A stack that cannot be parked (database.read_replica) says so, and has no nights.";
+
+const OF_TEARDOWN: &str = "\
+The local AWS is empty: there is no such stack, and its teardown succeeds all the same. That of a
+stack that is there is part of `cargo rehearse` without a command.";
+
+/// Rehearses groundcrew on this machine: no AWS account, no Docker
 #[derive(Parser)]
-#[command(name = "cargo rehearse", bin_name = "cargo rehearse", after_help = EXAMPLES)]
+#[command(name = "cargo rehearse", bin_name = "cargo rehearse", long_about = ABOUT, after_help = MORE)]
 struct Arguments {
     #[command(subcommand)]
     flow: Option<Flow>,
@@ -94,18 +113,23 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Flow {
     /// Build one stack from a spec
+    #[command(after_help = OF_PROVISION)]
     Provision {
         /// The spec, a JSON file; - for standard input
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         input: PathBuf,
     },
     /// Push an image to a stack, and follow its deployment
+    #[command(after_help = OF_EVENTS)]
     Deploy(Happens),
     /// Rotate the secret of a stack, and follow its delivery
+    #[command(after_help = OF_EVENTS)]
     Rotate(Happens),
     /// Push images that are taken back by themselves, then go back by hand
+    #[command(after_help = OF_EVENTS)]
     Rollback(Happens),
     /// Let the evening come, and the morning, and a week of holidays
+    #[command(after_help = OF_NIGHTS)]
     Park {
         /// The spec of the stack, a JSON file; - for standard input [default: events/provision.json]
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -118,6 +142,7 @@ enum Flow {
         input: Option<PathBuf>,
     },
     /// Remove one stack
+    #[command(after_help = OF_TEARDOWN)]
     Teardown {
         /// What to remove, a JSON file; - for standard input
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -125,7 +150,7 @@ enum Flow {
     },
     /// Only download what the local AWS needs, and build the functions
     Prepare,
-    /// Print what makes a shell complete all this after cargo rehearse
+    /// Print what makes a shell complete these commands, their options and files
     #[command(after_help = completions::INSTALL)]
     Completions {
         /// The shell to be sourced by

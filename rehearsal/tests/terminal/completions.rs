@@ -4,7 +4,10 @@ use crate::screen::Screen;
 use crate::{file, rehearse};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
+/// A shell answers at once, on a machine that may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Ctrl-U: whatever was typed before is gone.
 const WIPE: char = '\x15';
 
@@ -41,6 +44,7 @@ impl Shell {
             .env_remove("INPUTRC")
             .env_remove("LS_COLORS");
         let mut shell = Self(Screen::of(command, 120));
+        shell.0.patience = PATIENCE;
         shell.0.press(&format!(
             "{before}source {}; echo re''ady\n",
             script.display()

@@ -1,6 +1,7 @@
 //! What the program ends with, as `--help` and the README say. (3 is in `progress`, 130 after Ctrl-C too.)
 
-use crate::{file, rehearse, teardown};
+use crate::{file, rehearse, report, teardown};
+use std::path::Path;
 use std::process::{Output, Stdio};
 
 /// The exit code, and what was said on standard error.
@@ -13,6 +14,17 @@ fn ends(arguments: &[&str]) -> (Option<i32>, String) {
 fn output(arguments: &[&str]) -> Output {
     rehearse()
         .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("it starts")
+}
+
+fn provision(spec: &Path) -> Output {
+    rehearse()
+        .args(["provision", "--input"])
+        .arg(spec)
+        .arg("--report")
+        .arg(report())
         .stdin(Stdio::null())
         .output()
         .expect("it starts")
@@ -49,10 +61,22 @@ fn a_wrong_command_line_ends_with_2_and_says_what_is_wrong_before_anything_start
 
 #[test]
 fn who_asks_for_help_gets_it_on_standard_output_with_0() {
-    for arguments in [&["--help"][..], &["deploy", "--help"]] {
+    let help = output(&["--help"]);
+    let text = String::from_utf8_lossy(&help.stdout);
+    for code in ["0  ", "1  ", "2  ", "3  ", "130"] {
+        assert!(text.contains(&format!("\n  {code}  ")), "{code}: {text}");
+    }
+    for arguments in [
+        &["--help"][..],
+        &["-h"],
+        &["deploy", "--help"],
+        &["help", "park"],
+    ] {
         let output = output(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(!output.stdout.is_empty() && output.stderr.is_empty());
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.lines().count() < 75, "too long to read: {text}");
     }
 }
 
@@ -61,7 +85,7 @@ fn a_broken_promise_ends_with_1() {
     // Nobody can push an image before the execution looks for one.
     let spec = r#"{"app": "shop", "environment": "test", "image": {"wait_minutes": 0}, "on_failure": "keep"}"#;
     let spec = file("impatient.json", spec);
-    let output = output(&["provision", "--input", &spec.display().to_string()]);
+    let output = provision(&spec);
     let play = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{play}");
     assert!(
@@ -76,7 +100,7 @@ fn an_input_that_groundcrew_refuses_ends_with_2() {
         "refused.json",
         r#"{"app": "shop", "environment": "test", "databse": {}}"#,
     );
-    let output = output(&["provision", "--input", &spec.display().to_string()]);
+    let output = provision(&spec);
     let play = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(2), "{play}");
     assert!(play.contains("databse"), "{play}");

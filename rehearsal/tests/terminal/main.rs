@@ -8,6 +8,7 @@ mod screen;
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn rehearse() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rehearse"));
@@ -23,8 +24,17 @@ fn rehearse() -> Command {
 /// A play of a few seconds.
 fn teardown() -> Command {
     let mut command = rehearse();
-    command.args(["teardown", "--input", "events/teardown.json"]);
     command
+        .args(["teardown", "--input", "events/teardown.json", "--report"])
+        .arg(report());
+    command
+}
+
+/// Where no other test, and no person, has a report.
+fn report() -> PathBuf {
+    static REPORTS: AtomicUsize = AtomicUsize::new(0);
+    let number = REPORTS.fetch_add(1, Ordering::Relaxed);
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{number}.html"))
 }
 
 /// A file that a person has written, in the folder that cargo gives to tests.

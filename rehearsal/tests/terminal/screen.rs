@@ -14,8 +14,8 @@ use vt100::Parser;
 
 /// So high that nothing scrolls away.
 const ROWS: u16 = 300;
-/// A play takes seconds; the machine may be busy with other tests.
-const LIMIT: Duration = Duration::from_secs(180);
+/// A play takes seconds, and may have to wait for cargo, which another test has compile the functions.
+const LIMIT: Duration = Duration::from_secs(600);
 
 fn extent(characters: u16) -> NonZero<u16> {
     NonZero::new(characters).expect("a terminal is not empty")
@@ -27,6 +27,8 @@ pub(crate) struct Screen {
     keyboard: File,
     output: Receiver<Vec<u8>>,
     drawn: Parser,
+    /// How long something may take that has to happen.
+    pub(crate) patience: Duration,
     /// Everything that was written.
     pub(crate) raw: Vec<u8>,
 }
@@ -68,6 +70,7 @@ impl Screen {
             child,
             keyboard,
             output,
+            patience: LIMIT,
             drawn: Parser::new(extent(ROWS), extent(columns), 0),
             raw: Vec::new(),
         }
@@ -96,7 +99,11 @@ impl Screen {
     pub(crate) fn until(&mut self, mut enough: impl FnMut(&Self) -> bool) {
         let begin = Instant::now();
         while !enough(self) {
-            assert!(begin.elapsed() < LIMIT, "it never came:\n{}", self.text());
+            assert!(
+                begin.elapsed() < self.patience,
+                "it never came:\n{}",
+                self.text()
+            );
             match self.output.recv_timeout(Duration::from_millis(100)) {
                 Ok(bytes) => {
                     self.drawn.process(&bytes);
