@@ -22,8 +22,9 @@ import queues
 
 logger = logging.getLogger("lambda")
 
-# How many functions that nobody waits for run at once. AWS would run all of them; each is a process here.
-AT_ONCE = 8
+# How many functions that nobody waits for run at once. AWS would run all of them; each is a process here. With less than these
+# a fleet's events wait for each other for minutes.
+AT_ONCE = 32
 # "Lambda retries function errors twice, with a one-minute wait before the first retry, and two minutes before the
 # second" (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html).
 WAITS = (60, 120)

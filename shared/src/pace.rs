@@ -20,17 +20,19 @@ pub struct Tempo {
 }
 
 impl Tempo {
-    /// Two calls a second: each deployment that is started makes up to four calls of an operation, and together they stay
-    /// below the ten a second at which App Runner is seen to throttle (its limits are not documented).
+    /// Some three calls in two seconds: each deployment that is started makes six calls of an operation in the course of its
+    /// minutes, those of its alarms and of its event included, and together they stay below the ten a second at which App
+    /// Runner is seen to throttle (its limits are not documented).
     pub const AWS: Self = Self {
-        interval: Duration::from_millis(500),
+        interval: Duration::from_millis(700),
         first_pause: Duration::from_millis(500),
         longest_pause: Duration::from_secs(20),
     };
 }
 
-/// Calls that may follow each other without waiting.
-const BURST: u32 = 9;
+/// Calls that may follow each other without waiting: the deployments that they start make as many of the same operation in the
+/// same second.
+const BURST: u32 = 4;
 /// Calls without an answer yet.
 const IN_FLIGHT: usize = 8;
 /// How often a call is made before it counts as failed: the pauses between take less than a minute.
@@ -156,19 +158,19 @@ mod tests {
     }
 
     #[test]
-    fn nine_calls_go_at_once_and_then_one_each_interval() {
+    fn four_calls_go_at_once_and_then_one_each_interval() {
         let now = Instant::now();
-        let turns = turns(&mut beat(now), now, 12);
-        assert_eq!(turns, [0, 0, 0, 0, 0, 0, 0, 0, 0, 100, 200, 300]);
+        let turns = turns(&mut beat(now), now, 7);
+        assert_eq!(turns, [0, 0, 0, 0, 100, 200, 300]);
     }
 
     #[test]
     fn after_a_while_without_calls_a_burst_is_allowed_again_and_no_more_than_one() {
         let now = Instant::now();
         let mut beat = beat(now);
-        turns(&mut beat, now, 9);
+        turns(&mut beat, now, 4);
         let later = now + TEMPO * 1000;
-        assert_eq!(turns(&mut beat, later, 10)[8..], [0, 100]);
+        assert_eq!(turns(&mut beat, later, 5)[3..], [0, 100]);
     }
 
     #[test]
