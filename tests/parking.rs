@@ -10,7 +10,7 @@ use aws_sdk_secretsmanager::types::RotationRulesType;
 use jiff::{Timestamp, ToSpan};
 use rehearsal::{Call, End, Fault, FaultKind};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::ops::Deref;
 use std::time::Duration;
@@ -996,15 +996,12 @@ fn o6_the_schedule_looks_every_half_hour_also_when_clocks_change() {
     });
 }
 
-/// What the README says of a night comes from here, with fifty stacks, which take minutes:
-/// `STACKS=50 cargo test --workspace --test parking a_night_of_one -- --nocapture`
+/// What a night takes of AWS is counted by `cargo measure scale`, of fifty stacks as well.
 #[test]
-fn a_night_of_one_stack_of_ten_and_of_more_is_played_and_counted() {
+fn a_night_of_one_stack_and_of_ten_is_played() {
     play(|stage| async move {
         let mut stacks = Vec::new();
-        let more = std::env::var("STACKS").ok();
-        let more = more.map(|it| it.parse().expect("STACKS is a number above 10"));
-        for size in [1, 10].into_iter().chain(more) {
+        for size in [1, 10] {
             let given = || Given {
                 environment: "dev",
                 ..Given::default()
@@ -1019,19 +1016,7 @@ fn a_night_of_one_stack_of_ten_and_of_more_is_played_and_counted() {
             let new = here.run_until(coming.join_all()).await;
             stacks.extend(new);
             for (what, now) in [("park", EVENING), ("look", NIGHT), ("wake", MORNING)] {
-                stage.local.clear_calls().await.expect("cleared");
-                let end = tick_well(stage, now).await;
-                let mut services = BTreeMap::<String, usize>::new();
-                for call in calls(stage).await {
-                    let (service, _) = call.action.split_once(':').expect("a service");
-                    *services.entry(service.to_owned()).or_default() += 1;
-                }
-                println!(
-                    "{size} stacks, {what}: {} state transitions in {:.0} min; {} calls: {services:?}",
-                    end.transitions,
-                    end.seconds / 60.0,
-                    services.values().sum::<usize>(),
-                );
+                tick_well(stage, now).await;
                 for stack in &stacks {
                     if what == "wake" {
                         stack.quiet().await;
@@ -1041,14 +1026,6 @@ fn a_night_of_one_stack_of_ten_and_of_more_is_played_and_counted() {
                     }
                 }
             }
-            let machine = stage.outputs.get("DeployStateMachineArn");
-            let machine = machine.expect("an output");
-            let woken = stage.local.executions(machine, "fleet0-dev-woken-").await;
-            let woken = woken.expect("listed").pop().expect("one").end().await;
-            let transitions = woken.expect("it ends").transitions;
-            println!(
-                "{size} stacks: {transitions} state transitions of deploy for each that is woken"
-            );
         }
         for stack in stacks {
             stack.retire().await;

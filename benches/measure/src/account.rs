@@ -1,10 +1,12 @@
 //! A local AWS with groundcrew deployed, and what a person starts on it.
 
-use crate::{Error, Result};
-use rehearsal::{End, LocalAws, Options, Outputs};
+use crate::{Begun, Count, Error, Result};
+use apprunner_emulator::Arrangement;
+use rehearsal::{End, Execution, LocalAws, Options, Outputs};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An account of its own.
 pub(crate) struct Account {
@@ -60,10 +62,78 @@ impl Account {
         }
     }
 
-    /// The ARN or name in an output of the template.
-    pub(crate) fn output(&self, name: &str) -> Result<&str> {
-        Ok(self.outputs.get(name)?)
+    /// Begins to count what something takes.
+    pub(crate) async fn begin(&self) -> Result<Before> {
+        let executions = self.executions().await?;
+        Ok(Before {
+            begun: Count::begin(&self.local).await?,
+            executions: executions.iter().map(|it| it.arn().to_owned()).collect(),
+        })
     }
+
+    /// What it took, once so many executions of any state machine have ended, and all that follows from them.
+    ///
+    /// # Errors
+    /// If they do not come.
+    pub(crate) async fn spent(&self, before: &Before, executions: usize) -> Result<Spent> {
+        const PATIENCE: Duration = Duration::from_secs(600);
+        const LOOK: Duration = Duration::from_secs(2);
+        let began = Instant::now();
+        let mut known = (0, 0);
+        loop {
+            let mut new = self.executions().await?;
+            new.retain(|execution| !before.executions.contains(execution.arn()));
+            let mut spent = Spent::default();
+            let found = new.len();
+            for execution in new {
+                spent.transitions += execution.end().await?.transitions;
+            }
+            let now = (found, self.local.invocations().await?.len());
+            if found >= executions && now == known {
+                spent.count = Count::since(before.begun, &self.local).await?;
+                return Ok(spent);
+            }
+            if began.elapsed() > PATIENCE {
+                let why = format!("{found} executions were started instead of {executions}");
+                return Err(Error::Unexpected(why));
+            }
+            known = now;
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn executions(&self) -> Result<Vec<Execution>> {
+        let mut all = Vec::new();
+        for machine in ["Provision", "Teardown", "Deploy", "Park", "Sweep"] {
+            let arn = self.outputs.get(&format!("{machine}StateMachineArn"))?;
+            all.extend(self.local.executions(arn, "").await?);
+        }
+        Ok(all)
+    }
+}
+
+/// Where something begins.
+pub(crate) struct Before {
+    begun: Begun,
+    executions: BTreeSet<String>,
+}
+
+/// What something took.
+#[derive(Default)]
+pub(crate) struct Spent {
+    pub(crate) count: Count,
+    pub(crate) transitions: usize,
+}
+
+/// Arranges something in App Runner.
+pub(crate) fn arrange(local: &LocalAws, arrangement: Arrangement) -> Result<()> {
+    let arranged = local.apprunner().arrange(arrangement);
+    arranged.map_err(|error| Error::Unexpected(format!("not arranged: {error}")))
+}
+
+/// A call of whoever measures that AWS refuses.
+pub(crate) fn refused<E: std::error::Error>(what: &str) -> impl FnOnce(E) -> Error {
+    move |error| Error::Unexpected(format!("{what}: {error:?}"))
 }
 
 /// A file of `events/`.

@@ -7,12 +7,17 @@ use std::collections::BTreeMap;
 /// The calls and invocations of a span of time.
 #[derive(Clone, Debug, Default)]
 pub struct Count {
-    /// By action, `apprunner:DescribeService`: how many, and how many of them were throttled.
+    /// By action, `apprunner:DescribeService`: how many, and how many of them were throttled. Those of functions; and
+    /// `sns:Publish`, which state machines call.
     pub calls: BTreeMap<String, (usize, usize)>,
     /// The invocations of functions that have ended.
     pub invocations: Vec<Invocation>,
-    /// Messages that state machines have published.
-    pub notifications: usize,
+}
+
+/// Where a count begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    notifications: usize,
 }
 
 impl Count {
@@ -20,25 +25,31 @@ impl Count {
     ///
     /// # Errors
     /// If the local AWS does not answer.
-    pub async fn begin(local: &LocalAws) -> Result<()> {
+    pub async fn begin(local: &LocalAws) -> Result<Begun> {
         local.clear_calls().await?;
         local.clear_invocations().await?;
-        Ok(())
+        let notifications = local.notifications().await?.len();
+        Ok(Begun { notifications })
     }
 
     /// What there was since.
     ///
     /// # Errors
     /// If the local AWS does not answer.
-    pub async fn since(local: &LocalAws) -> Result<Self> {
-        Ok(Self::of(&local.calls().await?, local.invocations().await?))
+    pub async fn since(begun: Begun, local: &LocalAws) -> Result<Self> {
+        let published = local.notifications().await?.len() - begun.notifications;
+        let (calls, invocations) = (local.calls().await?, local.invocations().await?);
+        Ok(Self::of(&calls, invocations, published))
     }
 
-    fn of(calls: &[Call], invocations: Vec<Invocation>) -> Self {
+    fn of(calls: &[Call], invocations: Vec<Invocation>, published: usize) -> Self {
         let mut count = Self {
             invocations,
             ..Self::default()
         };
+        if published > 0 {
+            count.calls.insert("sns:Publish".into(), (published, 0));
+        }
         for call in calls.iter().filter(|call| is_groundcrews(call)) {
             let (all, throttled) = count.calls.entry(call.action.clone()).or_default();
             *all += 1;
@@ -64,6 +75,20 @@ impl Count {
         peak.unwrap_or_default() as f64 / 1024.0
     }
 
+    /// The functions: how often each was invoked, and for how many seconds on the wall.
+    pub fn functions(&self) -> Vec<(&str, usize, f64)> {
+        let mut functions: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
+        for it in &self.invocations {
+            let (invocations, seconds) = functions.entry(&it.function).or_default();
+            *invocations += 1;
+            *seconds += it.seconds;
+        }
+        let functions = functions.into_iter();
+        functions
+            .map(|(name, (invocations, seconds))| (name, invocations, seconds))
+            .collect()
+    }
+
     /// The longest invocation of a function whose name holds `part`, in seconds on the wall.
     pub fn longest(&self, part: &str) -> f64 {
         let seconds = self.invocations_of(part).map(|it| it.seconds);
@@ -87,4 +112,37 @@ fn is_groundcrews(call: &Call) -> bool {
 fn is_throttled(call: &Call) -> bool {
     let code = call.error.as_deref().unwrap_or_default();
     code.starts_with("Throttling") || code == "RequestLimitExceeded"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{from_value, json};
+
+    fn call(principal: &str, action: &str, error: Option<&str>) -> Call {
+        let call = json!({
+            "n": 1, "at": 0.0, "principal": principal, "action": action, "resource": "*", "allowed": true,
+            "status": 200, "error": error,
+        });
+        from_value(call).expect("a call")
+    }
+
+    #[test]
+    fn the_calls_of_functions_count_and_those_of_people_and_of_the_runtime_do_not() {
+        let describe = "apprunner:DescribeService";
+        let calls = [
+            call("trigger-role", describe, None),
+            call("trigger-role", describe, Some("ThrottlingException")),
+            call("trigger-role", describe, Some("ResourceNotFoundException")),
+            call("root", describe, None),
+            call("trigger-role", "logs:PutLogEvents", None),
+        ];
+        let count = Count::of(&calls, Vec::new(), 2);
+        assert_eq!(count.calls[describe], (3, 1));
+        assert_eq!(
+            (count.all(), count.throttled()),
+            (5, 1),
+            "with two messages"
+        );
+    }
 }

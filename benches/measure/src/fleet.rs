@@ -1,10 +1,11 @@
 //! Many services that run the same image and read the same secret, in an account that App Runner throttles. AWS time is that
 //! of a clock on the wall, because so are the limits.
 
-use crate::{Count, Error, Result};
-use apprunner_emulator::{Arrangement, OperationType, ServiceStatus};
-use rehearsal::{Limit, LocalAws, NewService, Options, Outputs, console};
-use serde_json::{Value, json};
+use crate::account::{arrange, refused};
+use crate::{Begun, Count, Error, Result};
+use apprunner_emulator::{Arrangement, Fate, OperationType, ServiceStatus};
+use rehearsal::{Execution, Limit, LocalAws, NewService, Options, Outputs, console};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// How many calls of each operation App Runner takes in a second.
@@ -41,6 +42,7 @@ pub struct Occasion<'a> {
     operation: OperationType,
     /// Executions of `deploy` before.
     before: usize,
+    begun: Begun,
     began: Instant,
 }
 
@@ -113,8 +115,8 @@ impl Fleet {
     ///
     /// # Errors
     /// If the local AWS refuses it, or the sweep fails.
-    pub async fn sweep(&self) -> Result<(u64, u64, Ended)> {
-        Count::begin(&self.local).await?;
+    pub async fn sweep(&self) -> Result<(u64, u64, Ended, Count)> {
+        let begun = Count::begin(&self.local).await?;
         let machine = self.outputs.get("SweepStateMachineArn")?;
         let input = json!({});
         let sweep = self.local.start_execution(machine, "measured", &input);
@@ -130,24 +132,17 @@ impl Fleet {
             transitions: end.transitions,
             seconds: end.seconds,
         };
-        Ok((number("stacks"), number("found"), ended))
-    }
-
-    /// What was asked of AWS since the last occasion.
-    ///
-    /// # Errors
-    /// If the local AWS does not answer.
-    pub async fn count(&self) -> Result<Count> {
-        Count::since(&self.local).await
+        let count = Count::since(begun, &self.local).await?;
+        Ok((number("stacks"), number("found"), ended, count))
     }
 
     async fn occasion(&self, operation: OperationType) -> Result<Occasion<'_>> {
         let before = self.local.executions(self.deploy()?, "").await?.len();
-        Count::begin(&self.local).await?;
         Ok(Occasion {
             fleet: self,
             operation,
             before,
+            begun: Count::begin(&self.local).await?,
             began: Instant::now(),
         })
     }
@@ -202,33 +197,39 @@ impl Occasion<'_> {
     /// # Errors
     /// If some do not.
     pub async fn end(&self) -> Result<Ended> {
-        let local = &self.fleet.local;
-        let executions = loop {
-            let mut executions = local.executions(self.fleet.deploy()?, "").await?;
-            if executions.len() >= self.before + self.fleet.size {
-                break executions.split_off(self.before);
-            }
-            self.look_again(|| format!("{} executions were started", executions.len()))
-                .await?;
-        };
         let mut ended = Ended::default();
-        for execution in executions {
-            let end = execution.end().await?;
-            ended.executions += 1;
-            ended.failed += usize::from(!end.succeeded);
-            ended.transitions += end.transitions;
-        }
-        ended.seconds = self.began.elapsed().as_secs_f64();
-        self.quiet().await?;
-        let all = local.executions(self.fleet.deploy()?, "").await?.len() - self.before;
-        if all != ended.executions {
-            let more = format!(
-                "{all} executions were started instead of {}",
-                ended.executions
-            );
-            return Err(Error::Unexpected(more));
+        while ended.executions < self.fleet.size {
+            // Those that are started meanwhile as well: an event that comes late starts one that finds nothing to do.
+            while let Some(new) = self.executions_since(ended.executions).await? {
+                for execution in new {
+                    let end = execution.end().await?;
+                    ended.executions += 1;
+                    ended.failed += usize::from(!end.succeeded);
+                    ended.transitions += end.transitions;
+                }
+                ended.seconds = self.began.elapsed().as_secs_f64();
+                self.quiet().await?;
+            }
+            let so_far = || format!("{} executions were started", ended.executions);
+            self.look_again(so_far).await?;
         }
         Ok(ended)
+    }
+
+    /// Those after the first ones; `None` if there are none.
+    async fn executions_since(&self, known: usize) -> Result<Option<Vec<Execution>>> {
+        let local = &self.fleet.local;
+        let mut all = local.executions(self.fleet.deploy()?, "").await?;
+        let new = all.split_off((self.before + known).min(all.len()));
+        Ok(Some(new).filter(|new| !new.is_empty()))
+    }
+
+    /// What was asked of AWS since.
+    ///
+    /// # Errors
+    /// If the local AWS does not answer.
+    pub async fn count(&self) -> Result<Count> {
+        Count::since(self.begun, &self.fleet.local).await
     }
 
     /// Waits until no function has ended for a while: alarms follow a deployment.
@@ -260,23 +261,25 @@ impl Occasion<'_> {
 async fn create_services(local: &LocalAws, size: usize) -> Result<()> {
     let repository = local.aws().ecr().create_repository();
     let created = repository.repository_name(REPOSITORY).send().await;
-    created.map_err(unexpected("no repository"))?;
+    created.map_err(refused("no repository"))?;
     let image = local.push_image(REPOSITORY, "latest", "amd64").await?;
     let image = format!("{REPOSITORY}@{image}");
     let secret = local.aws().secrets_manager().create_secret();
     let secret = secret.name(SECRET).secret_string("one").send().await;
-    let secret = secret.map_err(unexpected("no secret"))?.arn;
+    let secret = secret.map_err(refused("no secret"))?.arn;
     let secret = secret.unwrap_or_default();
-    arrange(local, json!({"kind": "quota", "services": size}))?;
+    arrange(local, Arrangement::Quota { services: size })?;
     for n in 0..size {
         if n > 0 && n % 100 == 0 {
             console::progress(format_args!("{n} of {size} services are there"));
         }
         // A creation takes minutes, which is not what this is about.
-        arrange(
-            local,
-            json!({"kind": "next-operation", "operation": "CREATE_SERVICE", "fate": {"takes": 0.001}}),
-        )?;
+        let at_once = Arrangement::NextOperation {
+            operation: OperationType::CreateService,
+            service: None,
+            fate: Fate::Takes(0.001),
+        };
+        arrange(local, at_once)?;
         let (name, environment) = (format!("fleet-{n:04}"), format!("e{n}"));
         let new = NewService {
             name: &name,
@@ -315,15 +318,4 @@ async fn create_service(local: &LocalAws, new: &NewService<'_>) -> Result<()> {
     }
     local.create_service(new).await?;
     Ok(())
-}
-
-fn arrange(local: &LocalAws, arrangement: Value) -> Result<()> {
-    let arrangement: Arrangement =
-        serde_json::from_value(arrangement).map_err(unexpected("no arrangement"))?;
-    let arranged = local.apprunner().arrange(arrangement);
-    arranged.map_err(|error| Error::Unexpected(format!("not arranged: {error}")))
-}
-
-fn unexpected<E: std::error::Error>(what: &str) -> impl FnOnce(E) -> Error {
-    move |error| Error::Unexpected(format!("{what}: {error:?}"))
 }

@@ -2,6 +2,7 @@
 
 mod account;
 pub mod cold_start;
+mod cost;
 mod count;
 mod error;
 mod fleet;
@@ -9,7 +10,8 @@ pub mod graph;
 pub mod operations;
 pub mod provisioning;
 pub mod scale;
+mod stacks;
 
-pub use count::Count;
+pub use count::{Begun, Count};
 pub use error::{Error, Result};
 pub use fleet::{Ended, Fleet, Occasion, PER_SECOND};

@@ -99,10 +99,10 @@ async fn measure(arguments: &Arguments) -> Result<bool> {
         short,
         update_readme,
     } = arguments;
-    let show = |name, figures: &Figures| show(name, figures, *update_readme);
+    let show = |name: &str, figures: &Figures| show(name, figures, *update_readme);
     match what {
         Some(What::ColdStart) => cold_start::run(*short, *update_readme).await,
-        Some(What::Scale(sizes)) => show("scale", &scale::run(&of(sizes, *short)).await?),
+        Some(What::Scale(sizes)) => all(scale::run(&of(sizes, *short)).await?, show),
         Some(What::Operations) => show("operations", &operations::run().await?),
         Some(What::Provisioning { scale }) => {
             show("provisioning", &provisioning::run(*scale, *short).await?)
@@ -112,11 +112,23 @@ async fn measure(arguments: &Arguments) -> Result<bool> {
             let operations = show("operations", &operations::run().await?)?;
             let provisioning = provisioning::run(provisioning::TIME_SCALE, *short).await?;
             let provisioning = show("provisioning", &provisioning)?;
-            let scale = show("scale", &scale::run(&sizes).await?)?;
+            let scale = all(scale::run(&sizes).await?, show)?;
             let cold_start = cold_start::run(*short, *update_readme).await?;
             Ok(operations && provisioning && scale && cold_start)
         }
     }
+}
+
+/// Shows each. Whether all of them are what they are to be.
+fn all(
+    measured: Vec<(&'static str, Figures)>,
+    show: impl Fn(&str, &Figures) -> Result<bool>,
+) -> Result<bool> {
+    let met: Result<Vec<bool>> = measured
+        .iter()
+        .map(|(name, figures)| show(name, figures))
+        .collect();
+    Ok(met?.into_iter().all(|met| met))
 }
 
 fn of(sizes: &Sizes, short: bool) -> scale::Sizes {
@@ -137,6 +149,11 @@ fn show(name: &str, figures: &Figures, update_readme: bool) -> Result<bool> {
     if update_readme {
         let written = figures.write_into_readme(root, name);
         written.map_err(Error::io("cannot write them into README.md"))?;
+        for plot in &figures.plots {
+            let file = root.join(format!("docs/{name}-{}.svg", plot.y));
+            let written = std::fs::write(&file, plot.svg());
+            written.map_err(Error::io(format!("cannot write {}", file.display())))?;
+        }
     }
     for goal in figures.goals.iter().filter(|goal| !goal.met_within_noise()) {
         let (what, measured, limit) = (&goal.what, goal.measured, goal.limit);

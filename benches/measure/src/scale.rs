@@ -1,5 +1,7 @@
 //! How calls, time and memory grow with the number of services.
 
+use crate::cost;
+use crate::stacks::{self, Night};
 use crate::{Count, Ended, Fleet, Result};
 use figures::{Figures, Goal, Limit, Plot, Series, Table};
 use rehearsal::console;
@@ -42,27 +44,30 @@ struct Measured {
 ///
 /// # Errors
 /// If something cannot be measured.
-pub async fn run(sizes: &Sizes) -> Result<Figures> {
-    let mut services = sizes.services.clone();
-    services.sort_unstable();
-    services.dedup();
+pub async fn run(sizes: &Sizes) -> Result<Vec<(&'static str, Figures)>> {
     let mut all = Vec::new();
-    for size in services {
+    for size in sorted(&sizes.services) {
         let fleet = Fleet::new(size.into()).await?;
-        let occasions = [
-            push(&fleet).await?,
-            rotate(&fleet).await?,
-            sweep(&fleet).await?,
-        ];
-        for measured in &occasions {
-            console::progress(measured.row().join(" · "));
-            for (action, (calls, throttled)) in &measured.count.calls {
-                console::progress(format_args!("  {action}: {calls}, {throttled} throttled"));
-            }
-        }
-        all.extend(occasions);
+        all.push(push(&fleet).await?.shown());
+        all.push(rotate(&fleet).await?.shown());
+        all.push(sweep(&fleet).await?.shown());
     }
-    Ok(figures(&all))
+    let mut nights = Vec::new();
+    for size in sorted(&sizes.stacks) {
+        nights.push(stacks::night(size.into()).await?);
+    }
+    let figures = [("scale", figures(&all)), ("nights", night_figures(&nights))];
+    let measured = figures
+        .into_iter()
+        .filter(|(_, figures)| !figures.tables.is_empty());
+    Ok(measured.collect())
+}
+
+fn sorted(sizes: &[u16]) -> Vec<u16> {
+    let mut sizes = sizes.to_vec();
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
 }
 
 async fn push(fleet: &Fleet) -> Result<Measured> {
@@ -84,7 +89,7 @@ async fn rotate(fleet: &Fleet) -> Result<Measured> {
 async fn of(what: &'static str, fleet: &Fleet, occasion: crate::Occasion<'_>) -> Result<Measured> {
     let seconds = occasion.reach().await?;
     let ended = occasion.end().await?;
-    let count = fleet.count().await?;
+    let count = occasion.count().await?;
     Ok(Measured {
         what,
         services: fleet.size(),
@@ -98,8 +103,7 @@ async fn of(what: &'static str, fleet: &Fleet, occasion: crate::Occasion<'_>) ->
 
 async fn sweep(fleet: &Fleet) -> Result<Measured> {
     console::progress(format_args!("a sweep over {} services", fleet.size()));
-    let (stacks, _, ended) = fleet.sweep().await?;
-    let count = fleet.count().await?;
+    let (stacks, _, ended, count) = fleet.sweep().await?;
     Ok(Measured {
         what: "sweep",
         services: fleet.size(),
@@ -120,6 +124,20 @@ impl Measured {
         100.0 * self.count.throttled() as f64 / self.count.all().max(1) as f64
     }
 
+    /// What it was made of, for whoever watches.
+    fn shown(self) -> Self {
+        console::progress(self.row().join(" · "));
+        for (action, (calls, throttled)) in &self.count.calls {
+            console::progress(format_args!("  {action}: {calls}, {throttled} throttled"));
+        }
+        for (function, invocations, seconds) in self.count.functions() {
+            let each = seconds / invocations as f64;
+            let of = format!("  {function}: {invocations} invocations of {each:.2} s");
+            console::progress(of);
+        }
+        self
+    }
+
     fn row(&self) -> Vec<String> {
         vec![
             self.what.to_owned(),
@@ -134,6 +152,7 @@ impl Measured {
                 thousands(self.count.throttled()),
                 self.throttled_share()
             ),
+            thousands(self.ended.executions),
             thousands(self.ended.transitions),
             self.ended.failed.to_string(),
             format!("{:.0}", self.count.peak_memory("")),
@@ -143,6 +162,9 @@ impl Measured {
 
 fn figures(all: &[Measured]) -> Figures {
     let mut figures = Figures::new("How it scales", "cargo measure scale");
+    if all.is_empty() {
+        return figures;
+    }
     figures.tables.push(Table {
         caption: "What concerns many services at once, where App Runner takes ten calls of each operation in a second".into(),
         columns: [
@@ -154,6 +176,7 @@ fn figures(all: &[Measured]) -> Figures {
             "calls of AWS",
             "for each service",
             "of them throttled",
+            "executions",
             "state transitions",
             "executions failed",
             "peak memory, MB",
@@ -251,12 +274,75 @@ fn goals(all: &[Measured]) -> Vec<Goal> {
     goals
 }
 
+fn night_figures(nights: &[Night]) -> Figures {
+    let mut figures = Figures::new("What nights take", "cargo measure scale");
+    if nights.is_empty() {
+        return figures;
+    }
+    let missed = nights
+        .iter()
+        .map(|night| 2 * night.stacks - night.reached.0 - night.reached.1);
+    figures.tables.push(night_table(nights));
+    figures.goals.push(Goal {
+        what: "stacks not parked, or not woken".to_owned(),
+        measured: missed.sum::<usize>() as f64,
+        noise: 0.0,
+        limit: Limit::AtMost(0.0),
+    });
+    figures
+}
+
+/// What a night takes: it is paid for 250 times a year, and the looks between as well.
+fn night_table(nights: &[Night]) -> Table {
+    let row = |night: &Night| {
+        let (park, wake, deliver) = night.transitions;
+        let (evening, morning) = (&night.evening.count, &night.morning.count);
+        vec![
+            thousands(night.stacks),
+            format!(
+                "{} + {} + {}",
+                thousands(park),
+                thousands(wake),
+                thousands(deliver)
+            ),
+            format!(
+                "{} + {}",
+                thousands(evening.all()),
+                thousands(morning.all())
+            ),
+            format!(
+                "{:.0} + {:.0}",
+                night.seconds.0 / 60.0,
+                night.seconds.1 / 60.0
+            ),
+            format!(
+                "{:.0}",
+                evening.peak_memory("Park").max(morning.peak_memory("Park"))
+            ),
+            format!("${:.2}", cost::year(park + wake + deliver, night.look)),
+        ]
+    };
+    let columns = [
+        "stacks",
+        "state transitions: to park, to wake, to deliver",
+        "calls of AWS: in the evening, in the morning",
+        "minutes: to park, to wake",
+        "peak memory of park, MB",
+        "in a year, 250 nights and the looks",
+    ];
+    Table {
+        caption: "Nights of stacks with a service and a database each".into(),
+        columns: columns.map(str::to_owned).to_vec(),
+        rows: nights.iter().map(row).collect(),
+    }
+}
+
 /// `12,345`
 fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n) % 3 == 0 {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
