@@ -259,8 +259,6 @@ impl Stage {
     /// If the local AWS does not play along.
     pub async fn tear_down(&self, removal: &Value, before: &World) -> Result<Played> {
         self.heading("Teardown");
-        // Soon there is nothing to look at.
-        self.recorder.take(&self.local).await?;
         let had_database = !World::look(&self.local).await?.databases.is_empty();
         let end = self
             .run("TeardownStateMachineArn", "rehearsal-teardown", removal)
@@ -331,6 +329,9 @@ impl Stage {
                     spoke = Instant::now();
                 }
                 play_along(&happening).await?;
+                if matches!(happening.what, What::Exited(_)) {
+                    self.recorder.look(&self.local).await?;
+                }
             }
             if let Some(seconds) = latest {
                 busy.goes_by(shown.clock(seconds, scale));

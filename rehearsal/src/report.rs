@@ -57,7 +57,10 @@ pub fn html(record: &Record) -> String {
 }
 
 fn header(record: &Record) -> Markup {
-    let is_well = record.error.is_none() && record.broken().next().is_none();
+    // Of what is held to no promise, how it ended is all that can be said.
+    let is_well = record.error.is_none()
+        && record.broken().next().is_none()
+        && (!record.promises.is_empty() || words::failed(record).is_none());
     let executions: usize = record.flows.iter().map(|flow| flow.executions.len()).sum();
     let calls: usize = record.flows.iter().map(|flow| flow.calls.len()).sum();
     html! {
@@ -68,7 +71,7 @@ fn header(record: &Record) -> Markup {
                 code { (record.command) }
                 " played " (count(record.flows.len(), "flow", "flows")) " on a local AWS on "
                 time datetime=(record.began) { (day(&record.began)) }
-                " within " (crate::console::clock(record.wall_seconds)) " minutes."
+                ", within " (crate::console::clock(record.wall_seconds)) " minutes."
             }
             dl.tiles {
                 div { dt { "promises kept" } dd { (record.kept()) " of " (record.promises.len()) } }

@@ -80,11 +80,17 @@ impl Recorder {
         notes.secrets.iter().any(|secret| text.contains(secret))
     }
 
-    /// Has the local AWS forget the calls so far, and keeps them; and looks at what there is.
+    /// Has the local AWS forget the calls so far, and keeps them.
     pub(crate) async fn take(&self, local: &LocalAws) -> Result<()> {
         let calls = local.take_calls().await?;
+        self.notes().made(calls);
+        Ok(())
+    }
+
+    /// Looks at what there is: it may be gone soon.
+    pub(crate) async fn look(&self, local: &LocalAws) -> Result<()> {
         let tagged = local.tagged(TAG_MANAGED).await?;
-        self.notes().take(calls, tagged);
+        self.notes().seen(tagged);
         Ok(())
     }
 
@@ -114,7 +120,8 @@ impl Recorder {
         let calls = local.calls().await.unwrap_or_default();
         let tagged = local.tagged(TAG_MANAGED).await.unwrap_or_default();
         let mut notes = self.notes();
-        notes.take(calls, tagged);
+        notes.made(calls);
+        notes.seen(tagged);
         let mut timeline = Timeline::of(&notes.flows, ended, local.time_scale());
         let mut sleeps = Vec::new();
         for executions::Told {
@@ -177,9 +184,12 @@ impl Notes {
         self.flows.len().saturating_sub(1)
     }
 
-    fn take(&mut self, calls: Vec<local_aws::Call>, tagged: Vec<local_aws::Tagged>) {
+    fn made(&mut self, calls: Vec<local_aws::Call>) {
         let calls = calls.into_iter().filter(|call| call.principal != "root");
         self.calls.extend(calls);
+    }
+
+    fn seen(&mut self, tagged: Vec<local_aws::Tagged>) {
         for resource in self.resources.values_mut() {
             resource.exists = false;
         }
@@ -438,10 +448,10 @@ mod tests {
     #[test]
     fn a_resource_is_remembered_when_it_is_gone_with_who_has_created_it() {
         let mut notes = Notes::default();
-        let bucket = "arn:aws:rds:us-east-1:123456789012:db:shop-staging";
-        notes.take(Vec::new(), vec![tagged(bucket, "first")]);
-        notes.take(Vec::new(), Vec::new());
-        let resource = &notes.resources[bucket];
+        let database = "arn:aws:rds:us-east-1:123456789012:db:shop-staging";
+        notes.seen(vec![tagged(database, "first")]);
+        notes.seen(Vec::new());
+        let resource = &notes.resources[database];
         assert_eq!(
             (resource.created_by.as_str(), resource.exists),
             ("first", false)

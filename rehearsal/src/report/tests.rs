@@ -166,6 +166,15 @@ fn a_rehearsal_that_ends_with_an_error_says_so_first_and_shows_how_far_it_got() 
 }
 
 #[test]
+fn what_is_held_to_no_promise_says_how_it_ended() {
+    let mut record = record();
+    record.promises.clear();
+    assert!(html(&record).contains("<h1 class=\"bad\">deploy ended with RolledBack</h1>"));
+    record.flows[0].executions[0].end = End::Succeeded;
+    assert!(html(&record).contains("<h1 class=\"good\">No promise was checked</h1>"));
+}
+
+#[test]
 fn whatever_a_text_holds_it_is_shown_as_text() {
     let mut record = record();
     record.command = SCRIPT.into();

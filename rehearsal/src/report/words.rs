@@ -1,6 +1,6 @@
 //! Numbers, times and money, as a person reads them.
 
-use crate::record::{Cost, Flow, Record};
+use crate::record::{Cost, End, Flow, Record};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -8,7 +8,10 @@ use jiff::tz::TimeZone;
 pub(super) fn verdict(record: &Record) -> String {
     let (promises, broken) = (record.promises.len(), record.broken().count());
     let verdict = match (promises, broken) {
-        (0, _) => "No promise was checked".to_owned(),
+        (0, _) => match failed(record) {
+            Some((machine, error)) => format!("{machine} ended with {error}"),
+            None => "No promise was checked".to_owned(),
+        },
         (_, 0) => format!("{promises} of {promises} promises kept"),
         (_, broken) => format!("{broken} of {promises} promises broken"),
     };
@@ -16,6 +19,15 @@ pub(super) fn verdict(record: &Record) -> String {
         None => verdict,
         Some(_) => format!("It ended with an error: {}", lower_first(&verdict)),
     }
+}
+
+/// The first execution that has failed, and its error.
+pub(super) fn failed(record: &Record) -> Option<(&str, &str)> {
+    let mut executions = record.flows.iter().flat_map(|flow| &flow.executions);
+    executions.find_map(|execution| match &execution.end {
+        End::Failed { error, .. } => Some((execution.machine.as_str(), error.as_str())),
+        End::Running | End::Succeeded => None,
+    })
 }
 
 fn lower_first(text: &str) -> String {
