@@ -205,7 +205,10 @@ mod tests {
                 "    Blocking waiting for file lock on build directory",
                 progress("Blocking waiting for file lock on build directory"),
             ),
-            ("   Compiling groundcrew v0.1.0 (/work/shared)", Word::Idle),
+            (
+                "   Compiling groundcrew v0.1.0 (/home/me/groundcrew/shared)",
+                Word::Idle,
+            ),
             ("    Finished `dev` profile in 0.44s", Word::Idle),
             ("error[E0308]: mismatched types", Word::Message),
             ("  --> shared/src/spec.rs:3:5", Word::Message),

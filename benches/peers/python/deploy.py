@@ -2,6 +2,7 @@
 the service for the difference. The claim is answered with NotReady; the next attempt, seconds later, acts on it. What comes
 of a claim, of a wish of a person and of a refused image is not part of the job."""
 
+import calendar
 import functools
 import hashlib
 import json
@@ -360,7 +361,7 @@ def releases_of(tags):
         named = dict(fact.split("=", 1) for fact in rest if "=" in fact)
         at = time.strptime(key.removeprefix(RELEASE), "%Y-%m-%dT%H:%M:%SZ")
         releases.append(
-            {"outcome": outcome, "digest": digest, "tag": named.get("tag"), "at": time.mktime(at)}
+            {"outcome": outcome, "digest": digest, "tag": named.get("tag"), "at": calendar.timegm(at)}
         )
     return releases
 

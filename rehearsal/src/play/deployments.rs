@@ -26,6 +26,9 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use trigger::Cause;
 
+/// The password of a rotation, which no database has.
+const NEW_PASSWORD: &str = "a-password-that-no-database-has";
+
 pub(super) const POLL: Duration = Duration::from_millis(50);
 /// On the wall, because a function is a process that starts: how long `trigger` may take to hear of an event,
 pub(super) const HEARS: Duration = Duration::from_secs(4);
@@ -580,10 +583,11 @@ impl Scenes<'_> {
         self.stage.local.tag_image(&repository, digest, tag).await
     }
 
-    /// A rotation of the stack's secret, with a password that no database has.
+    /// A rotation of the stack's secret.
     pub(super) async fn new_version(&self) -> Result<String> {
         let mut value = self.stage.credentials(&self.spec.stack()).await?;
-        value["password"] = json!("of a rehearsal");
+        value["password"] = json!(NEW_PASSWORD);
+        self.stage.recorder.secret(NEW_PASSWORD);
         let secret = self.spec.stack().secret_name();
         let local = &self.stage.local;
         let version_id = local.rotate_secret(&secret, &value.to_string()).await?;

@@ -118,10 +118,13 @@ impl Recorder {
                 .or_default() += 1;
         }
         let calls = local.calls().await.unwrap_or_default();
-        let tagged = local.tagged(TAG_MANAGED).await.unwrap_or_default();
+        let tagged = local.tagged(TAG_MANAGED).await;
         let mut notes = self.notes();
         notes.made(calls);
-        notes.seen(tagged);
+        // Of a local AWS that does not answer nothing is known, which is not that everything is gone.
+        if let Ok(tagged) = tagged {
+            notes.seen(tagged);
+        }
         let mut timeline = Timeline::of(&notes.flows, ended, local.time_scale());
         let mut sleeps = Vec::new();
         for executions::Told {

@@ -204,6 +204,7 @@ fn flow(record: &Record, index: usize, flow: &Flow) -> Markup {
 fn is_told(flow: &Flow, message: &str) -> bool {
     let told = flow.notifications.iter();
     told.map(|told| told.message.trim())
+        .filter(|told| !told.is_empty())
         .any(|told| message.contains(told) || told.contains(message.trim()))
 }
 
