@@ -69,7 +69,7 @@ struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(10..))]
     warm: Option<u16>,
     /// Write the figures into README.md
-    #[arg(long, conflicts_with_all = ["short", "jobs"])]
+    #[arg(long, conflicts_with_all = ["short", "jobs", "repetitions", "warm"])]
     update_readme: bool,
 }
 
@@ -148,12 +148,18 @@ fn measure(arguments: &Arguments) -> Result<bool> {
     show(&places, &comparison.figures(command), arguments)
 }
 
-/// Prints the figures and keeps them. Whether they are what they are to be.
+/// Prints the figures, and keeps those that were measured as a whole, for reports. Whether they are what they are to be.
 fn show(places: &Places, figures: &Figures, arguments: &Arguments) -> Result<bool> {
     const NAME: &str = "cold-start";
     console::line(figures.markdown().trim_end());
-    let kept = figures.write(&places.root, NAME);
-    kept.map_err(Error::io("cannot write the figures"))?;
+    let is_whole = !arguments.short
+        && arguments.jobs.is_empty()
+        && arguments.repetitions.is_none()
+        && arguments.warm.is_none();
+    if is_whole {
+        let kept = figures.write(&places.root, NAME);
+        kept.map_err(Error::io("cannot write the figures"))?;
+    }
     if arguments.update_readme {
         let written = figures.write_into_readme(&places.root, NAME);
         written.map_err(Error::io("cannot write them into README.md"))?;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 const MET: u8 = 0;
 const MISSED: u8 = 1;
+const BAD_ARGUMENTS: u8 = 2;
 const NOT_MEASURED: u8 = 3;
 
 const EXAMPLES: &str = "\
@@ -19,9 +20,9 @@ Examples:
   cargo measure provisioning                     how long a stack takes, beside the least that it can take
   cargo measure operations                       calls, invocations, state transitions and dollars of each operation
   cargo measure operations --update-readme       … and write them where README.md has a place for them
-  cargo measure --short                          a few minutes of everything, as CI does
+  cargo measure --short                          a few minutes of everything; of cold starts CI does as much
 
-Figures are kept in target/figures/, as JSON. Those that the README shows are written there by --update-readme, never by hand.
+Figures of what is measured as a whole are kept in target/figures/, as JSON, where reports find them. Those that the README shows are written there by --update-readme, never by hand.
 
 All but the cold starts are measured over the local AWS of `cargo rehearse`, which needs Rust and Python 3.10 or newer. Times
 are those of AWS: a database that takes six minutes there takes six minutes in them. No call leaves this machine.
@@ -62,6 +63,18 @@ enum What {
     },
 }
 
+impl Arguments {
+    /// Whether nothing is left out, and nothing chosen.
+    fn is_whole(&self) -> bool {
+        let chosen = match &self.what {
+            Some(What::Scale(sizes)) => sizes.services.is_some() || sizes.stacks.is_some(),
+            Some(What::Provisioning { scale }) => *scale != provisioning::TIME_SCALE,
+            Some(What::ColdStart | What::Operations) | None => false,
+        };
+        !self.short && !chosen
+    }
+}
+
 #[derive(Args, Default)]
 struct Sizes {
     /// How many services a push, a rotation and a sweep concern
@@ -82,6 +95,10 @@ fn positive(given: &str) -> Result<f64, String> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.update_readme && !arguments.is_whole() {
+        console::error(&"the README shows what is measured with the defaults: leave the sizes and the scale out");
+        return BAD_ARGUMENTS.into();
+    }
     match measure(&arguments).await {
         Ok(true) => MET.into(),
         Ok(false) => MISSED.into(),
@@ -99,7 +116,8 @@ async fn measure(arguments: &Arguments) -> Result<bool> {
         short,
         update_readme,
     } = arguments;
-    let show = |name: &str, figures: &Figures| show(name, figures, *update_readme);
+    let is_whole = arguments.is_whole();
+    let show = |name: &str, figures: &Figures| show(name, figures, is_whole, *update_readme);
     match what {
         Some(What::ColdStart) => cold_start::run(*short, *update_readme).await,
         Some(What::Scale(sizes)) => all(scale::run(&of(sizes, *short)).await?, show),
@@ -139,13 +157,15 @@ fn of(sizes: &Sizes, short: bool) -> scale::Sizes {
     }
 }
 
-/// Prints the figures and keeps them. Whether they are what they are to be.
-fn show(name: &str, figures: &Figures, update_readme: bool) -> Result<bool> {
+/// Prints the figures, and keeps those that were measured as a whole. Whether they are what they are to be.
+fn show(name: &str, figures: &Figures, is_whole: bool, update_readme: bool) -> Result<bool> {
     console::heading(&figures.title);
     console::line(figures.markdown().trim_end());
     let root = rehearsal::root();
-    let kept = figures.write(root, name);
-    kept.map_err(Error::io("cannot write the figures"))?;
+    if is_whole {
+        let kept = figures.write(root, name);
+        kept.map_err(Error::io("cannot write the figures"))?;
+    }
     if update_readme {
         let written = figures.write_into_readme(root, name);
         written.map_err(Error::io("cannot write them into README.md"))?;
