@@ -1,16 +1,23 @@
 //! The AWS clients of a function, and what a function knows of the account that it runs in.
 
 use crate::{Error, Result, error};
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_apprunner::config::SharedCredentialsProvider;
+use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
 use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorSettings, SharedHttpConnector,
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::byte_stream::ByteStream;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -107,33 +114,90 @@ impl Account {
     }
 }
 
+/// The SDK's HTTP client, but that it is connected when something is called, and not once more for each service before
+/// that: each time it reads the certificates of all authorities.
+#[derive(Debug)]
+struct OnFirstCall(SharedHttpClient);
+
+impl HttpClient for OnFirstCall {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        self.0.http_connector(settings, components)
+    }
+
+    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
+        self.0.connector_metadata()
+    }
+}
+
+/// Plain HTTPS, which few invocations need.
+#[derive(Debug, Default)]
+struct Https(OnceLock<SharedHttpConnector>);
+
+impl HttpConnector for Https {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let connector = self.0.get_or_init(|| {
+            let settings = HttpConnectorSettings::builder()
+                .connect_timeout(Duration::from_secs(5))
+                .read_timeout(Duration::from_secs(10))
+                .build();
+            let connector = Connector::builder()
+                .connector_settings(settings)
+                .sleep_impl(TokioSleep::new());
+            SharedHttpConnector::new(connector.tls_provider(TLS).build())
+        });
+        connector.call(request)
+    }
+}
+
+/// The addresses of services that the environment names, `AWS_ENDPOINT_URL_APPRUNNER` or `AWS_ENDPOINT_URL` for all of them.
+#[derive(Debug)]
+struct Addresses;
+
+impl LoadServiceConfig for Addresses {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        setting(key.env(), key.service_id(), |name| std::env::var(name).ok())
+    }
+}
+
+/// A setting of a service, or of all of them.
+fn setting(name: &str, service: &str, read: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let own = format!("{name}_{}", service.replace(' ', "_").to_uppercase());
+    let read = |name: &str| read(name).filter(|value| !value.is_empty());
+    read(&own).or_else(|| read(name))
+}
+
 impl Aws {
-    /// The clients of a Lambda function.
-    pub async fn load() -> Self {
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(
-                aws_smithy_http_client::Builder::new()
-                    .tls_provider(TLS)
-                    .build_https(),
-            )
+    /// The clients of a Lambda function. What Lambda has to say to them is in the environment; the SDK's own chain would look
+    /// for it in files as well, and builds clients for logins that a function never has.
+    pub fn load() -> Self {
+        let account = Account::from_env();
+        let clients = aws_smithy_http_client::Builder::new()
+            .tls_provider(TLS)
+            .build_https();
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(account.region.clone()))
+            .credentials_provider(SharedCredentialsProvider::new(
+                EnvironmentVariableCredentialsProvider::new(),
+            ))
+            .service_config(Addresses)
+            .http_client(SharedHttpClient::new(OnFirstCall(clients)))
+            .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
             .retry_config(RetryConfig::disabled())
             // Below the time that the function has for all its calls: one that is stuck ends with a name that is retried.
             .timeout_config(
                 TimeoutConfig::builder()
+                    .connect_timeout(Duration::from_secs(3))
                     .operation_timeout(Duration::from_secs(20))
                     .build(),
             )
-            .load()
-            .await;
-        let mut https = Connector::builder().connector_settings(
-            HttpConnectorSettings::builder()
-                .connect_timeout(Duration::from_secs(5))
-                .read_timeout(Duration::from_secs(10))
-                .build(),
-        );
-        https.set_sleep_impl(config.sleep_impl());
-        let https = SharedHttpConnector::new(https.tls_provider(TLS).build());
-        Self::new(&config, https, Account::from_env())
+            .build();
+        let https = SharedHttpConnector::new(Https::default());
+        Self::new(&config, https, account)
     }
 
     /// The clients of a configuration; `https` is for plain HTTPS.
@@ -244,5 +308,30 @@ impl Aws {
             .await
             .map_err(|error| unavailable(error.to_string()))?;
         Ok((status, body.to_vec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_a_service_comes_before_that_of_all_and_an_empty_one_is_none() {
+        let address = |service: &str| {
+            setting("AWS_ENDPOINT_URL", service, |name| {
+                let value = match name {
+                    "AWS_ENDPOINT_URL" => "https://all",
+                    "AWS_ENDPOINT_URL_RESOURCE_GROUPS_TAGGING_API" => "https://tagging",
+                    "AWS_ENDPOINT_URL_SFN" => "",
+                    _ => return None,
+                };
+                Some(value.to_owned())
+            })
+        };
+        let tagging = address("Resource Groups Tagging API");
+        assert_eq!(tagging.as_deref(), Some("https://tagging"));
+        assert_eq!(address("SFN").as_deref(), Some("https://all"));
+        assert_eq!(address("ECR").as_deref(), Some("https://all"));
+        assert_eq!(setting("AWS_ENDPOINT_URL", "ECR", |_| None), None);
     }
 }

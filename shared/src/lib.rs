@@ -11,6 +11,7 @@ pub mod event;
 pub mod execution;
 mod failure;
 pub mod image;
+pub mod log;
 pub mod managed;
 mod mark;
 pub mod pace;

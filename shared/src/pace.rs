@@ -100,8 +100,12 @@ impl Pace {
 
     async fn turn(&self) {
         let _next = self.next.lock().await;
-        let at = self.beat(|beat| beat.turn(Instant::now(), self.tempo.interval));
-        sleep_until(at).await;
+        let now = Instant::now();
+        let at = self.beat(|beat| beat.turn(now, self.tempo.interval));
+        // The timer counts in milliseconds: to wait until now would take one or two of them.
+        if at > now {
+            sleep_until(at).await;
+        }
     }
 
     fn beat<T>(&self, act: impl FnOnce(&mut Beat) -> T) -> T {

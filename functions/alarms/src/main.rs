@@ -1,13 +1,13 @@
 //! The Lambda function behind the rule for App Runner's operations: it keeps the alarms of a service in line with it.
 
-use groundcrew::{Aws, Result};
-use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
+use groundcrew::{Aws, Result, log};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    tracing::init_default_subscriber();
-    let aws = &Aws::load().await;
+    log::write_json();
+    let aws = &Aws::load();
     let notifications = &std::env::var("NOTIFICATIONS").unwrap_or_default();
     run(service_fn(|event: LambdaEvent<Value>| async move {
         alarms::handle(aws, &event.payload, notifications).await

@@ -1,15 +1,15 @@
 //! The Lambda function behind the state machines `provision` and `teardown`. The template deploys it twice, under two
 //! roles: one may create and change, the other may delete.
 
-use groundcrew::{Aws, Result};
-use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
+use groundcrew::{Aws, Result, log};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use provision::Step;
 use serde_json::Value;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    tracing::init_default_subscriber();
-    let aws = &Aws::load().await;
+    log::write_json();
+    let aws = &Aws::load();
     run(service_fn(|event: LambdaEvent<Value>| async move {
         Step::parse(event.payload)?.handle(aws).await
     }))
