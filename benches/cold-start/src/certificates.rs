@@ -45,10 +45,13 @@ impl Certificates {
         let certificate = leaf.signed_by(&leaf_key, &issuer)?;
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(leaf_key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let server = ServerConfig::builder_with_provider(provider)
+        let mut server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)?;
+        // All addresses have one name here and another one each on AWS, where no ticket of one is of use for the next.
+        server.send_tls13_tickets = 0;
+        server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         Ok(Self {
             authority_pem,
             server: Arc::new(server),

@@ -121,11 +121,13 @@ impl Comparison {
         figures.tables.push(self.sizes());
         for (function, _, packed) in &self.weights {
             let limit = if function == "provision" { 4.5 } else { 2.0 };
+            let reached = WEIGHTS.iter().find(|(name, _)| name == function);
             figures.goals.push(Goal {
                 what: format!("{function}, zipped, in MB"),
                 measured: megabytes(*packed),
                 noise: 0.0,
                 limit: Limit::AtMost(limit),
+                held: reached.map(|(_, reached)| Limit::AtMost(*reached)),
             });
         }
         figures
@@ -192,14 +194,14 @@ impl Standard {
         let calls = cast.endpoint.take_calls();
         let calls: Vec<Named> = calls.iter().map(|call| call.named()).collect();
         let unfair = |what: String| Error::Unfair(format!("{}, {name}: {what}", job.name));
-        if let Some(difference) = difference(&self.calls, &calls, warm + 1) {
-            return Err(unfair(difference));
-        }
         for answer in &run.answers {
             if answer.value() != self.answer {
                 let (found, wanted) = (answer.value(), &self.answer);
                 return Err(unfair(format!("it answers {found} instead of {wanted}")));
             }
+        }
+        if let Some(difference) = difference(&self.calls, &calls, warm + 1) {
+            return Err(unfair(difference));
         }
         Ok(run)
     }
@@ -329,20 +331,24 @@ impl Measured {
             measured: ratio.value,
             noise: ratio.noise,
             limit,
+            held: None,
         };
         let mut goals = vec![goal(
             format!("{name}: cold start, times that of the floor"),
             Ratio::of(&ours.cold(), &floor.cold()),
             Limit::AtMost(self.over_floor),
         )];
-        for (peer, language, least) in [(Peer::Python, "Python", 55.0), (Peer::Node, "Node", 35.0)]
-        {
+        for (peer, language, least, reached) in [
+            (Peer::Python, "Python", 55.0, 30.0),
+            (Peer::Node, "Node", 35.0, 16.0),
+        ] {
             if let Some(theirs) = self.peers.get(&peer) {
-                goals.push(goal(
-                    format!("{name}: cold start, times faster than {language}"),
-                    Ratio::of(&theirs.cold(), &ours.cold()),
-                    Limit::AtLeast(least),
-                ));
+                let what = format!("{name}: cold start, times faster than {language}");
+                let faster = Ratio::of(&theirs.cold(), &ours.cold());
+                goals.push(Goal {
+                    held: Some(Limit::AtLeast(reached)),
+                    ..goal(what, faster, Limit::AtLeast(least))
+                });
             }
         }
         if let Some(python) = self.peers.get(&Peer::Python) {
@@ -355,6 +361,15 @@ impl Measured {
         goals
     }
 }
+
+/// The zipped sizes that functions above their limit have come down to, in MB and rounded up.
+const WEIGHTS: [(&str, f64); 5] = [
+    ("trigger", 2.2),
+    ("deploy", 2.7),
+    ("alarms", 2.6),
+    ("park", 2.9),
+    ("sweep", 3.3),
+];
 
 /// A figure with as many digits as mean something.
 fn readable(value: f64) -> String {
