@@ -227,6 +227,7 @@ fn goals(all: &[Measured]) -> Vec<Goal> {
             measured,
             noise: 0.0,
             limit,
+            held: None,
         });
     };
     for what in OCCASIONS {
@@ -288,6 +289,7 @@ fn night_figures(nights: &[Night]) -> Figures {
         measured: missed.sum::<usize>() as f64,
         noise: 0.0,
         limit: Limit::AtMost(0.0),
+        held: None,
     });
     figures
 }

@@ -104,6 +104,7 @@ fn record() -> Record {
         measured: 1.9,
         noise: 0.1,
         limit: Limit::AtMost(2.0),
+        held: None,
     });
     Record {
         version: VERSION,
