@@ -96,7 +96,9 @@ fn positive(given: &str) -> Result<f64, String> {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.update_readme && !arguments.is_whole() {
-        console::error(&"the README shows what is measured with the defaults: leave the sizes and the scale out");
+        console::error(
+            &"the README shows what is measured with the defaults: leave the sizes and the scale out",
+        );
         return BAD_ARGUMENTS.into();
     }
     match measure(&arguments).await {
