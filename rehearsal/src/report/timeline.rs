@@ -4,7 +4,7 @@
 use super::words::count;
 use crate::console::clock;
 use crate::record::{Call, End, Execution, Flow, Left, State};
-use jiff::Unit;
+use jiff::SignedDuration;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,7 +12,8 @@ use std::fmt::Write as _;
 /// In the units of the picture, which are pixels on a wide screen.
 const WIDTH: f64 = 1000.0;
 const LEFT: f64 = 196.0;
-const RIGHT: f64 = 984.0;
+/// Behind it is room for what stands beside a bar.
+const RIGHT: f64 = 866.0;
 const AXIS: f64 = 30.0;
 const ROW: f64 = 20.0;
 const HEAD: f64 = 26.0;
@@ -184,16 +185,12 @@ impl Scale {
         };
         let (first, last) = (flow.moments.first(), flow.moments.last());
         let several = first.map(|it| it.local.date()) != last.map(|it| it.local.date());
-        let unit = if self.step() < 60.0 {
-            Unit::Second
-        } else {
-            Unit::Minute
-        };
-        let local = local.round(unit).unwrap_or(local);
-        let form = match (several, unit) {
+        // A moment is there a little after it has begun.
+        let local = &local + SignedDuration::from_secs(2);
+        let form = match (several, self.step() < 60.0) {
             (true, _) => "%a %H:%M",
-            (false, Unit::Second) => "%H:%M:%S",
-            (false, _) => "%H:%M",
+            (false, true) => "%H:%M:%S",
+            (false, false) => "%H:%M",
         };
         local.strftime(form).to_string()
     }
@@ -206,7 +203,7 @@ impl Scale {
         let candidates = jumps.iter().copied().filter(|at| *at <= self.end);
         for at in candidates.chain(self.ticks()) {
             let x = self.x(at);
-            if taken.iter().all(|other| (other - x).abs() >= APART) && x <= RIGHT - 20.0 {
+            if taken.iter().all(|other| (other - x).abs() >= APART) && x <= RIGHT {
                 taken.push(x);
                 labels.push((x, self.label(flow, at)));
             }
@@ -491,10 +488,10 @@ mod tests {
 
     #[test]
     fn a_text_is_behind_its_bar_or_before_it_or_on_it() {
-        let said = |from, to| beside(from, to, 0.0, "12:03").into_string();
+        let said = |from, to| beside(from, to, 0.0, "✗ DeploymentFailed, 12:03").into_string();
         assert!(said(300.0, 400.0).contains("class=\"said\""));
-        assert!(said(900.0, 980.0).contains("said before"));
-        assert!(said(200.0, 980.0).contains("said on"));
+        assert!(said(700.0, 860.0).contains("said before"));
+        assert!(said(200.0, 860.0).contains("said on"));
     }
 
     #[test]
