@@ -362,6 +362,14 @@ mod tests {
             svg.contains("Calls &lt;of&gt; &quot;AWS&quot; &amp; co</title>"),
             "{svg}"
         );
+        let mut plot = plot(&[(1.0, 38.0), (10.0, 380.0)]);
+        let name = &mut plot.series[0].name;
+        for text in [&mut plot.title, &mut plot.x, &mut plot.y, name] {
+            *text = "<script>".into();
+        }
+        let svg = plot.svg();
+        assert!(!svg.contains("<script"), "{svg}");
+        assert!(svg.matches("&lt;script&gt;").count() >= 4, "{svg}");
     }
 
     #[test]
