@@ -10,7 +10,7 @@ use figures::{Figures, Goal, Limit, Table};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(crate) struct Comparison {
 struct Measured {
     name: &'static str,
     about: &'static str,
+    /// How many calls it makes, and of how many services.
+    calls: (usize, usize),
     over_floor: f64,
     peers: BTreeMap<Peer, Series>,
 }
@@ -93,6 +95,7 @@ impl Comparison {
         self.jobs.push(Measured {
             name: job.name,
             about: job.about,
+            calls: standard.count(),
             over_floor: job.over_floor,
             peers: series,
         });
@@ -182,6 +185,12 @@ fn standard(cast: &Cast<'_>, job: &Job) -> Result<Standard> {
 }
 
 impl Standard {
+    /// How many calls there are, and of how many services.
+    fn count(&self) -> (usize, usize) {
+        let services: BTreeSet<_> = self.calls.iter().map(Named::service).collect();
+        (self.calls.len(), services.len())
+    }
+
     /// Has a peer do the job, and sees to it that it was the same one.
     fn hold(&self, cast: &Cast<'_>, peer: Peer, job: &Job, warm: usize) -> Result<Run> {
         let name = peer.name().replace('*', "");
@@ -274,6 +283,7 @@ impl Series {
 
 impl Measured {
     fn table(&self) -> Table {
+        let (calls, services) = self.calls;
         let columns = [
             "",
             "init, ms",
@@ -288,7 +298,10 @@ impl Measured {
             "zipped, MB",
         ];
         Table {
-            caption: format!("`{}`, {}", self.name, self.about),
+            caption: format!(
+                "`{}`, {} ({calls} calls of {services} services)",
+                self.name, self.about
+            ),
             columns: columns.map(str::to_owned).to_vec(),
             rows: self
                 .peers
@@ -414,6 +427,7 @@ mod tests {
         let mut job = Measured {
             name: "trigger",
             about: "",
+            calls: (3, 3),
             over_floor: 2.0,
             peers: BTreeMap::from([
                 (Peer::Floor, series(2, 2)),

@@ -51,6 +51,13 @@ impl Display for Named {
     }
 }
 
+impl Named {
+    /// `ecr`
+    pub(crate) fn service(&self) -> &str {
+        self.operation.split('.').next().unwrap_or_default()
+    }
+}
+
 impl Call {
     pub(crate) fn named(&self) -> Named {
         Named {

@@ -40,7 +40,7 @@ impl Job {
             "trigger" => Ok(Self {
                 name: "trigger",
                 function: "trigger",
-                about: "events/ecr-push.json: of one managed service that it concerns, deploy is started. 3 calls of 3 services",
+                about: "events/ecr-push.json: of one managed service that it concerns, deploy is started",
                 has_peers: true,
                 over_floor: 2.0,
                 event: bytes(&example(root, "ecr-push")?),
@@ -50,7 +50,7 @@ impl Job {
             "deploy" => Ok(Self {
                 name: "deploy",
                 function: "deploy",
-                about: "its first state: an image is newer than what runs and fit to run, and the service is claimed for it, which is answered with NotReady. 10 calls of 4 services, of which one is a download",
+                about: "its first state: an image is newer than what runs and fit to run, and the service is claimed for it, which is answered with NotReady",
                 has_peers: true,
                 over_floor: 2.0,
                 event: bytes(&json!({
@@ -67,7 +67,7 @@ impl Job {
             "provision" => Ok(Self {
                 name: "provision",
                 function: "provision",
-                about: "the first state of every execution, which refuses a bad spec: events/provision.json. 5 calls of 4 services",
+                about: "the first state of every execution, which refuses a bad spec: events/provision.json",
                 has_peers: false,
                 over_floor: 3.0,
                 event: bytes(&json!({
