@@ -68,9 +68,32 @@ struct Arguments {
     /// How often each peer does each job once it is warm [default: 1500, or 150 with --short]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(10..))]
     warm: Option<u16>,
-    /// Write the figures into README.md
-    #[arg(long, conflicts_with_all = ["short", "jobs", "repetitions", "warm"])]
+    /// Write the figures into README.md, with the command that they are of
+    #[arg(long, conflicts_with = "short")]
     update_readme: bool,
+}
+
+impl Arguments {
+    /// Whether nothing is left out, and nothing chosen.
+    fn is_whole(&self) -> bool {
+        let is_chosen = self.repetitions.is_some() || self.warm.is_some();
+        !self.short && self.jobs.is_empty() && !is_chosen
+    }
+
+    /// What a person types to measure the same.
+    fn command(&self) -> String {
+        let mut command = "cargo measure cold-start".to_owned();
+        if !self.is_whole() && !self.short {
+            command = "cargo run --release --package cold-start --".to_owned();
+        }
+        command += if self.short { " --short" } else { "" };
+        let jobs = self.jobs.iter().map(|job| format!(" --job {job}"));
+        command.extend(jobs);
+        let chosen = [("repetitions", self.repetitions), ("warm", self.warm)];
+        let chosen = chosen.map(|(name, chosen)| chosen.map(|it| format!(" --{name} {it}")));
+        command.extend(chosen.into_iter().flatten());
+        command
+    }
 }
 
 /// The functions that events start.
@@ -141,22 +164,15 @@ fn measure(arguments: &Arguments) -> Result<bool> {
         comparison.compare(&cast, job, repetitions, warm)?;
     }
     comparison.weigh(&cast, &functions)?;
-    let command = match arguments.short {
-        true => "cargo measure cold-start --short",
-        false => "cargo measure cold-start",
-    };
-    show(&places, &comparison.figures(command), arguments)
+    let command = arguments.command();
+    show(&places, &comparison.figures(&command), arguments)
 }
 
 /// Prints the figures, and keeps those that were measured as a whole, for reports. Whether they are what they are to be.
 fn show(places: &Places, figures: &Figures, arguments: &Arguments) -> Result<bool> {
     const NAME: &str = "cold-start";
     console::line(figures.markdown().trim_end());
-    let is_whole = !arguments.short
-        && arguments.jobs.is_empty()
-        && arguments.repetitions.is_none()
-        && arguments.warm.is_none();
-    if is_whole {
+    if arguments.is_whole() {
         let kept = figures.write(&places.root, NAME);
         kept.map_err(Error::io("cannot write the figures"))?;
     }
