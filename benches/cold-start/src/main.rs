@@ -193,11 +193,11 @@ fn show(places: &Places, figures: &Figures, arguments: &Arguments) -> Result<boo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
+    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
+        <Arguments as CommandFactory>::command().debug_assert();
     }
 
     #[test]
@@ -206,5 +206,19 @@ mod tests {
             let given = [&["cold-start", "--update-readme"], part].concat();
             assert!(Arguments::try_parse_from(given).is_err(), "{part:?}");
         }
+    }
+
+    #[test]
+    fn figures_name_the_command_that_measures_the_same() {
+        let command = |arguments: &[&str]| {
+            let all = ["cold-start"].iter().chain(arguments);
+            Arguments::parse_from(all).command()
+        };
+        assert_eq!(command(&[]), "cargo measure cold-start");
+        assert_eq!(command(&["--short"]), "cargo measure cold-start --short");
+        assert_eq!(
+            command(&["--job", "trigger", "--warm", "20"]),
+            "cargo run --release --package cold-start -- --job trigger --warm 20"
+        );
     }
 }
