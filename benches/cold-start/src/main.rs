@@ -201,11 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_whole_is_never_written_into_the_readme() {
-        for part in [&["--short"][..], &["--job", "deploy"]] {
-            let given = [&["cold-start", "--update-readme"], part].concat();
-            assert!(Arguments::try_parse_from(given).is_err(), "{part:?}");
-        }
+    fn a_short_measurement_is_never_written_into_the_readme() {
+        let given = ["cold-start", "--update-readme", "--short"];
+        assert!(Arguments::try_parse_from(given).is_err());
     }
 
     #[test]
