@@ -2,7 +2,7 @@
 //! RUNNING, and its events carry no operation id, so that only the operation itself tells.
 
 use crate::deployment::Deployment;
-use aws_sdk_apprunner::types::{OperationStatus, OperationSummary};
+use aws_sdk_apprunner::types::{OperationStatus, OperationSummary, OperationType};
 use groundcrew::claim::Kind;
 use groundcrew::managed::{describe, operations};
 use groundcrew::reference::ImageReference;
@@ -96,7 +96,9 @@ pub(crate) async fn operation(aws: &Aws, deployment: &Deployment) -> Result<Verd
                 .map_or("unknown", |status| status.as_str())
         )));
     };
-    if verdict.succeeded && deployment.kind != Kind::Secrets {
+    let may_be_another =
+        deployment.kind != Kind::Secrets && !is_overtaken(&operations, operation_id);
+    if verdict.succeeded && may_be_another {
         let Some(now) = describe(aws, service_arn).await? else {
             return Ok(Verdict::gone());
         };
@@ -104,4 +106,37 @@ pub(crate) async fn operation(aws: &Aws, deployment: &Deployment) -> Result<Verd
             ImageReference::of(&now).and_then(|now| now.digest) == deployment.digest;
     }
     Ok(verdict)
+}
+
+/// Whether somebody has updated the service since: then what it is to run now says nothing about what the operation did.
+fn is_overtaken(newest_first: &[OperationSummary], operation_id: &str) -> bool {
+    newest_first
+        .iter()
+        .take_while(|later| later.id() != Some(operation_id))
+        .any(|later| later.r#type() == Some(&OperationType::UpdateService))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_since_has_overtaken_an_operation_and_a_pause_or_an_earlier_update_has_not() {
+        let operation = |id: &str, of: OperationType| {
+            let operation = OperationSummary::builder().id(id).r#type(of);
+            operation.build()
+        };
+        let own = operation("own", OperationType::UpdateService);
+        let before = operation("before", OperationType::UpdateService);
+        let pause = operation("pause", OperationType::PauseService);
+        let update = operation("update", OperationType::UpdateService);
+        let is = |operations: &[&OperationSummary]| {
+            let operations: Vec<_> = operations.iter().copied().cloned().collect();
+            is_overtaken(&operations, "own")
+        };
+        assert!(is(&[&update, &own, &before]));
+        assert!(is(&[&pause, &update, &own]));
+        assert!(!is(&[&own, &before]));
+        assert!(!is(&[&pause, &own, &before]));
+    }
 }
