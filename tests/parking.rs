@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::ops::Deref;
 use std::time::Duration;
-use tests::{Service, Stage, create_database, eventually, play_alone_with};
+use tests::{Service, Stage, create_database, eventually, play_on_a_free_stage};
 use tokio::task::{JoinSet, LocalSet};
 
 /// Monday to Friday from 07:00 to 20:00 UTC, but for one Thursday.
@@ -29,7 +29,7 @@ const MORNING: &str = "2026-11-24T07:00:00Z";
 const NEXT_EVENING: &str = "2026-11-24T20:00:00Z";
 
 fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
-    play_alone_with(&PARAMETERS, scenario)
+    play_on_a_free_stage(&PARAMETERS, scenario)
 }
 
 /// A stack with a service, which runs its first image, and an alarm.

@@ -8,8 +8,8 @@ use groundcrew::stack::Tags;
 use rehearsal::{End, LocalAws, Options, Outputs, World};
 use serde_json::{Value, json};
 use std::future::Future;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::RwLock;
@@ -23,11 +23,17 @@ pub struct Stage {
     alone: RwLock<()>,
 }
 
-static STAGE: OnceLock<(Runtime, Stage)> = OnceLock::new();
+type Set = (Runtime, Stage);
+
+/// The stage that tests share.
+static STAGE: OnceLock<Set> = OnceLock::new();
+
+/// The stages that no test plays on now.
+static FREE: Mutex<Vec<&'static Set>> = Mutex::new(Vec::new());
 
 /// Plays a scenario on the stage, beside others. The stage is set by whoever comes first.
 pub fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
-    let (runtime, stage) = stage(&[]);
+    let (runtime, stage) = STAGE.get_or_init(|| set(&[]));
     runtime.block_on(async {
         let _beside_others = stage.alone.read().await;
         scenario(stage).await
@@ -36,28 +42,33 @@ pub fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output 
 
 /// Plays a scenario while no other is on: it looks at everything, or disturbs everything.
 pub fn play_alone<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
-    play_alone_with(&[], scenario)
-}
-
-/// Plays a scenario while no other is on, on a stage whose template has these parameters. Those of whoever comes first
-/// are those of the program.
-pub fn play_alone_with<F: Future>(
-    parameters: &[(&str, &str)],
-    scenario: impl FnOnce(&'static Stage) -> F,
-) -> F::Output {
-    let (runtime, stage) = stage(parameters);
+    let (runtime, stage) = STAGE.get_or_init(|| set(&[]));
     runtime.block_on(async {
         let _alone = stage.alone.write().await;
         scenario(stage).await
     })
 }
 
-fn stage(parameters: &[(&str, &str)]) -> &'static (Runtime, Stage) {
-    STAGE.get_or_init(|| {
-        let runtime = Runtime::new().expect("a runtime can be made");
-        let stage = runtime.block_on(Stage::set(parameters));
-        (runtime, stage)
-    })
+/// Plays a scenario on a stage that is another's before or afterwards, but not meanwhile. There come to be as many stages as
+/// there are tests at once; their templates have these parameters, the same for all tests of a program. That of a test that
+/// fails is not used again.
+pub fn play_on_a_free_stage<F: Future>(
+    parameters: &[(&str, &str)],
+    scenario: impl FnOnce(&'static Stage) -> F,
+) -> F::Output {
+    let free = || FREE.lock().expect("nobody panics with it");
+    let one = free().pop();
+    let one = one.unwrap_or_else(|| Box::leak(Box::new(set(parameters))));
+    let (runtime, stage) = one;
+    let output = runtime.block_on(scenario(stage));
+    free().push(one);
+    output
+}
+
+fn set(parameters: &[(&str, &str)]) -> Set {
+    let runtime = Runtime::new().expect("a runtime can be made");
+    let stage = runtime.block_on(Stage::set(parameters));
+    (runtime, stage)
 }
 
 impl Stage {

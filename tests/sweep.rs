@@ -9,7 +9,7 @@ use rehearsal::{End, Notification};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::future::Future;
-use tests::{Service, Stage, create_database, eventually, play_alone_with, spec, watched};
+use tests::{Service, Stage, create_database, eventually, play_on_a_free_stage, spec, watched};
 
 /// The days around this one are parked.
 fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
@@ -19,7 +19,7 @@ fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
         ("SleepingEnvironments", "asleep"),
         ("ParkedDates", &dates.join(",")),
     ];
-    play_alone_with(&parameters, scenario)
+    play_on_a_free_stage(&parameters, scenario)
 }
 
 fn tags<'a>(app: &'a str, environment: &'a str) -> [(&'a str, &'a str); 5] {
