@@ -100,10 +100,8 @@ impl Pace {
 
     async fn turn(&self) {
         let _next = self.next.lock().await;
-        let now = Instant::now();
-        let at = self.beat(|beat| beat.turn(now, self.tempo.interval));
-        // The timer counts in milliseconds: to wait until now would take one or two of them.
-        if at > now {
+        let turn = self.beat(|beat| beat.turn(Instant::now(), self.tempo.interval));
+        if let Some(at) = turn {
             sleep_until(at).await;
         }
     }
@@ -122,11 +120,13 @@ struct Beat {
 }
 
 impl Beat {
-    fn turn(&mut self, now: Instant, tempo: Duration) -> Instant {
+    /// When the next call is to be made; `None` is at once. The timer counts in milliseconds: to wait until now would take one
+    /// or two of them, in every cold start.
+    fn turn(&mut self, now: Instant, tempo: Duration) -> Option<Instant> {
         let early = tempo * (BURST - 1);
         let due = self.due.max(now);
         self.due = due + self.interval;
-        if due <= now + early { now } else { due - early }
+        (due > now + early).then(|| due - early)
     }
 
     fn learn(&mut self, throttled: bool, tempo: Duration) {
@@ -155,7 +155,7 @@ mod tests {
     fn turns(beat: &mut Beat, start: Instant, calls: usize) -> Vec<u128> {
         let mut now = start;
         let turns = (0..calls).map(|_| {
-            now = beat.turn(now, TEMPO);
+            now = beat.turn(now, TEMPO).unwrap_or(now);
             (now - start).as_millis()
         });
         turns.collect()
@@ -166,6 +166,14 @@ mod tests {
         let now = Instant::now();
         let turns = turns(&mut beat(now), now, 7);
         assert_eq!(turns, [0, 0, 0, 0, 100, 200, 300]);
+    }
+
+    #[test]
+    fn a_call_whose_turn_it_is_does_not_wait_for_a_timer() {
+        let now = Instant::now();
+        let mut beat = beat(now);
+        let turns = [(); 5].map(|()| beat.turn(now, TEMPO));
+        assert_eq!(turns, [None, None, None, None, Some(now + TEMPO)]);
     }
 
     #[test]
