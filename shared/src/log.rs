@@ -2,6 +2,13 @@
 
 use lambda_runtime::tracing::subscriber::filter::LevelFilter;
 use lambda_runtime::tracing::subscriber::fmt;
+use tracing::level_filters::STATIC_MAX_LEVEL;
+
+// `Cargo.toml` says why.
+const _: () = assert!(
+    cfg!(debug_assertions) || matches!(STATIC_MAX_LEVEL, LevelFilter::INFO),
+    "what is shipped says nothing below INFO"
+);
 
 /// Writes events from now on, from the level on that Lambda names in `AWS_LAMBDA_LOG_LEVEL`. The runtime has the same with
 /// filters by target, whose regular expressions are a tenth of a function's size.
