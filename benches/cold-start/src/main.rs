@@ -36,6 +36,8 @@ Examples:
   cargo measure cold-start                        everything, a quarter of an hour once the functions are built
   cargo measure cold-start --short                trigger and deploy with few repetitions, as CI does
   cargo measure cold-start --update-readme        … everything, and into README.md
+  cargo run --release --package cold-start -- --set-up-only
+                                                  what takes longest, ahead of time
   cargo run --release --package cold-start -- --job deploy --repetitions 100
                                                   one job, more often
 
@@ -44,7 +46,7 @@ turns, so that a slow minute of the machine is one for all of them. The least of
 same requests as bytes that are prepared, over TLS with certificates that are verified, without an SDK.
 
 It needs Python 3.10 or newer (boto3 is installed in target/benches/venv), and Node 20 with npm, cmake, g++, make, autoconf,
-automake and libtool, which aws-lambda-ric is made with; without Node the others are measured. No call leaves this machine.
+automake and libtool, which aws-lambda-ric is made with; without them the others are measured, but not for the README. No call leaves this machine.
 
 Exit codes:
   0    every goal was met, or missed by no more than measurements of the same run differ
@@ -59,6 +61,9 @@ struct Arguments {
     /// Measure trigger and deploy only, with few repetitions
     #[arg(long)]
     short: bool,
+    /// Build and install what is measured, and measure nothing yet
+    #[arg(long, conflicts_with = "update_readme")]
+    set_up_only: bool,
     /// Measure this job only; can be given more than once
     #[arg(long = "job", value_name = "JOB", value_parser = Job::NAMES)]
     jobs: Vec<String>,
@@ -132,9 +137,18 @@ fn measure(arguments: &Arguments) -> Result<bool> {
     let peers: Vec<_> = jobs.iter().filter(|job| job.has_peers).collect();
     let bundles: Vec<_> = peers.iter().map(|job| job.function).collect();
     let node = setup::node(&places, &bundles);
-    let node = node
-        .inspect_err(|why| console::progress(format_args!("measured without Node: {why}")))
-        .ok();
+    let node = match node {
+        Ok(node) => Some(node),
+        Err(why) if arguments.update_readme => return Err(why),
+        Err(why) => {
+            console::progress(format_args!("measured without Node: {why}"));
+            None
+        }
+    };
+    if arguments.set_up_only {
+        return Ok(true);
+    }
+    let is_without_node = node.is_none();
 
     let certificates = Certificates::new()?;
     let authority = places.benches.join("authority.pem");
@@ -165,7 +179,11 @@ fn measure(arguments: &Arguments) -> Result<bool> {
     }
     comparison.weigh(&cast, &functions)?;
     let command = arguments.command();
-    show(&places, &comparison.figures(&command), arguments)
+    let met = show(&places, &comparison.figures(&command), arguments)?;
+    if is_without_node {
+        console::progress("the goals beside Node were not measured: it is not there, see above");
+    }
+    Ok(met)
 }
 
 /// Prints the figures, and keeps those that were measured as a whole, for reports. Whether they are what they are to be.

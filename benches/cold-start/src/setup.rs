@@ -126,18 +126,21 @@ pub(crate) fn node(places: &Places, functions: &[&str]) -> Result<Node> {
     let source = places.root.join("benches/peers/node");
     let folder = places.benches.join("node");
     let log = places.benches.join("logs/node.log");
-    let prepared = Prepared::from(&folder, &[source.join("package.json")])?;
+    let files = ["package.json", "package-lock.json"];
+    let prepared = Prepared::from(&folder, &files.map(|file| source.join(file)))?;
     if !prepared.is_up_to_date() {
         console::progress(format_args!(
             "installing the SDK for JavaScript in {} (once: aws-lambda-ric compiles libcurl, two minutes)",
             folder.display()
         ));
         prepared.begin()?;
-        fs::create_dir_all(&folder)
-            .and_then(|()| fs::copy(source.join("package.json"), folder.join("package.json")))
-            .map_err(Error::io("cannot copy package.json"))?;
+        fs::create_dir_all(&folder).map_err(Error::io("cannot make target/benches/node"))?;
+        for file in files {
+            let copied = fs::copy(source.join(file), folder.join(file));
+            copied.map_err(Error::io(format!("cannot copy {file}")))?;
+        }
         let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund"])
+        npm.args(["ci", "--no-audit", "--no-fund"])
             .current_dir(&folder);
         run(&mut npm, &log).map_err(|error| {
             let needs = "aws-lambda-ric needs cmake, g++, make, autoconf, automake and libtool";
