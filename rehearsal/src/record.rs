@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 pub const VERSION: u32 = 1;
 
 /// US dollars for a state transition of a standard workflow, in us-east-1 (<https://aws.amazon.com/step-functions/pricing/>).
-const STATE_TRANSITION: f64 = 0.025 / 1000.0;
+pub const STATE_TRANSITION: f64 = 0.025 / 1000.0;
 
 /// A whole rehearsal.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -6,6 +6,7 @@ mod words;
 
 use crate::project::Target;
 use crate::record::Record;
+use figures::thousands;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use parts::{alerts, cost, figures, flows, overview, promises, resources};
 use std::path::PathBuf;
@@ -76,8 +77,8 @@ fn header(record: &Record) -> Markup {
             dl.tiles {
                 div { dt { "promises kept" } dd { (record.kept()) " of " (record.promises.len()) } }
                 div { dt { "executions" } dd { (executions) } }
-                div { dt { "state transitions" } dd { (words::number(record.cost.state_transitions)) } }
-                div { dt { "calls of AWS" } dd { (words::number(calls)) } }
+                div { dt { "state transitions" } dd { (thousands(record.cost.state_transitions)) } }
+                div { dt { "calls of AWS" } dd { (thousands(calls)) } }
                 div { dt { "would cost" } dd { (words::dollars(record.cost.dollars)) } }
                 @if let Some(saved) = words::saved(&record.cost) {
                     div { dt { "its nights save" } dd { (saved) } }

@@ -203,6 +203,19 @@ impl Figures {
     }
 }
 
+/// `12,345`
+pub fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
 impl Table {
     /// The table in Markdown, after its caption.
     pub fn markdown(&self) -> String {
@@ -275,6 +288,12 @@ mod tests {
         assert_eq!(figures().put_into(&once, "cold").unwrap(), once);
         let error = figures().put_into(readme, "scale").unwrap_err();
         assert!(error.contains("<!-- figures: scale -->"), "{error}");
+    }
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        let of = [0, 999, 1000, 1_234_567].map(thousands);
+        assert_eq!(of, ["0", "999", "1,000", "1,234,567"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A plot as SVG: text that needs nothing else, in an HTML page or as a file of its own. Its colours follow those that its
 //! reader prefers, lines differ in their dashes and marks as well, and a screen reader reads out the points.
 
-use crate::{Plot, Series};
+use crate::{Plot, Series, thousands};
 use std::fmt::{self, Write as _};
 
 const WIDTH: f64 = 680.0;
@@ -269,23 +269,12 @@ fn round_step(least: f64) -> f64 {
 
 /// `1,000`, `0.25`: as short as it can be told, with thousands.
 fn number(value: f64) -> String {
-    let text = if value.abs() >= 10.0 {
-        format!("{value:.0}")
-    } else {
-        let text = format!("{value:.2}");
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    };
-    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
-    let (sign, digits) = whole.split_at(usize::from(whole.starts_with('-')));
-    let mut grouped = String::new();
-    for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n) % 3 == 0 {
-            grouped.push(',');
-        }
-        grouped.push(digit);
+    if value.abs() >= 10.0 {
+        let sign = if value < 0.0 { "-" } else { "" };
+        return format!("{sign}{}", thousands(value.abs().round() as usize));
     }
-    let point = if part.is_empty() { "" } else { "." };
-    format!("{sign}{grouped}{point}{part}")
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// In a page each plot needs ids of its own.

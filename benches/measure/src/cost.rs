@@ -1,7 +1,7 @@
 //! What an operation costs, at the prices of us-east-1 in November 2026, without the free tier.
 
-/// Dollars for each state transition (<https://aws.amazon.com/step-functions/pricing/>, Standard Workflows).
-const TRANSITION: f64 = 0.025 / 1000.0;
+use rehearsal::record::STATE_TRANSITION;
+
 /// Dollars for each invocation (<https://aws.amazon.com/lambda/pricing/>).
 const INVOCATION: f64 = 0.20 / 1_000_000.0;
 /// Dollars for each GB-second on arm64 (the same page).
@@ -14,7 +14,7 @@ const SECONDS: f64 = 1.0;
 /// Dollars for state transitions and invocations.
 pub(crate) fn dollars(transitions: usize, invocations: usize) -> f64 {
     let each = INVOCATION + GB * SECONDS * GB_SECOND;
-    transitions as f64 * TRANSITION + invocations as f64 * each
+    transitions as f64 * STATE_TRANSITION + invocations as f64 * each
 }
 
 /// Dollars of a year of nights: 250 of them, and the looks of every half hour that find nothing to do.
@@ -22,7 +22,7 @@ pub(crate) fn year(night: usize, look: usize) -> f64 {
     const NIGHTS: usize = 250;
     const LOOKS: usize = 48 * 365;
     // Two looks of each night are the evening and the morning.
-    (NIGHTS * night + (LOOKS - 2 * NIGHTS) * look) as f64 * TRANSITION
+    (NIGHTS * night + (LOOKS - 2 * NIGHTS) * look) as f64 * STATE_TRANSITION
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Count {
         self.calls.values().map(|(_, throttled)| throttled).sum()
     }
 
-    /// The most memory that a process of a function whose name holds `part` has had, in MB.
+    /// The most memory that a process of a function whose name holds `part` has had, in MiB.
     pub fn peak_memory(&self, part: &str) -> f64 {
         let of = self.invocations_of(part);
         let peak = of.filter_map(|it| it.peak_memory_kb).max();

@@ -94,7 +94,7 @@ pub async fn run() -> Result<Figures> {
         "cost",
     ];
     figures.tables.push(Table {
-        caption: "One stack with a service and a database".into(),
+        caption: "One stack with a service and a database; cost in us-east-1, with a second of 256 MB for each invocation".into(),
         columns: columns.map(str::to_owned).to_vec(),
         rows: rows.to_vec(),
     });

@@ -89,7 +89,7 @@ fn figures(parts: &[Part], ends: &[End]) -> Figures {
             row(format!("critical path: {}", path.join(", then ")), least),
             row("groundcrew".into(), median.seconds),
             row(
-                "CloudFormation, if it asked all the time whether something is done".into(),
+                "CloudFormation's order: what depends on nothing unfinished, as the critical path (its polling is not counted)".into(),
                 least,
             ),
             row(

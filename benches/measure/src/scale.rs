@@ -3,7 +3,7 @@
 use crate::cost;
 use crate::stacks::{self, Night};
 use crate::{Count, Ended, Fleet, Result};
-use figures::{Figures, Goal, Limit, Plot, Series, Table};
+use figures::{Figures, Goal, Limit, Plot, Series, Table, thousands};
 use rehearsal::console;
 
 /// How many of each.
@@ -171,7 +171,7 @@ fn figures(all: &[Measured]) -> Figures {
         return figures;
     }
     figures.tables.push(Table {
-        caption: "What concerns many services at once, where App Runner takes ten calls of each operation in a second".into(),
+        caption: "What concerns many services at once, where App Runner takes ten calls of each operation in a second (memory is that of the largest function, built without optimisation)".into(),
         columns: [
             "what",
             "services",
@@ -184,7 +184,7 @@ fn figures(all: &[Measured]) -> Figures {
             "executions",
             "state transitions",
             "executions failed",
-            "peak memory, MB",
+            "peak memory, MiB",
         ]
         .map(str::to_owned)
         .to_vec(),
@@ -339,7 +339,7 @@ fn night_table(nights: &[Night]) -> Table {
         "state transitions: to park, to wake, to deliver",
         "calls of AWS: in the evening, in the morning",
         "minutes: to park, to wake",
-        "peak memory of park, MB",
+        "peak memory of park, MiB",
         "in a year, 250 nights and the looks",
     ];
     Table {
@@ -347,17 +347,4 @@ fn night_table(nights: &[Night]) -> Table {
         columns: columns.map(str::to_owned).to_vec(),
         rows: nights.iter().map(row).collect(),
     }
-}
-
-/// `12,345`
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -1,12 +1,12 @@
 //! The sections of the page.
 
 use super::timeline::{self, ended};
-use super::words::{count, dollars, number, principal, saved, when};
+use super::words::{count, dollars, principal, saved, when};
 use crate::console::clock;
 use crate::record::{
     Call, Cost, End, Execution, Flow, Left, Notification, Promise, Record, Resource, State,
 };
-use figures::{Figures, Table};
+use figures::{Figures, Table, thousands};
 use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT};
 use jiff::tz::TimeZone;
 use maud::{Markup, PreEscaped, html};
@@ -94,8 +94,8 @@ pub(super) fn overview(record: &Record) -> Markup {
                             td { (of_flow(record, index)) }
                             td { (endings(&flow.executions)) }
                             td.figure { (clock(flow.seconds)) }
-                            td.figure { (number(transitions)) }
-                            td.figure { (number(flow.calls.len())) }
+                            td.figure { (thousands(transitions)) }
+                            td.figure { (thousands(flow.calls.len())) }
                         }
                     } }
                 }
@@ -304,7 +304,7 @@ fn calls(flow: &Flow) -> Markup {
                         tr {
                             th scope="row" { (action) }
                             td { (by) }
-                            td.figure { (number(calls.len())) }
+                            td.figure { (thousands(calls.len())) }
                             td { (errors(calls)) }
                         }
                     } }
@@ -432,7 +432,7 @@ pub(super) fn cost(record: &Record) -> Markup {
                         caption { "Invocations of functions" }
                         thead { tr { th scope="col" { "Function" } th.figure scope="col" { "Invocations" } } }
                         tbody { @for (function, times) in invocations {
-                            tr { th scope="row" { (function) } td.figure { (number(*times)) } }
+                            tr { th scope="row" { (function) } td.figure { (thousands(*times)) } }
                         } }
                     }
                 }))

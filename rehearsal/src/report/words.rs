@@ -1,6 +1,7 @@
 //! Numbers, times and money, as a person reads them.
 
 use crate::record::{Cost, End, Flow, Record};
+use figures::thousands;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -38,20 +39,11 @@ fn lower_first(text: &str) -> String {
 
 /// `1 event`, `2 events`
 pub(super) fn count(count: usize, one: &str, many: &str) -> String {
-    format!("{} {}", number(count), if count == 1 { one } else { many })
-}
-
-/// `12,345`
-pub(super) fn number(number: usize) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    format!(
+        "{} {}",
+        thousands(count),
+        if count == 1 { one } else { many }
+    )
 }
 
 /// US dollars, to a hundredth of a cent where that is all there is.
@@ -98,12 +90,6 @@ pub(super) fn principal(role: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        let of = [0, 999, 1000, 1_234_567].map(number);
-        assert_eq!(of, ["0", "999", "1,000", "1,234,567"]);
-    }
 
     #[test]
     fn one_of_something_is_not_many() {
