@@ -160,18 +160,18 @@ fn record(existing: &Tags, deployment: &Deployment, operation: &Verdict, end: &E
     {
         tags.insert(TAG_DEPLOYED_SECRETS.into(), secrets.clone());
     }
-    if *end == End::Failed {
-        match (deployment.kind, &deployment.secrets) {
-            (Kind::Secrets, Some(secrets)) => {
-                tags.insert(TAG_REJECTED_SECRETS.into(), secrets.clone());
-            }
-            // What a person has asked for takes no place from what was rejected before.
-            _ if deployment.asked_for => {}
-            _ => {
-                let failed = deployment.digest.clone();
-                tags.extend(failed.map(|failed| (TAG_REJECTED_IMAGE.into(), failed)));
-            }
+    match (end, deployment.kind, &deployment.secrets) {
+        (End::Failed, Kind::Secrets, Some(secrets)) => {
+            tags.insert(TAG_REJECTED_SECRETS.into(), secrets.clone());
         }
+        // The image runs and is not to blame for its secrets.
+        (End::Left(_), Kind::Secrets, _) => {}
+        // What a person has asked for takes no place from what was rejected before.
+        (End::Failed | End::Left(_), _, _) if !deployment.asked_for => {
+            let bad = deployment.digest.clone();
+            tags.extend(bad.map(|bad| (TAG_REJECTED_IMAGE.into(), bad)));
+        }
+        _ => {}
     }
     tags.extend(first(existing, deployment));
     tags
