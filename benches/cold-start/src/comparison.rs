@@ -376,12 +376,11 @@ impl Measured {
 }
 
 /// The zipped sizes that functions above their limit have come down to, in MB and rounded up.
-const WEIGHTS: [(&str, f64); 5] = [
-    ("trigger", 2.2),
-    ("deploy", 2.7),
-    ("alarms", 2.6),
-    ("park", 2.9),
-    ("sweep", 3.3),
+const WEIGHTS: [(&str, f64); 4] = [
+    ("deploy", 2.45),
+    ("alarms", 2.3),
+    ("park", 2.6),
+    ("sweep", 2.85),
 ];
 
 /// A figure with as many digits as mean something.
