@@ -996,7 +996,7 @@ fn o6_the_schedule_looks_every_half_hour_also_when_clocks_change() {
     });
 }
 
-/// What a night takes of AWS is counted by `cargo measure scale`, of fifty stacks as well.
+/// What a night takes of AWS is counted by `cargo measure nights`, of fifty stacks as well.
 #[test]
 fn a_night_of_one_stack_and_of_ten_is_played() {
     play(|stage| async move {

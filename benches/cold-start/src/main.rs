@@ -33,7 +33,7 @@ const NOT_MEASURED: u8 = 3;
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo measure cold-start                        everything, a quarter of an hour once the functions are built
+  cargo measure cold-start                        everything, some minutes once the functions are built
   cargo measure cold-start --short                trigger and deploy with few repetitions, as CI does
   cargo measure cold-start --update-readme        … everything, and into README.md
   cargo run --release --package cold-start -- --set-up-only

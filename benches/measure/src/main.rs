@@ -1,8 +1,9 @@
 //! `cargo measure`: what groundcrew costs, how fast it starts, how it scales, and what its waiting is spent on.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use figures::Figures;
-use measure::{Error, Result, cold_start, operations, provisioning, scale};
+use measure::scale::Cause;
+use measure::{Error, Result, cold_start, nights, operations, provisioning, scale};
 use rehearsal::console;
 use std::process::ExitCode;
 
@@ -16,7 +17,8 @@ Examples:
   cargo measure                                  everything, one after the other
   cargo measure cold-start                       functions as Lambda starts them, beside Python, Node and a bare exchange
   cargo measure scale --services 1,10,100        a push, a rotation and a sweep that concern so many services
-  cargo measure scale --stacks 1,10,50           an evening and a morning of so many stacks
+  cargo measure scale --only sweep               one of them
+  cargo measure nights                           an evening and a morning of 1, 10 and 50 stacks
   cargo measure provisioning                     how long a stack takes, beside the least that it can take
   cargo measure operations                       calls, invocations, state transitions and dollars of each operation
   cargo measure operations --update-readme       … and write them where README.md has a place for them
@@ -39,7 +41,7 @@ Exit codes:
 struct Arguments {
     #[command(subcommand)]
     what: Option<What>,
-    /// Measure less of each: minutes instead of an hour
+    /// Measure less of each: minutes instead of hours
     #[arg(long, global = true)]
     short: bool,
     /// Write the figures into README.md, and the plots into docs/
@@ -52,7 +54,20 @@ enum What {
     /// How fast functions start and answer, beside the same job in Python and Node
     ColdStart,
     /// Calls, time and memory against the number of services
-    Scale(Sizes),
+    Scale {
+        /// How many services a push, a rotation and a sweep concern
+        #[arg(long, value_name = "N,N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=2000))]
+        services: Option<Vec<u16>>,
+        /// Measure this one only
+        #[arg(long, value_name = "WHAT", value_parser = Cause::ALL.map(Cause::name))]
+        only: Option<String>,
+    },
+    /// What a night of many stacks takes
+    Nights {
+        /// How many stacks are parked and woken
+        #[arg(long, value_name = "N,N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=200))]
+        stacks: Option<Vec<u16>>,
+    },
     /// Calls, invocations, state transitions and cost of each operation
     Operations,
     /// The time that a stack takes to be built, beside the least that it can take
@@ -67,22 +82,13 @@ impl Arguments {
     /// Whether nothing is left out, and nothing chosen.
     fn is_whole(&self) -> bool {
         let chosen = match &self.what {
-            Some(What::Scale(sizes)) => sizes.services.is_some() || sizes.stacks.is_some(),
+            Some(What::Scale { services, only }) => services.is_some() || only.is_some(),
+            Some(What::Nights { stacks }) => stacks.is_some(),
             Some(What::Provisioning { scale }) => *scale != provisioning::TIME_SCALE,
             Some(What::ColdStart | What::Operations) | None => false,
         };
         !self.short && !chosen
     }
-}
-
-#[derive(Args, Default)]
-struct Sizes {
-    /// How many services a push, a rotation and a sweep concern
-    #[arg(long, value_name = "N,N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=2000))]
-    services: Option<Vec<u16>>,
-    /// How many stacks are parked and woken
-    #[arg(long, value_name = "N,N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=200))]
-    stacks: Option<Vec<u16>>,
 }
 
 fn positive(given: &str) -> Result<f64, String> {
@@ -120,42 +126,36 @@ async fn measure(arguments: &Arguments) -> Result<bool> {
     } = arguments;
     let is_whole = arguments.is_whole();
     let show = |name: &str, figures: &Figures| show(name, figures, is_whole, *update_readme);
+    let sizes: (&[u16], &[u16]) = if *short {
+        (&scale::SHORT_SERVICES, &nights::SHORT_STACKS)
+    } else {
+        (&scale::SERVICES, &nights::STACKS)
+    };
     match what {
         Some(What::ColdStart) => cold_start::run(*short, *update_readme).await,
-        Some(What::Scale(sizes)) => all(scale::run(&of(sizes, *short)).await?, show),
+        Some(What::Scale { services, only }) => {
+            let services = services.as_deref().unwrap_or(sizes.0);
+            let only = |cause: &Cause| only.as_ref().is_none_or(|only| only == cause.name());
+            let causes: Vec<_> = Cause::ALL.into_iter().filter(only).collect();
+            show("scale", &scale::run(services, &causes).await?)
+        }
+        Some(What::Nights { stacks }) => {
+            let stacks = stacks.as_deref().unwrap_or(sizes.1);
+            show("nights", &nights::run(stacks).await?)
+        }
         Some(What::Operations) => show("operations", &operations::run().await?),
         Some(What::Provisioning { scale }) => {
             show("provisioning", &provisioning::run(*scale, *short).await?)
         }
         None => {
-            let sizes = of(&Sizes::default(), *short);
             let operations = show("operations", &operations::run().await?)?;
             let provisioning = provisioning::run(provisioning::TIME_SCALE, *short).await?;
             let provisioning = show("provisioning", &provisioning)?;
-            let scale = all(scale::run(&sizes).await?, show)?;
+            let nights = show("nights", &nights::run(sizes.1).await?)?;
+            let scale = show("scale", &scale::run(sizes.0, &Cause::ALL).await?)?;
             let cold_start = cold_start::run(*short, *update_readme).await?;
-            Ok(operations && provisioning && scale && cold_start)
+            Ok(operations && provisioning && nights && scale && cold_start)
         }
-    }
-}
-
-/// Shows each. Whether all of them are what they are to be.
-fn all(
-    measured: Vec<(&'static str, Figures)>,
-    show: impl Fn(&str, &Figures) -> Result<bool>,
-) -> Result<bool> {
-    let met: Result<Vec<bool>> = measured
-        .iter()
-        .map(|(name, figures)| show(name, figures))
-        .collect();
-    Ok(met?.into_iter().all(|met| met))
-}
-
-fn of(sizes: &Sizes, short: bool) -> scale::Sizes {
-    let given = scale::Sizes::new(short);
-    scale::Sizes {
-        services: sizes.services.clone().unwrap_or(given.services),
-        stacks: sizes.stacks.clone().unwrap_or(given.stacks),
     }
 }
 

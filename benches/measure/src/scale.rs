@@ -1,35 +1,43 @@
 //! How calls, time and memory grow with the number of services.
 
-use crate::cost;
-use crate::stacks::{self, Night};
-use crate::{Count, Ended, Fleet, Result};
+use crate::{Count, Ended, Fleet, Occasion, Result};
 use figures::{Figures, Goal, Limit, Plot, Series, Table, thousands};
 use rehearsal::console;
 
-/// How many of each.
-#[derive(Clone, Debug)]
-pub struct Sizes {
-    /// Services that a push, a rotation and a sweep concern.
-    pub services: Vec<u16>,
-    /// Stacks that are parked and woken.
-    pub stacks: Vec<u16>,
+/// How many services are concerned at once.
+pub const SERVICES: [u16; 4] = [1, 10, 100, 1000];
+
+/// The same, in a short run.
+pub const SHORT_SERVICES: [u16; 2] = [1, 10];
+
+/// What concerns many services at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// Of an image that all of them are to run.
+    Push,
+    /// Of a secret that all of them read.
+    Rotation,
+    /// Over all of them.
+    Sweep,
 }
 
-impl Sizes {
-    /// Those of a run, or of a short one.
-    pub fn new(short: bool) -> Self {
-        let (services, stacks) = if short {
-            (vec![1, 10], vec![1])
-        } else {
-            (vec![1, 10, 100, 1000], vec![1, 10, 50])
-        };
-        Self { services, stacks }
+impl Cause {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Push, Self::Rotation, Self::Sweep];
+
+    /// `push`, `rotation`, `sweep`
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Rotation => "rotation",
+            Self::Sweep => "sweep",
+        }
     }
 }
 
 /// What concerned so many services at once.
 struct Measured {
-    what: &'static str,
+    what: Cause,
     services: usize,
     reached: usize,
     /// Deployments beyond one for each.
@@ -42,53 +50,32 @@ struct Measured {
     count: Count,
 }
 
-/// Measures.
+/// Measures these with so many services each.
 ///
 /// # Errors
 /// If something cannot be measured.
-pub async fn run(sizes: &Sizes) -> Result<Vec<(&'static str, Figures)>> {
+pub async fn run(sizes: &[u16], causes: &[Cause]) -> Result<Figures> {
     let mut all = Vec::new();
-    for size in sorted(&sizes.services) {
+    for size in crate::sorted(sizes) {
         let fleet = Fleet::new(size.into()).await?;
-        all.push(push(&fleet).await?.shown());
-        all.push(rotate(&fleet).await?.shown());
-        all.push(sweep(&fleet).await?.shown());
+        for cause in Cause::ALL {
+            if !causes.contains(&cause) {
+                continue;
+            }
+            let what = cause.name();
+            console::progress(format_args!("a {what} that concerns {size} services"));
+            let measured = match cause {
+                Cause::Push => of(cause, &fleet, fleet.push().await?).await?,
+                Cause::Rotation => of(cause, &fleet, fleet.rotate().await?).await?,
+                Cause::Sweep => sweep(&fleet).await?,
+            };
+            all.push(measured.shown());
+        }
     }
-    let mut nights = Vec::new();
-    for size in sorted(&sizes.stacks) {
-        nights.push(stacks::night(size.into()).await?);
-    }
-    let figures = [("scale", figures(&all)), ("nights", night_figures(&nights))];
-    let measured = figures
-        .into_iter()
-        .filter(|(_, figures)| !figures.tables.is_empty());
-    Ok(measured.collect())
+    Ok(figures(&all))
 }
 
-fn sorted(sizes: &[u16]) -> Vec<u16> {
-    let mut sizes = sizes.to_vec();
-    sizes.sort_unstable();
-    sizes.dedup();
-    sizes
-}
-
-async fn push(fleet: &Fleet) -> Result<Measured> {
-    console::progress(format_args!(
-        "a push that concerns {} services",
-        fleet.size()
-    ));
-    of("push", fleet, fleet.push().await?).await
-}
-
-async fn rotate(fleet: &Fleet) -> Result<Measured> {
-    console::progress(format_args!(
-        "a rotation that concerns {} services",
-        fleet.size()
-    ));
-    of("rotation", fleet, fleet.rotate().await?).await
-}
-
-async fn of(what: &'static str, fleet: &Fleet, occasion: crate::Occasion<'_>) -> Result<Measured> {
+async fn of(what: Cause, fleet: &Fleet, occasion: Occasion<'_>) -> Result<Measured> {
     let seconds = occasion.reach().await?;
     let ended = occasion.end().await?;
     let count = occasion.count().await?;
@@ -106,10 +93,9 @@ async fn of(what: &'static str, fleet: &Fleet, occasion: crate::Occasion<'_>) ->
 }
 
 async fn sweep(fleet: &Fleet) -> Result<Measured> {
-    console::progress(format_args!("a sweep over {} services", fleet.size()));
     let (stacks, _, ended, count) = fleet.sweep().await?;
     Ok(Measured {
-        what: "sweep",
+        what: Cause::Sweep,
         services: fleet.size(),
         reached: stacks as usize,
         doubled: 0,
@@ -145,7 +131,7 @@ impl Measured {
 
     fn row(&self) -> Vec<String> {
         vec![
-            self.what.to_owned(),
+            self.what.name().to_owned(),
             thousands(self.services),
             thousands(self.reached),
             format!("{:.0}", self.seconds),
@@ -167,9 +153,6 @@ impl Measured {
 
 fn figures(all: &[Measured]) -> Figures {
     let mut figures = Figures::new("How it scales", "cargo measure scale");
-    if all.is_empty() {
-        return figures;
-    }
     figures.tables.push(Table {
         caption: "What concerns many services at once, where App Runner takes ten calls of each operation in a second (memory is that of the largest function, built without optimisation)".into(),
         columns: [
@@ -205,11 +188,9 @@ fn figures(all: &[Measured]) -> Figures {
     figures
 }
 
-const OCCASIONS: [&str; 3] = ["push", "rotation", "sweep"];
-
 fn plot(title: &str, unit: &str, all: &[Measured], y: impl Fn(&Measured) -> f64) -> Plot {
-    let series = OCCASIONS.map(|what| Series {
-        name: what.to_owned(),
+    let series = Cause::ALL.map(|what| Series {
+        name: what.name().to_owned(),
         points: all
             .iter()
             .filter(|measured| measured.what == what)
@@ -235,11 +216,15 @@ fn goals(all: &[Measured]) -> Vec<Goal> {
             held,
         });
     };
-    for what in OCCASIONS {
+    for cause in Cause::ALL {
+        let what = cause.name();
         let of: Vec<_> = all
             .iter()
-            .filter(|measured| measured.what == what)
+            .filter(|measured| measured.what == cause)
             .collect();
+        if of.is_empty() {
+            continue;
+        }
         let missed: usize = of
             .iter()
             .map(|it| it.services - it.reached + it.doubled + it.ended.failed)
@@ -283,68 +268,4 @@ fn goals(all: &[Measured]) -> Vec<Goal> {
         }
     }
     goals
-}
-
-fn night_figures(nights: &[Night]) -> Figures {
-    let mut figures = Figures::new("What nights take", "cargo measure scale");
-    if nights.is_empty() {
-        return figures;
-    }
-    let missed = nights
-        .iter()
-        .map(|night| 2 * night.stacks - night.reached.0 - night.reached.1);
-    figures.tables.push(night_table(nights));
-    figures.goals.push(Goal {
-        what: "stacks not parked, or not woken".to_owned(),
-        measured: missed.sum::<usize>() as f64,
-        noise: 0.0,
-        limit: Limit::AtMost(0.0),
-        held: None,
-    });
-    figures
-}
-
-/// What a night takes: it is paid for 250 times a year, and the looks between as well.
-fn night_table(nights: &[Night]) -> Table {
-    let row = |night: &Night| {
-        let (park, wake, deliver) = night.transitions;
-        let (evening, morning) = (&night.evening.count, &night.morning.count);
-        vec![
-            thousands(night.stacks),
-            format!(
-                "{} + {} + {}",
-                thousands(park),
-                thousands(wake),
-                thousands(deliver)
-            ),
-            format!(
-                "{} + {}",
-                thousands(evening.all()),
-                thousands(morning.all())
-            ),
-            format!(
-                "{:.0} + {:.0}",
-                night.seconds.0 / 60.0,
-                night.seconds.1 / 60.0
-            ),
-            format!(
-                "{:.0}",
-                evening.peak_memory("Park").max(morning.peak_memory("Park"))
-            ),
-            format!("${:.2}", cost::year(park + wake + deliver, night.look)),
-        ]
-    };
-    let columns = [
-        "stacks",
-        "state transitions: to park, to wake, to deliver",
-        "calls of AWS: in the evening, in the morning",
-        "minutes: to park, to wake",
-        "peak memory of park, MiB",
-        "in a year, 250 nights and the looks",
-    ];
-    Table {
-        caption: "Nights of stacks with a service and a database each".into(),
-        columns: columns.map(str::to_owned).to_vec(),
-        rows: nights.iter().map(row).collect(),
-    }
 }

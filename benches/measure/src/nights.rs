@@ -1,11 +1,18 @@
 //! Many stacks that sleep at night, and are woken in the morning.
 
 use crate::account::{Account, Spent, arrange, refused};
-use crate::{Error, Result};
+use crate::{Error, Result, cost};
 use apprunner_emulator::{Arrangement, ServiceStatus};
+use figures::{Figures, Goal, Limit, Table, thousands};
 use rehearsal::{NewService, console};
 use serde_json::json;
 use std::time::{Duration, Instant};
+
+/// How many stacks sleep and wake.
+pub const STACKS: [u16; 3] = [1, 10, 50];
+
+/// The same, in a short run.
+pub const SHORT_STACKS: [u16; 1] = [1];
 
 /// As fast as the functions' own time allows.
 const TIME_SCALE: f64 = 50.0;
@@ -17,22 +24,34 @@ const EVENING: &str = "2026-11-23T20:00:00Z"; // a Monday
 const NIGHT: &str = "2026-11-24T02:00:00Z";
 const MORNING: &str = "2026-11-24T07:00:00Z";
 
+/// Measures a night of so many stacks each.
+///
+/// # Errors
+/// If something cannot be measured.
+pub async fn run(sizes: &[u16]) -> Result<Figures> {
+    let mut nights = Vec::new();
+    for size in crate::sorted(sizes) {
+        nights.push(night(size.into()).await?);
+    }
+    Ok(figures(&nights))
+}
+
 /// A night of so many stacks.
-pub(crate) struct Night {
-    pub(crate) stacks: usize,
+struct Night {
+    stacks: usize,
     /// AWS seconds until the last of them slept, and until the last was awake.
-    pub(crate) seconds: (f64, f64),
+    seconds: (f64, f64),
     /// How many of them slept, and how many of them were awake again.
-    pub(crate) reached: (usize, usize),
+    reached: (usize, usize),
     /// State transitions of `park` in the evening and in the morning, and of `deploy` in the morning.
-    pub(crate) transitions: (usize, usize, usize),
-    pub(crate) look: usize,
-    pub(crate) evening: Spent,
-    pub(crate) morning: Spent,
+    transitions: (usize, usize, usize),
+    look: usize,
+    evening: Spent,
+    morning: Spent,
 }
 
 /// Plays one.
-pub(crate) async fn night(stacks: usize) -> Result<Night> {
+async fn night(stacks: usize) -> Result<Night> {
     console::progress(format_args!("a night of {stacks} stacks"));
     let account = Account::new(TIME_SCALE, &[("SleepingEnvironments", ENVIRONMENT)]).await?;
     create(&account, stacks).await?;
@@ -138,4 +157,65 @@ async fn create_database(account: &Account, name: &str, tags: &[(&str, &str)]) -
         .set_tags(Some(tags.iter().map(tag).collect()));
     created.send().await.map_err(refused("no database"))?;
     Ok(())
+}
+
+fn figures(nights: &[Night]) -> Figures {
+    let mut figures = Figures::new("What nights take", "cargo measure nights");
+    let missed = nights
+        .iter()
+        .map(|night| 2 * night.stacks - night.reached.0 - night.reached.1);
+    figures.tables.push(table(nights));
+    figures.goals.push(Goal {
+        what: "stacks not parked, or not woken".to_owned(),
+        measured: missed.sum::<usize>() as f64,
+        noise: 0.0,
+        limit: Limit::AtMost(0.0),
+        held: None,
+    });
+    figures
+}
+
+/// What a night takes: it is paid for 250 times a year, and the looks between as well.
+fn table(nights: &[Night]) -> Table {
+    let row = |night: &Night| {
+        let (park, wake, deliver) = night.transitions;
+        let (evening, morning) = (&night.evening.count, &night.morning.count);
+        vec![
+            thousands(night.stacks),
+            format!(
+                "{} + {} + {}",
+                thousands(park),
+                thousands(wake),
+                thousands(deliver)
+            ),
+            format!(
+                "{} + {}",
+                thousands(evening.all()),
+                thousands(morning.all())
+            ),
+            format!(
+                "{:.0} + {:.0}",
+                night.seconds.0 / 60.0,
+                night.seconds.1 / 60.0
+            ),
+            format!(
+                "{:.0}",
+                evening.peak_memory("Park").max(morning.peak_memory("Park"))
+            ),
+            format!("${:.2}", cost::year(park + wake + deliver, night.look)),
+        ]
+    };
+    let columns = [
+        "stacks",
+        "state transitions: to park, to wake, to deliver",
+        "calls of AWS: in the evening, in the morning",
+        "minutes: to park, to wake",
+        "peak memory of park, MiB",
+        "in a year, 250 nights and the looks",
+    ];
+    Table {
+        caption: "Nights of stacks with a service and a database each".into(),
+        columns: columns.map(str::to_owned).to_vec(),
+        rows: nights.iter().map(row).collect(),
+    }
 }
