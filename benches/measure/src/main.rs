@@ -2,7 +2,6 @@
 
 use clap::{Parser, Subcommand};
 use figures::Figures;
-use measure::scale::Cause;
 use measure::{Error, Result, cold_start, nights, operations, provisioning, scale};
 use rehearsal::console;
 use std::process::ExitCode;
@@ -17,7 +16,6 @@ Examples:
   cargo measure                                  everything, one after the other
   cargo measure cold-start                       functions as Lambda starts them, beside Python, Node and a bare exchange
   cargo measure scale --services 1,10,100        a push, a rotation and a sweep that concern so many services
-  cargo measure scale --only sweep               one of them
   cargo measure nights                           an evening and a morning of 1, 10 and 50 stacks
   cargo measure provisioning                     how long a stack takes, beside the least that it can take
   cargo measure operations                       calls, invocations, state transitions and dollars of each operation
@@ -58,9 +56,6 @@ enum What {
         /// How many services a push, a rotation and a sweep concern
         #[arg(long, value_name = "N,N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=2000))]
         services: Option<Vec<u16>>,
-        /// Measure this one only
-        #[arg(long, value_name = "WHAT", value_parser = Cause::ALL.map(Cause::name))]
-        only: Option<String>,
     },
     /// What a night of many stacks takes
     Nights {
@@ -82,7 +77,7 @@ impl Arguments {
     /// Whether nothing is left out, and nothing chosen.
     fn is_whole(&self) -> bool {
         let chosen = match &self.what {
-            Some(What::Scale { services, only }) => services.is_some() || only.is_some(),
+            Some(What::Scale { services }) => services.is_some(),
             Some(What::Nights { stacks }) => stacks.is_some(),
             Some(What::Provisioning { scale }) => *scale != provisioning::TIME_SCALE,
             Some(What::ColdStart | What::Operations) | None => false,
@@ -133,11 +128,9 @@ async fn measure(arguments: &Arguments) -> Result<bool> {
     };
     match what {
         Some(What::ColdStart) => cold_start::run(*short, *update_readme).await,
-        Some(What::Scale { services, only }) => {
+        Some(What::Scale { services }) => {
             let services = services.as_deref().unwrap_or(sizes.0);
-            let only = |cause: &Cause| only.as_ref().is_none_or(|only| only == cause.name());
-            let causes: Vec<_> = Cause::ALL.into_iter().filter(only).collect();
-            show("scale", &scale::run(services, &causes).await?)
+            show("scale", &scale::run(services).await?)
         }
         Some(What::Nights { stacks }) => {
             let stacks = stacks.as_deref().unwrap_or(sizes.1);
@@ -152,7 +145,7 @@ async fn measure(arguments: &Arguments) -> Result<bool> {
             let provisioning = provisioning::run(provisioning::TIME_SCALE, *short).await?;
             let provisioning = show("provisioning", &provisioning)?;
             let nights = show("nights", &nights::run(sizes.1).await?)?;
-            let scale = show("scale", &scale::run(sizes.0, &Cause::ALL).await?)?;
+            let scale = show("scale", &scale::run(sizes.0).await?)?;
             let cold_start = cold_start::run(*short, *update_readme).await?;
             Ok(operations && provisioning && nights && scale && cold_start)
         }

@@ -12,7 +12,7 @@ pub const SHORT_SERVICES: [u16; 2] = [1, 10];
 
 /// What concerns many services at once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Cause {
+enum Cause {
     /// Of an image that all of them are to run.
     Push,
     /// Of a secret that all of them read.
@@ -23,10 +23,10 @@ pub enum Cause {
 
 impl Cause {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::Push, Self::Rotation, Self::Sweep];
+    const ALL: [Self; 3] = [Self::Push, Self::Rotation, Self::Sweep];
 
     /// `push`, `rotation`, `sweep`
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Push => "push",
             Self::Rotation => "rotation",
@@ -50,18 +50,15 @@ struct Measured {
     count: Count,
 }
 
-/// Measures these with so many services each.
+/// Measures each cause in turn with so many services: a sweep finds what the push before it has left.
 ///
 /// # Errors
 /// If something cannot be measured.
-pub async fn run(sizes: &[u16], causes: &[Cause]) -> Result<Figures> {
+pub async fn run(sizes: &[u16]) -> Result<Figures> {
     let mut all = Vec::new();
     for size in crate::sorted(sizes) {
         let fleet = Fleet::new(size.into()).await?;
         for cause in Cause::ALL {
-            if !causes.contains(&cause) {
-                continue;
-            }
             let what = cause.name();
             console::progress(format_args!("a {what} that concerns {size} services"));
             let measured = match cause {
@@ -222,9 +219,6 @@ fn goals(all: &[Measured]) -> Vec<Goal> {
             .iter()
             .filter(|measured| measured.what == cause)
             .collect();
-        if of.is_empty() {
-            continue;
-        }
         let missed: usize = of
             .iter()
             .map(|it| it.services - it.reached + it.doubled + it.ended.failed)
