@@ -248,21 +248,8 @@ impl Stage {
     }
 
     async fn create_database(&self) {
-        let tags = TAGS.map(|(key, value)| {
-            let tag = aws_sdk_rds::types::Tag::builder();
-            tag.key(key).value(value).build()
-        });
-        let database = self.calm.rds().create_db_instance();
-        let database = database
-            .db_instance_identifier(NAME)
-            .engine("postgres")
-            .engine_version("17")
-            .db_instance_class("db.t4g.micro")
-            .allocated_storage(20)
-            .master_username("shop")
-            .master_user_password("not-a-secret-here")
-            .set_tags(Some(tags.into()));
-        database.send().await.expect("a database");
+        let created = self.local.create_database(NAME, &TAGS).await;
+        created.expect("a database");
         loop {
             let described = self.calm.rds().describe_db_instances().send().await;
             let described = described.expect("described");

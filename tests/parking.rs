@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::ops::Deref;
 use std::time::Duration;
-use tests::{Service, Stage, create_database, eventually, play_on_a_free_stage};
+use tests::{Service, Stage, eventually, play_on_a_free_stage};
 use tokio::task::{JoinSet, LocalSet};
 
 /// Monday to Friday from 07:00 to 20:00 UTC, but for one Thursday.
@@ -82,7 +82,11 @@ impl<'a> Parked<'a> {
         ];
         let tags = if given.foreign { &[][..] } else { &tags[..] };
         if given.database {
-            create_database(stage, &name, tags).await;
+            stage
+                .local
+                .create_database(&name, tags)
+                .await
+                .expect("a database");
         }
         // More than an account begins with: the tests of this program leave theirs behind.
         let quota = Arrangement::Quota { services: 200 };

@@ -8,7 +8,7 @@ use rehearsal::{End, NewService, Scan, ScanStatus};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use tests::{Service, Stage, create_database, eventually, play_alone, spec};
+use tests::{Service, Stage, eventually, play_alone, spec};
 
 /// How long something may take that has to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -411,7 +411,11 @@ async fn play_without_events(stage: &Stage) {
     paused.send().await.expect("accepted");
 
     // Of a stack that has no service.
-    create_database(stage, "left-test", &tags("left")).await;
+    stage
+        .local
+        .create_database("left-test", &tags("left"))
+        .await
+        .expect("a database");
 
     let everything = json!({});
     assert_succeeded(&stage.sweep(&everything).await);

@@ -188,29 +188,6 @@ impl<'a> Service<'a> {
     }
 }
 
-/// Creates a database of a stack past `provision`.
-///
-/// # Panics
-/// If it cannot.
-pub async fn create_database(stage: &Stage, name: &str, tags: &[(&str, &str)]) {
-    let tag = |(key, value): &(&str, &str)| {
-        let tag = aws_sdk_rds::types::Tag::builder();
-        tag.key(*key).value(*value).build()
-    };
-    let create = stage.local.aws().rds().create_db_instance();
-    let created = create
-        .db_instance_identifier(name)
-        .engine("postgres")
-        .engine_version("17")
-        .db_instance_class("db.t4g.micro")
-        .allocated_storage(20)
-        .backup_retention_period(1)
-        .master_username("shop")
-        .master_user_password("not-a-secret-here")
-        .set_tags(Some(tags.iter().map(tag).collect()));
-    created.send().await.expect("a database");
-}
-
 /// Whether an alarm is of a database, and not of a service.
 pub fn is_of_database(alarm: &MetricAlarm) -> bool {
     alarm.namespace() == Some("AWS/RDS")

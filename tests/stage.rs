@@ -2,7 +2,7 @@
 
 mod service;
 
-pub use service::{PATIENCE, Service, create_database, eventually, is_of_database, watched};
+pub use service::{PATIENCE, Service, eventually, is_of_database, watched};
 
 use groundcrew::stack::Tags;
 use rehearsal::{End, LocalAws, Options, Outputs, World};

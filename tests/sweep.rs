@@ -9,7 +9,7 @@ use rehearsal::{End, Notification};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::future::Future;
-use tests::{Service, Stage, create_database, eventually, play_on_a_free_stage, spec, watched};
+use tests::{Service, Stage, eventually, play_on_a_free_stage, spec, watched};
 
 /// The days around this one are parked.
 fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
@@ -270,7 +270,11 @@ fn o10_what_only_a_person_can_mend_is_told_with_what_to_do_and_left() {
         let mut spec = spec("failed");
         spec["on_failure"] = json!("keep");
         assert!(!stage.provision(&spec).await.succeeded);
-        create_database(stage, "left-dev", &tags("left", "dev")).await;
+        stage
+            .local
+            .create_database("left-dev", &tags("left", "dev"))
+            .await
+            .expect("a database");
         stage.local.clear_calls().await.expect("cleared");
         let end = stage.sweep(&json!({})).await;
         assert_succeeded(&end);

@@ -108,7 +108,7 @@ async fn create(account: &Account, stacks: usize) -> Result<()> {
             ("groundcrew:deploy-policy", "bake=0"),
         ];
         let name = format!("{app}-{ENVIRONMENT}");
-        create_database(account, &name, &tags).await?;
+        local.create_database(&name, &tags).await?;
         let new = NewService {
             name: &name,
             image: &format!("{REPOSITORY}@{digest}"),
@@ -137,26 +137,6 @@ async fn databases_are_there(account: &Account) -> Result<bool> {
     let found = found.map_err(refused("no databases"))?;
     let is_there = |status: Option<&str>| status == Some("available");
     Ok(found.iter().all(|it| is_there(it.db_instance_status())))
-}
-
-async fn create_database(account: &Account, name: &str, tags: &[(&str, &str)]) -> Result<()> {
-    let tag = |(key, value): &(&str, &str)| {
-        let tag = aws_sdk_rds::types::Tag::builder();
-        tag.key(*key).value(*value).build()
-    };
-    let create = account.local.aws().rds().create_db_instance();
-    let created = create
-        .db_instance_identifier(name)
-        .engine("postgres")
-        .engine_version("17")
-        .db_instance_class("db.t4g.micro")
-        .allocated_storage(20)
-        .backup_retention_period(1)
-        .master_username("shop")
-        .master_user_password("not-a-secret-here")
-        .set_tags(Some(tags.iter().map(tag).collect()));
-    created.send().await.map_err(refused("no database"))?;
-    Ok(())
 }
 
 fn figures(nights: &[Night]) -> Figures {

@@ -1,4 +1,4 @@
-//! Services that no stack was provisioned for.
+//! Services and databases that no stack was provisioned for.
 
 use super::LocalAws;
 use crate::{Error, Result};
@@ -106,6 +106,32 @@ impl LocalAws {
                 Err(error) => return Err(Error::call("apprunner:CreateService")(error)),
             }
         }
+    }
+
+    /// Begins to create a small database of PostgreSQL, with these tags and no others.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn create_database(&self, name: &str, tags: &[(&str, &str)]) -> Result<()> {
+        let tags = tags.iter().map(|(key, value)| {
+            let tag = aws_sdk_rds::types::Tag::builder();
+            tag.key(*key).value(*value).build()
+        });
+        let create = self.aws().rds().create_db_instance();
+        let created = create
+            .db_instance_identifier(name)
+            .engine("postgres")
+            .engine_version("17")
+            .db_instance_class("db.t4g.micro")
+            .allocated_storage(20)
+            .backup_retention_period(1)
+            .master_username("shop")
+            .master_user_password("not-a-secret-here")
+            .set_tags(Some(tags.collect()));
+        let created = created.send().await;
+        created
+            .map(drop)
+            .map_err(Error::call("rds:CreateDBInstance"))
     }
 
     async fn ensure_role(&self, name: &str, principal: &str) -> Result<()> {
