@@ -15,7 +15,8 @@ fn rehearse() -> Command {
     command
         .current_dir(rehearsal::root())
         .env("TERM", "xterm-256color");
-    for decided in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+    // What decides about colours beside TERM: with CI even a dumb terminal has them.
+    for decided in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
         command.env_remove(decided);
     }
     command
