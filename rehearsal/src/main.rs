@@ -330,8 +330,10 @@ async fn play(arguments: &Arguments) -> Result<u8> {
     }
     report.write(&stage, &record, arguments.json)?;
     if arguments.keep {
+        // Listened for before anybody is told of Ctrl-C.
+        let interrupted = interrupted();
         explain(&stage)?;
-        interrupted().await;
+        interrupted.await;
     }
     Ok(code)
 }
@@ -414,13 +416,16 @@ fn explain(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-async fn interrupted() {
+/// Ends with the next Ctrl-C, or `kill`, from the moment of this call on.
+fn interrupted() -> impl Future<Output = ()> {
     let signals = signal(SignalKind::interrupt())
         .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)));
     let (mut interrupt, mut terminate) = signals.expect("a process may listen to its own signals");
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }
 
