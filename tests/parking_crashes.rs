@@ -312,24 +312,12 @@ async fn stack(local: &LocalAws) -> String {
         ("groundcrew:app", "crashing"),
         ("groundcrew:environment", "dev"),
     ];
-    let of_database = tags.map(|(key, value)| {
-        let tag = aws_sdk_rds::types::Tag::builder();
-        tag.key(key).value(value).build()
-    });
     let of_alarm = tags.map(|(key, value)| {
         let tag = aws_sdk_cloudwatch::types::Tag::builder();
         tag.key(key).value(value).build()
     });
-    let database = aws.rds().create_db_instance().db_instance_identifier(NAME);
-    let database = database
-        .engine("postgres")
-        .engine_version("17")
-        .db_instance_class("db.t4g.micro")
-        .allocated_storage(20)
-        .master_username("shop")
-        .master_user_password("not-a-secret-here")
-        .set_tags(Some(of_database.into()));
-    database.send().await.expect("a database");
+    let database = local.create_database(NAME, &tags).await;
+    database.expect("created");
     let repository = aws.ecr().create_repository().repository_name(NAME);
     repository.send().await.expect("a repository");
     let image = local.push_image(NAME, "latest", "amd64").await;
