@@ -43,6 +43,7 @@ impl<'a> App<'a> {
             .push_image(name, tag, "amd64")
             .await
             .expect("pushed");
+        heard(stage, &first).await;
         let image = format!("{name}@{first}");
         Self::running(stage, name, &image, given).await
     }
@@ -270,6 +271,23 @@ impl<'a> App<'a> {
         });
         changes.collect()
     }
+}
+
+/// Waits until `trigger` knows of the push of an image: it is not to find a service that is created only then.
+async fn heard(stage: &Stage, digest: &str) {
+    let events = stage.local.events().await.expect("listed");
+    let push = events
+        .into_iter()
+        .find(|event| event.detail["image-digest"] == digest)
+        .map(|event| event.id);
+    assert!(push.is_some(), "a push is an event");
+    eventually("the end of the look at a push", async || {
+        let invocations = stage.local.invocations().await.expect("listed");
+        invocations
+            .into_iter()
+            .find(|ended| ended.event == push && ended.error.is_none())
+    })
+    .await;
 }
 
 fn updated() -> (OperationType, OperationStatus) {

@@ -65,14 +65,15 @@ def _peak_memory(process: Any) -> int | None:
     return int(found.split()[1]) if found else None
 
 
-def _invoke(worker: Any, *given: Any, **named: Any) -> dict[str, Any]:
-    """Run an invocation, and note it as Lambda's REPORT line does."""
+def _invoke(worker: Any, event: Any, *given: Any, **named: Any) -> dict[str, Any]:
+    """Run an invocation, and note it as Lambda's REPORT line does, with the id of the EventBridge event that it is for."""
     began, at = time.monotonic(), time.time()
-    answer: dict[str, Any] = _ministack_invoke(worker, *given, **named)
+    answer: dict[str, Any] = _ministack_invoke(worker, event, *given, **named)
     failed = answer.get("status") != "ok"
     invocations.append(
         {
             "function": worker.func_name,
+            "event": event.get("id") if isinstance(event, dict) and "detail-type" in event else None,
             "at": at,
             "seconds": time.monotonic() - began,
             "cold_start": bool(answer.get("cold_start")),

@@ -53,6 +53,8 @@ impl Call {
 pub struct Invocation {
     /// The name of the function.
     pub function: String,
+    /// The id of the event of EventBridge that it was for, if it was for one.
+    pub event: Option<String>,
     /// When it began, in seconds since 1970 on the wall.
     pub at: f64,
     /// How long it took on the wall, with the start of its process if it had none.
