@@ -383,6 +383,21 @@ impl App<'_> {
         execution.play().await
     }
 
+    /// As in the console: the image before, and no word to groundcrew.
+    async fn go_back_by_hand(&self) {
+        let apprunner = self.stage.calm.apprunner();
+        let described = apprunner.describe_service().service_arn(&self.arn);
+        let described = described.send().await.expect("described").service;
+        let source = described.and_then(|service| service.source_configuration);
+        let mut source = source.expect("a source");
+        let image = source.image_repository.as_mut().expect("an image");
+        let (newer, first) = (&self.stage.newer, &self.stage.first);
+        image.image_identifier = image.image_identifier.replace(newer, first);
+        let update = apprunner.update_service().service_arn(&self.arn);
+        let updated = update.source_configuration(source).send().await;
+        updated.expect("updating");
+    }
+
     async fn turn_red(&self) {
         if self.scenario == Scenario::Alarming {
             let turned = self.stage.calm.cloudwatch().set_alarm_state();
@@ -750,6 +765,49 @@ fn the_last_ten_releases_are_kept_whichever_write_is_disturbed() {
             }
         }
         println!("{disturbances} disturbances of a service with ten releases");
+    });
+}
+
+/// Whoever updates a service once its deployment has ended has overtaken it: what the service is to run from then on does not
+/// make the deployment somebody else's, which would be deployed once more, over what the person wants.
+#[test]
+fn a_deployment_has_delivered_before_whichever_call_that_asks_for_its_end_a_person_updates_the_service()
+ {
+    Runtime::new().expect("a runtime").block_on(async {
+        let stage = Stage::set().await;
+        for call in 0.. {
+            let app = stage.app(Scenario::Image).await;
+            let execution = Execution {
+                app: &app,
+                aws: &stage.calm,
+                name: "overtaken",
+                ends_with: None,
+            };
+            let request = json!({"service": app.arn, "cause": "a test"});
+            let assess = json!({"action": "assess", "request": request, "execution": "overtaken"});
+            let assessment = execution.step(assess).await.expect("nothing ends it");
+            let deployment = &assessment["deployment"];
+            let wait = json!({"action": "await-operation", "deployment": deployment});
+            let ended = execution.step(wait.clone()).await;
+            assert_eq!(ended.expect("nothing ends it")["delivered"], true);
+            let held = Disturbance::at(call, Kind::Held);
+            let aws = stage.disturbed(&held);
+            let person = async {
+                held.meanwhile(app.go_back_by_hand()).await;
+                std::future::pending().await
+            };
+            let step = Step::parse(wait).expect("a step");
+            let operation = tokio::select! {
+                operation = step.handle(&aws) => operation.expect("it has ended"),
+                () = person => unreachable!("it waits for the step"),
+            };
+            assert_eq!(operation["delivered"], true, "before {}", held.call());
+            app.remove().await;
+            if !held.struck() {
+                assert!(call > 1, "it asks for the operation, and for the service");
+                break;
+            }
+        }
     });
 }
 

@@ -16,6 +16,7 @@ use rehearsal::LocalAws;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
+use tokio::sync::Notify;
 
 /// What happens to the call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,9 +31,12 @@ pub(crate) enum Kind {
     ServerError,
     /// The call takes effect, and no answer comes in time.
     TimeoutAfter,
+    /// The call waits for what somebody does [meanwhile](Disturbance::meanwhile).
+    Held,
 }
 
 impl Kind {
+    /// All that break a call.
     pub(crate) const ALL: [Self; 5] = [
         Self::CutBefore,
         Self::CutAfter,
@@ -54,6 +58,8 @@ struct State {
     calls: AtomicUsize,
     struck: AtomicBool,
     call: Mutex<String>,
+    held: Notify,
+    go_on: Notify,
 }
 
 impl Disturbance {
@@ -75,7 +81,16 @@ impl Disturbance {
             calls: AtomicUsize::new(0),
             struck: AtomicBool::new(false),
             call: Mutex::default(),
+            held: Notify::new(),
+            go_on: Notify::new(),
         }))
+    }
+
+    /// Does something while a call is [held](Kind::Held), and never if there is no such call.
+    pub(crate) async fn meanwhile(&self, act: impl Future<Output = ()>) {
+        self.0.held.notified().await;
+        act.await;
+        self.0.go_on.notify_one();
     }
 
     /// Whether it has struck: there was such a call.
@@ -175,6 +190,7 @@ impl HttpConnector for Connector {
             return self.inner.call(request);
         };
         let (inner, control) = (self.inner.clone(), self.control.clone());
+        let state = Arc::clone(&self.disturbance.0);
         HttpConnectorFuture::new(async move {
             let cut = || ConnectorError::io("the connection was cut".into());
             match kind {
@@ -186,6 +202,11 @@ impl HttpConnector for Connector {
                 Kind::TimeoutAfter => {
                     inner.call(request).await?;
                     Err(ConnectorError::timeout("no answer in time".into()))
+                }
+                Kind::Held => {
+                    state.held.notify_one();
+                    state.go_on.notified().await;
+                    inner.call(request).await
                 }
                 Kind::Throttle | Kind::ServerError => {
                     // In the protocol of the service, which the local AWS knows.

@@ -1,7 +1,7 @@
 //! The connection of `alarms` and of `sweep` is disturbed at every call, and `sweep` is killed around it: repeated, the alarms
 //! of a service end up as if nothing had happened, a look has written nothing, and a repair has started everything once.
 
-#[expect(dead_code, reason = "its shapes are of the other crash tests")]
+#[expect(dead_code, reason = "the other crash tests disturb in more ways")]
 mod disturbance;
 
 use apprunner_emulator::{OperationType, ServiceSnapshot, ServiceStatus};

@@ -2,7 +2,7 @@
 //! ends up asleep, or awake, as if nothing had happened, and its alarms with it. And whatever a person does between two steps
 //! counts for those after it.
 
-#[expect(dead_code, reason = "its shapes are of the other crash tests")]
+#[expect(dead_code, reason = "the other crash tests disturb in more ways")]
 mod disturbance;
 
 use apprunner_emulator::{Arrangement, OperationType, ServiceSnapshot, ServiceStatus};

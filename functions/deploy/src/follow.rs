@@ -76,8 +76,8 @@ pub(crate) async fn operation(aws: &Aws, deployment: &Deployment) -> Result<Verd
         operation_id,
         ..
     } = deployment;
-    let operations = operations(aws, service_arn).await?;
-    let operation = operations
+    let listed = operations(aws, service_arn).await?;
+    let operation = listed
         .iter()
         .find(|operation| operation.id() == Some(operation_id));
     let Some(operation) = operation else {
@@ -96,14 +96,14 @@ pub(crate) async fn operation(aws: &Aws, deployment: &Deployment) -> Result<Verd
                 .map_or("unknown", |status| status.as_str())
         )));
     };
-    let may_be_another =
-        deployment.kind != Kind::Secrets && !is_overtaken(&operations, operation_id);
-    if verdict.succeeded && may_be_another {
+    if verdict.succeeded && deployment.kind != Kind::Secrets {
         let Some(now) = describe(aws, service_arn).await? else {
             return Ok(Verdict::gone());
         };
-        verdict.delivered =
-            ImageReference::of(&now).and_then(|now| now.digest) == deployment.digest;
+        let to_run = ImageReference::of(&now).and_then(|now| now.digest);
+        // They are listed anew: an update in between is not among those above.
+        verdict.delivered = to_run == deployment.digest
+            || is_overtaken(&operations(aws, service_arn).await?, operation_id);
     }
     Ok(verdict)
 }
