@@ -1,8 +1,8 @@
-//! The stage of the scenario tests: one local AWS with the whole template deployed, shared by the tests of a program.
+//! Where scenarios are played: a local AWS, with groundcrew deployed to it or without.
 
 mod service;
 
-pub use service::{PATIENCE, Service, eventually, is_of_database, watched};
+pub(crate) use service::{Service, is_of_database, watched};
 
 use groundcrew::stack::Tags;
 use rehearsal::{End, LocalAws, Options, Outputs, World};
@@ -12,89 +12,135 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::sync::RwLock;
 
-/// A local AWS with groundcrew deployed.
-pub struct Stage {
+/// How long something may take that has to happen, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A local AWS.
+pub(crate) struct Stage {
     /// The local AWS.
-    pub local: LocalAws,
-    /// The outputs of the template.
-    pub outputs: Outputs,
-    alone: RwLock<()>,
+    pub(crate) local: LocalAws,
+    /// The outputs of the template; none where it is not deployed.
+    pub(crate) outputs: Outputs,
+    /// Whether other tests play on it meanwhile.
+    is_shared: bool,
 }
 
-type Set = (Runtime, Stage);
+/// A stage that outlives its tests, with the parameters of its template.
+struct Standing {
+    parameters: Vec<(String, String)>,
+    runtime: Runtime,
+    stage: Stage,
+}
 
 /// The stage that tests share.
-static STAGE: OnceLock<Set> = OnceLock::new();
+static SHARED: OnceLock<Standing> = OnceLock::new();
 
 /// The stages that no test plays on now.
-static FREE: Mutex<Vec<&'static Set>> = Mutex::new(Vec::new());
+static FREE: Mutex<Vec<&'static Standing>> = Mutex::new(Vec::new());
 
 /// Plays a scenario on the stage, beside others. The stage is set by whoever comes first.
-pub fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
-    let (runtime, stage) = STAGE.get_or_init(|| set(&[]));
-    runtime.block_on(async {
-        let _beside_others = stage.alone.read().await;
-        scenario(stage).await
-    })
+pub(crate) fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
+    let shared = SHARED.get_or_init(|| Standing::set(&[], true));
+    shared.runtime.block_on(scenario(&shared.stage))
 }
 
-/// Plays a scenario while no other is on: it looks at everything, or disturbs everything.
-pub fn play_alone<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
-    let (runtime, stage) = STAGE.get_or_init(|| set(&[]));
-    runtime.block_on(async {
-        let _alone = stage.alone.write().await;
-        scenario(stage).await
-    })
-}
-
-/// Plays a scenario on a stage that is another's before or afterwards, but not meanwhile. There come to be as many stages as
-/// there are tests at once; their templates have these parameters, the same for all tests of a program. That of a test that
-/// fails is not used again.
-pub fn play_on_a_free_stage<F: Future>(
+/// Plays a scenario that looks at everything, or disturbs everything: on a stage that is another's before or afterwards, but
+/// not meanwhile. There come to be as many of them as there are such tests at once. That of a test that fails is not used again.
+pub(crate) fn play_alone<F: Future>(
     parameters: &[(&str, &str)],
     scenario: impl FnOnce(&'static Stage) -> F,
 ) -> F::Output {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let parameters: Vec<_> = parameters.iter().map(owned).collect();
     let free = || FREE.lock().expect("nobody panics with it");
-    let one = free().pop();
-    let one = one.unwrap_or_else(|| Box::leak(Box::new(set(parameters))));
-    let (runtime, stage) = one;
-    let output = runtime.block_on(scenario(stage));
+    let found = {
+        let mut free = free();
+        let position = free.iter().position(|it| it.parameters == parameters);
+        position.map(|position| free.remove(position))
+    };
+    let one = found.unwrap_or_else(|| Box::leak(Box::new(Standing::set(&parameters, false))));
+    let output = one.runtime.block_on(scenario(&one.stage));
     free().push(one);
     output
 }
 
-fn set(parameters: &[(&str, &str)]) -> Set {
-    let runtime = Runtime::new().expect("a runtime can be made");
-    let stage = runtime.block_on(Stage::set(parameters));
-    (runtime, stage)
+/// Plays on a stage of its own, where nothing is deployed and time passes so fast that the calls are the subject, not the
+/// waiting: six minutes of RDS take 7 ms.
+pub(crate) fn play_fast<T>(scenario: impl AsyncFnOnce(Stage) -> T) -> T {
+    Runtime::new().expect("a runtime").block_on(async {
+        let fast = Options {
+            time_scale: 50_000.0,
+        };
+        scenario(Stage::bare(fast).await).await
+    })
+}
+
+/// Waits for something: first often, for most of it is there soon.
+///
+/// # Panics
+/// If it does not happen in time.
+pub(crate) async fn eventually<T>(what: &str, is: impl AsyncFn() -> Option<T>) -> T {
+    const LONGEST: Duration = Duration::from_millis(50);
+    let seen = tokio::time::timeout(PATIENCE, async {
+        let mut pause = Duration::from_millis(2);
+        loop {
+            if let Some(seen) = is().await {
+                return seen;
+            }
+            tokio::time::sleep(pause).await;
+            pause = pause.mul_f64(1.3).min(LONGEST);
+        }
+    });
+    seen.await
+        .unwrap_or_else(|_| panic!("it did not happen: {what}"))
+}
+
+impl Standing {
+    fn set(parameters: &[(String, String)], is_shared: bool) -> Self {
+        let runtime = Runtime::new().expect("a runtime can be made");
+        let stage = runtime.block_on(Stage::set(parameters, is_shared));
+        Self {
+            parameters: parameters.to_vec(),
+            runtime,
+            stage,
+        }
+    }
 }
 
 impl Stage {
-    async fn set(parameters: &[(&str, &str)]) -> Self {
-        let prepared = rehearsal::prepare()
-            .await
-            .expect("what the local AWS needs is there");
-        let functions = rehearsal::build().await.expect("the functions build");
-        let local = LocalAws::start(&prepared, Options::default())
-            .await
-            .expect("the local AWS starts");
-        let template = rehearsal::root().join("template.yaml");
-        let outputs = local
-            .deploy(&template, functions, parameters)
-            .await
-            .expect("the template deploys");
+    async fn bare(options: Options) -> Self {
+        let prepared = rehearsal::prepare().await;
+        let prepared = prepared.expect("what the local AWS needs is there");
+        let local = LocalAws::start(&prepared, options).await;
         Self {
-            local,
-            outputs,
-            alone: RwLock::new(()),
+            local: local.expect("the local AWS starts"),
+            outputs: Outputs::default(),
+            is_shared: false,
         }
+    }
+
+    async fn set(parameters: &[(String, String)], is_shared: bool) -> Self {
+        let functions = rehearsal::build().await.expect("the functions build");
+        let stage = Self::bare(Options::default()).await;
+        let template = rehearsal::root().join("template.yaml");
+        let parameters: Vec<_> = parameters.iter().map(|(a, b)| (&**a, &**b)).collect();
+        let deployed = stage.local.deploy(&template, functions, &parameters).await;
+        Self {
+            outputs: deployed.expect("the template deploys"),
+            is_shared,
+            ..stage
+        }
+    }
+
+    /// The value of an output of the template.
+    pub(crate) fn output(&self, name: &str) -> &str {
+        self.outputs.get(name).expect("an output")
     }
 
     /// Starts `provision` and waits for its end. The image that a new stack waits for is pushed as soon as its
     /// repository is there.
-    pub async fn provision(&self, spec: &Value) -> End {
+    pub(crate) async fn provision(&self, spec: &Value) -> End {
         let push = async {
             let repository = format!("{}-{}", text(&spec["app"]), text(&spec["environment"]));
             let tag = spec["image"]["tag"].as_str().unwrap_or("latest");
@@ -115,12 +161,12 @@ impl Stage {
     }
 
     /// Starts `provision` and waits for its end.
-    pub async fn provision_without_image(&self, spec: &Value) -> End {
+    pub(crate) async fn provision_without_image(&self, spec: &Value) -> End {
         self.execute("ProvisionStateMachineArn", spec).await
     }
 
     /// Removes a stack for good, and waits for the end.
-    pub async fn teardown(&self, spec: &Value) -> End {
+    pub(crate) async fn teardown(&self, spec: &Value) -> End {
         self.remove(&json!({
             "app": spec["app"],
             "environment": spec["environment"],
@@ -131,40 +177,41 @@ impl Stage {
     }
 
     /// Starts `teardown` and waits for its end.
-    pub async fn remove(&self, removal: &Value) -> End {
+    pub(crate) async fn remove(&self, removal: &Value) -> End {
         self.execute("TeardownStateMachineArn", removal).await
     }
 
     /// Starts `deploy` and waits for its end.
-    pub async fn deploy(&self, request: &Value) -> End {
+    pub(crate) async fn deploy(&self, request: &Value) -> End {
         self.execute("DeployStateMachineArn", request).await
     }
 
     /// Starts `park` and waits for its end.
-    pub async fn park(&self, request: &Value) -> End {
+    pub(crate) async fn park(&self, request: &Value) -> End {
         self.execute("ParkStateMachineArn", request).await
     }
 
     /// Starts `sweep` and waits for its end.
-    pub async fn sweep(&self, request: &Value) -> End {
+    pub(crate) async fn sweep(&self, request: &Value) -> End {
         self.execute("SweepStateMachineArn", request).await
     }
 
     async fn execute(&self, output: &str, input: &Value) -> End {
-        let machine = self
-            .outputs
-            .get(output)
-            .expect("the template has the output");
-        let execution = self
-            .local
-            .start_execution(machine, &name(), input)
-            .await
-            .expect("the execution starts");
+        let machine = self.output(output);
+        let execution = self.local.start_execution(machine, &name(), input).await;
+        let execution = execution.expect("the execution starts");
         execution.end().await.expect("the execution ends")
     }
 
+    /// A secret of this name, by its ARN.
+    pub(crate) async fn secret(&self, name: &str) -> String {
+        let created = self.local.aws().secrets_manager().create_secret();
+        let created = created.name(name).secret_string("one").send().await;
+        created.expect("created").arn.expect("an ARN")
+    }
+
     /// Everything in the account.
-    pub async fn world(&self) -> World {
+    pub(crate) async fn world(&self) -> World {
         // Other scenarios remove what is theirs: it may be gone between two calls of one look.
         for _ in 0..20 {
             if let Ok(world) = World::look(&self.local).await {
@@ -176,7 +223,7 @@ impl Stage {
     }
 
     /// The names of everything in the account that belongs to a stack, or looks like it: empty when nothing is left.
-    pub async fn traces(&self, stack: &str) -> Vec<String> {
+    pub(crate) async fn traces(&self, stack: &str) -> Vec<String> {
         let world = self.world().await;
         let named = |kind: &str, name: Option<&str>| {
             name.filter(|name| {
@@ -302,18 +349,18 @@ fn text(value: &Value) -> &str {
 }
 
 /// A name that no other execution has.
-pub fn name() -> String {
+pub(crate) fn name() -> String {
     static NAMES: AtomicU32 = AtomicU32::new(1);
     format!("run-{}", NAMES.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A small spec of a stack that nobody else uses.
-pub fn spec(app: &str) -> Value {
+pub(crate) fn spec(app: &str) -> Value {
     json!({"app": app, "environment": "dev", "service": {"health_check": {"path": "/health"}}})
 }
 
 /// The tags of an EC2 resource.
-pub fn tags(found: &[aws_sdk_ec2::types::Tag]) -> Tags {
+pub(crate) fn tags(found: &[aws_sdk_ec2::types::Tag]) -> Tags {
     found
         .iter()
         .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())))
@@ -321,7 +368,7 @@ pub fn tags(found: &[aws_sdk_ec2::types::Tag]) -> Tags {
 }
 
 /// The outcome of each resource in the report of an execution.
-pub fn outcomes(end: &End) -> Vec<(String, String)> {
+pub(crate) fn outcomes(end: &End) -> Vec<(String, String)> {
     let resources = end.output["resources"]
         .as_object()
         .cloned()
@@ -333,11 +380,19 @@ pub fn outcomes(end: &End) -> Vec<(String, String)> {
 }
 
 /// The resources of a report that are not unchanged.
-pub fn touched(end: &End) -> Vec<String> {
+pub(crate) fn touched(end: &End) -> Vec<String> {
     let outcomes = outcomes(end)
         .into_iter()
         .filter(|(_, outcome)| outcome != "unchanged");
     outcomes
         .map(|(name, outcome)| format!("{name} {outcome}"))
         .collect()
+}
+
+/// The execution succeeded.
+///
+/// # Panics
+/// If it did not, with what it says.
+pub(crate) fn assert_succeeded(end: &End) {
+    assert!(end.succeeded, "{}: {}", end.error, end.message);
 }

@@ -218,6 +218,10 @@ def _list_invocations(body: dict[str, Any], query: Query) -> dict[str, Any]:
     return {"invocations": list(lambda_functions.invocations)}
 
 
+def _list_unfinished(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    return {"unfinished": sorted(lambda_functions.unfinished)}
+
+
 def _clear_invocations(body: dict[str, Any], query: Query) -> dict[str, Any]:
     lambda_functions.invocations.clear()
     return {}
@@ -299,6 +303,7 @@ ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any
     ("GET", "resources"): _list_resources,
     ("GET", "invocations"): _list_invocations,
     ("DELETE", "invocations"): _clear_invocations,
+    ("GET", "invocations/unfinished"): _list_unfinished,
     ("GET", "durations"): _list_durations,
     ("GET", "role"): _role,
     ("GET", "image"): _image,

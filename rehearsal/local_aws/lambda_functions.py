@@ -5,6 +5,7 @@ Not restored: what else than the machine's own cores limits concurrency, the des
 """
 
 import contextvars
+import itertools
 import json
 import logging
 import threading
@@ -91,6 +92,9 @@ _ministack_invoke: Callable[..., Any] = lambda_runtime.ProvidedWorker.invoke
 
 _waiting: deque[Callable[[], None]] = deque()
 _arrived = threading.Semaphore(0)
+_numbers = itertools.count()
+# The numbers of those that are accepted and have not ended, retries included.
+unfinished: set[int] = set()
 
 
 def _work() -> None:
@@ -120,8 +124,19 @@ def invoke_async(function: dict[str, Any], event: Any) -> None:
     most_age = settings.get("MaximumEventAgeInSeconds") or EVENT_AGE
     accepted = time.time()
     errors = throttles = 0
+    number = next(_numbers)
+    unfinished.add(number)
 
     def attempt() -> None:
+        retried = False
+        try:
+            retried = try_once()
+        finally:
+            if not retried:
+                unfinished.discard(number)
+
+    def try_once() -> bool:
+        """Whether it is tried once more."""
         nonlocal errors, throttles
         begun = time.time()
         result = lambda_svc._execute_function_with_config_scope(function, event)
@@ -131,7 +146,7 @@ def invoke_async(function: dict[str, Any], event: Any) -> None:
             config["FunctionName"], (time.time() - begun) * 1000, error=failed and not throttled, throttle=throttled
         )
         if not failed:
-            return
+            return False
         if throttled:
             wait = min(2**throttles, LONGEST_WAIT)
             throttles += 1
@@ -140,11 +155,12 @@ def invoke_async(function: dict[str, Any], event: Any) -> None:
             errors += 1
         else:
             _give_up(function, event, result, settings)
-            return
+            return False
         if clock.age(accepted) + wait > most_age:
             _give_up(function, event, result, settings)
-        else:
-            clock.after(wait, lambda: _queue(attempt))
+            return False
+        clock.after(wait, lambda: _queue(attempt))
+        return True
 
     _queue(attempt)
 

@@ -18,6 +18,7 @@ pub struct Execution {
     time_scale: f64,
     history: History,
     ended: bool,
+    ran: bool,
 }
 
 /// What AWS tells of an execution at one moment.
@@ -118,8 +119,11 @@ impl LocalAws {
         let mut found = found.map_err(Error::call("states:ListExecutions"))?;
         found.retain(|execution| execution.name.starts_with(name_prefix));
         found.sort_by_key(|execution| execution.start_date);
-        let arns = found.into_iter().map(|execution| execution.execution_arn);
-        Ok(arns.map(|arn| self.execution(arn)).collect())
+        let executions = found.into_iter().map(|found| Execution {
+            ran: found.status == ExecutionStatus::Running,
+            ..self.execution(found.execution_arn)
+        });
+        Ok(executions.collect())
     }
 
     fn execution(&self, arn: String) -> Execution {
@@ -129,6 +133,7 @@ impl LocalAws {
             time_scale: self.time_scale(),
             history: History::default(),
             ended: false,
+            ran: true,
         }
     }
 }
@@ -137,6 +142,11 @@ impl Execution {
     /// The ARN.
     pub fn arn(&self) -> &str {
         &self.arn
+    }
+
+    /// Whether it ran when it was started, or listed.
+    pub fn ran(&self) -> bool {
+        self.ran
     }
 
     /// Waits for what happens next; `None` after the end.

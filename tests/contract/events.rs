@@ -1,7 +1,7 @@
 //! The files of `events/`: inputs of state machines, and what AWS sends. Of each of the latter: which rules of the template
 //! match it, and what the function behind them takes it for.
 
-use super::documents::{files, json, yaml};
+use crate::documents::{files, json, yaml};
 use Means::{LookAgain, NotForUs};
 use deploy::Request;
 use groundcrew::Removal;

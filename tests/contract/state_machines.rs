@@ -1,5 +1,5 @@
-use super::machines::{self, Level, Machine, State, errors, patience_seconds};
-use super::{park_walks, walks};
+use super::{ways_of_deploy, ways_of_park};
+use crate::asl::machines::{self, Level, Machine, State, errors, patience_seconds};
 use groundcrew::{Error, Spec};
 use provision::{Resource, Step};
 use serde_json::{Value, json};
@@ -284,11 +284,11 @@ fn example(name: &str) -> Value {
         "attempt" | "looks" => json!(3),
         "failure" => json!({"Error": "Failed", "Cause": "{\"errorMessage\": \"it broke\"}"}),
         "request" => json!({"service": "shop-dev"}),
-        "deployment" => walks::deployment("image"),
-        "operation" => walks::ended(true),
+        "deployment" => ways_of_deploy::deployment("image"),
+        "operation" => ways_of_deploy::ended(true),
         "health" => json!({"well": false, "why": "it answered 500"}),
         "left" => Value::Null,
-        "task" => json!(park_walks::task(park::Action::Pause)),
+        "task" => json!(ways_of_park::task(park::Action::Pause)),
         "outcomes" => json!([]),
         "stacks" => json!([{"app": "shop", "environment": "dev"}]),
         "dry_run" => json!(true),

@@ -1,5 +1,5 @@
-use super::documents::{self, files, text};
-use super::machines;
+use crate::asl::machines;
+use crate::documents::{self, files, text};
 use deploy::Request;
 use regex_lite::Regex;
 use serde_json::{Map, Value};

@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::states::{OperationType, ServiceStatus};
-use crate::world::Emulation;
+use crate::world::{Emulation, World};
 
 /// Something to happen. As JSON it is the body of `POST /_local/arrangements`, for instance
 /// `{"kind":"next-operation","operation":"UPDATE_SERVICE","service":"shop-prod","fate":"fails"}`.
@@ -55,8 +55,19 @@ pub enum Arrangement {
     Maintenance {
         /// The name of the service.
         service: String,
-        /// For how many AWS seconds.
-        seconds: f64,
+        /// For how many AWS seconds; without, until [`Arrangement::EndOfMaintenance`].
+        #[serde(default)]
+        seconds: Option<f64>,
+    },
+    /// It takes the service out of maintenance.
+    EndOfMaintenance {
+        /// The name of the service.
+        service: String,
+    },
+    /// A service loses all its tags at once, in whatever state it is: a test is done with it.
+    Untagged {
+        /// The ARN of the service.
+        service_arn: String,
     },
 }
 
@@ -79,6 +90,12 @@ pub enum ArrangementError {
     /// Only such a service can be maintained.
     #[error("there is no RUNNING or PAUSED service {0}")]
     NoSuchService(String),
+    /// Only what begins ends.
+    #[error("no service {0} is in maintenance")]
+    NotMaintained(String),
+    /// Nothing has this ARN.
+    #[error("there is no service {0}")]
+    NoService(String),
     /// Not an HTTP status that can end a response.
     #[error("{0} is not an HTTP status between 200 and 999")]
     NotAStatus(u16),
@@ -146,7 +163,7 @@ impl Emulation {
                 service: name,
                 seconds,
             } => {
-                positive(seconds)?;
+                seconds.map_or(Ok(()), positive)?;
                 let service = world.services.iter_mut().find(|service| {
                     service.name == name
                         && matches!(
@@ -155,19 +172,41 @@ impl Emulation {
                         )
                 });
                 let service = service.ok_or(ArrangementError::NoSuchService(name))?;
-                let before = service.status;
+                world.maintained.insert(service.arn.clone(), service.status);
                 self.set_status(service, ServiceStatus::OperationInProgress);
-                let (emulation, arn) = (Arc::clone(self), service.arn.clone());
-                self.runtime.spawn(async move {
-                    emulation.pass(seconds).await;
-                    // Nothing else can have touched the service: its state forbade it.
-                    if let Some(service) = emulation.world().service_mut(&arn) {
-                        emulation.set_status(service, before);
-                    }
-                });
+                if let Some(seconds) = seconds {
+                    let (emulation, arn) = (Arc::clone(self), service.arn.clone());
+                    self.runtime.spawn(async move {
+                        emulation.pass(seconds).await;
+                        emulation.end_maintenance(&mut emulation.world(), &arn);
+                    });
+                }
+            }
+            Arrangement::EndOfMaintenance { service: name } => {
+                let maintained = world.services.iter();
+                let mut maintained = maintained.filter(|it| world.maintained.contains_key(&it.arn));
+                let service = maintained.find(|service| service.name == name);
+                let service = service.ok_or(ArrangementError::NotMaintained(name))?;
+                let arn = service.arn.clone();
+                self.end_maintenance(world, &arn);
+            }
+            Arrangement::Untagged { service_arn } => {
+                let service = world.service_mut(&service_arn);
+                let service = service.ok_or(ArrangementError::NoService(service_arn))?;
+                service.tags.clear();
             }
         }
         Ok(())
+    }
+}
+
+impl Emulation {
+    /// Nothing else can have touched the service meanwhile: its state forbade it.
+    fn end_maintenance(&self, world: &mut World, arn: &str) {
+        let before = world.maintained.remove(arn);
+        if let (Some(before), Some(service)) = (before, world.service_mut(arn)) {
+            self.set_status(service, before);
+        }
     }
 }
 
@@ -211,6 +250,12 @@ mod tests {
             (
                 json!({"kind": "quota", "services": 300}),
                 Arrangement::Quota { services: 300 },
+            ),
+            (
+                json!({"kind": "untagged", "service_arn": "arn"}),
+                Arrangement::Untagged {
+                    service_arn: "arn".into(),
+                },
             ),
             (
                 json!({"kind": "account", "open": false}),

@@ -170,6 +170,12 @@ impl Emulator {
         self.emulation.arrange(arrangement)
     }
 
+    /// Waits until the surroundings know of everything that has happened until now. A state that [`Self::snapshot`] shows was
+    /// told before that, or will have been after this.
+    pub async fn everything_is_told(&self) {
+        self.emulation.everything_is_told().await;
+    }
+
     /// Everything that exists now: services that are not deleted, revisions and connectors that are active.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -262,14 +262,14 @@ pub(crate) async fn deliver(
     mut notices: mpsc::UnboundedReceiver<Notice>,
 ) {
     while let Some(notice) = notices.recv().await {
-        let Some(surroundings) = &emulation.surroundings else {
-            continue;
-        };
-        if let Err(error) = surroundings.tell(&notice).await {
+        if let Some(surroundings) = &emulation.surroundings
+            && let Err(error) = surroundings.tell(&notice).await
+        {
             emulation
                 .world()
                 .complain(format!("{notice:?} could not be delivered: {error}"));
         }
+        emulation.delivered.send_modify(|delivered| *delivered += 1);
     }
 }
 

@@ -1,13 +1,14 @@
 //! What exists in the emulated account.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::address::Address;
@@ -41,6 +42,9 @@ pub(crate) struct Emulation {
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) runtime: Handle,
     notices: mpsc::UnboundedSender<Notice>,
+    /// How many notices there were, and how many of them the surroundings have got.
+    posted: AtomicU64,
+    pub(crate) delivered: watch::Sender<u64>,
     world: Mutex<World>,
 }
 
@@ -52,6 +56,8 @@ pub(crate) struct World {
     pub(crate) observability: Revisions<Tracing>,
     pub(crate) connectors: Revisions<Connector>,
     pub(crate) next_operations: Vec<NextOperation>,
+    /// The services in maintenance, by ARN, with the status that they have afterwards.
+    pub(crate) maintained: BTreeMap<String, ServiceStatus>,
     /// What the health path of a service (by name) answers instead of 200.
     pub(crate) health_answers: BTreeMap<String, StatusCode>,
     /// What the health path answers while this image (by digest) runs.
@@ -137,6 +143,7 @@ impl Emulation {
             observability: Revisions::new(of("observabilityconfiguration")),
             connectors: Revisions::new(of("vpcconnector")),
             next_operations: Vec::new(),
+            maintained: BTreeMap::new(),
             health_answers: BTreeMap::new(),
             image_answers: BTreeMap::new(),
             service_quota: SERVICES,
@@ -153,6 +160,8 @@ impl Emulation {
             acceptor: certificates.acceptor.clone(),
             runtime: runtime.clone(),
             notices,
+            posted: AtomicU64::new(0),
+            delivered: watch::Sender::new(0),
             world: Mutex::new(world),
         });
         runtime.spawn(deliver(Arc::clone(&emulation), posted));
@@ -172,8 +181,17 @@ impl Emulation {
 
     /// Tells the surroundings something, after everything that was told before.
     pub(crate) fn tell(&self, notice: Notice) {
+        self.posted.fetch_add(1, Ordering::SeqCst);
         // The receiver only goes when the whole emulator does.
         let _ = self.notices.send(notice);
+    }
+
+    /// Waits until the surroundings have got every notice so far.
+    pub(crate) async fn everything_is_told(&self) {
+        let posted = self.posted.load(Ordering::SeqCst);
+        let mut delivered = self.delivered.subscribe();
+        let all = delivered.wait_for(|delivered| *delivered >= posted);
+        drop(all.await.expect("the emulation counts as long as it lives"));
     }
 
     /// The service of this ARN. A deleted one is found for an hour.

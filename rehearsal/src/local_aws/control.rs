@@ -10,8 +10,9 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// A call that reached the local AWS.
@@ -355,6 +356,27 @@ impl LocalAws {
     /// [`Error::Call`].
     pub async fn invocations(&self) -> Result<Vec<Invocation>> {
         self.list("invocations", "invocations").await
+    }
+
+    /// Waits until whoever is to be told of what has happened until now was told, and has dealt with it: the functions that
+    /// nobody waits for have ended, with their retries. What they have started may still run.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn everybody_has_heard(&self) -> Result<()> {
+        const LOOK: Duration = Duration::from_millis(10);
+        self.apprunner().everything_is_told().await;
+        let unfinished = async || -> Result<BTreeSet<u64>> {
+            let found = self.list("unfinished", "invocations/unfinished").await;
+            Ok(found?.into_iter().collect())
+        };
+        let mut waited_for = unfinished().await?;
+        while !waited_for.is_empty() {
+            tokio::time::sleep(LOOK).await;
+            let now = unfinished().await?;
+            waited_for.retain(|number| now.contains(number));
+        }
+        Ok(())
     }
 
     /// How long AWS takes here; what App Runner takes, its emulator says.

@@ -1,7 +1,7 @@
 //! Alarms know when they became what they are, and tell it unless their actions are off.
 
-use crate::executions::calls;
-use crate::stage::{Stage, play};
+use super::executions::calls;
+use super::stage::{Stage, play};
 use aws_sdk_cloudwatch::operation::put_metric_alarm::builders::PutMetricAlarmFluentBuilder;
 use aws_sdk_cloudwatch::types::{ComparisonOperator, MetricAlarm, StateValue, Statistic, Tag};
 use aws_smithy_types::DateTime;

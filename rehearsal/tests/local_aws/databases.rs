@@ -1,6 +1,6 @@
 //! Databases stop and start as RDS lets them, and tell it.
 
-use crate::stage::{Stage, eventually, play};
+use super::stage::{Stage, eventually, play};
 use aws_sdk_rds::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_rds::types::DbInstance;
 use rehearsal::{Fault, FaultKind};

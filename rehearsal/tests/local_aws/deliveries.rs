@@ -1,7 +1,7 @@
 //! Events reach functions and state machines, or a dead-letter queue.
 
-use crate::schedules::echoes;
-use crate::stage::{eventually, play};
+use super::schedules::echoes;
+use super::stage::{eventually, play};
 use rehearsal::{Fault, FaultKind, Message};
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn event(id: &str, fail: bool) -> Value {
     })
 }
 
-async fn dead_letters(stage: &crate::stage::Stage, id: &str) -> Vec<Message> {
+async fn dead_letters(stage: &super::stage::Stage, id: &str) -> Vec<Message> {
     let queue = stage.output("Undelivered");
     let mut messages = stage.local.messages(queue).await.unwrap();
     messages.retain(|message| message.body.contains(&format!("\"{id}\"")));

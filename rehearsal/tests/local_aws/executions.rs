@@ -1,6 +1,6 @@
 //! State machines: started once by name, by roles that may, with retries that keep their limits.
 
-use crate::stage::{Stage, play};
+use super::stage::{Stage, play};
 use aws_sdk_sfn::Client;
 use rehearsal::{End, What};
 use serde_json::{Value, json};

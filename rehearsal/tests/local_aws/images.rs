@@ -1,6 +1,6 @@
 //! Images are pushed, moved and deleted, and each is an event.
 
-use crate::stage::{Stage, play};
+use super::stage::{Stage, play};
 use rehearsal::{ACCOUNT, Event, REGION};
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Registries of other accounts and regions.
 
-use crate::stage::{Stage, play};
+use super::stage::{Stage, play};
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::types::ImageIdentifier;
 use rehearsal::{ACCOUNT, NewService, REGION};
@@ -77,7 +77,7 @@ fn a_service_can_run_an_image_of_another_account() {
             ..NewService::default()
         };
         let arn = stage.local.create_service(&new).await.unwrap();
-        let running = crate::services::runs(stage, &arn).await;
+        let running = super::services::runs(stage, &arn).await;
         assert_eq!(running.image_digest, Some(digest));
     });
 }
@@ -91,7 +91,7 @@ fn another_accounts_repository_must_let_the_caller_in() {
             registry.push_image(name, "v1", "amd64").await.unwrap();
             let asked = json!({"registryId": OTHER, "repositoryName": name});
             let calls = json!([["ecr", "describe_images", asked]]);
-            let answers = crate::executions::calls(stage, name, calls).await;
+            let answers = super::executions::calls(stage, name, calls).await;
             let answer = answers["describe_images"].as_str().unwrap();
             assert_eq!(answer == "ok", name == "open", "{name}: {answer}");
         }

@@ -1,6 +1,6 @@
 //! What scans found.
 
-use crate::stage::{Stage, play};
+use super::stage::{Stage, play};
 use aws_sdk_ecr::operation::describe_image_scan_findings::{
     DescribeImageScanFindingsError, DescribeImageScanFindingsOutput,
 };

@@ -1,7 +1,7 @@
 //! Schedules know their time zone, and start their machine with the rights of their role.
 
-use crate::executions::calls;
-use crate::stage::{Stage, eventually, play};
+use super::executions::calls;
+use super::stage::{Stage, eventually, play};
 use aws_sdk_sfn::Client;
 use rehearsal::Schedule;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! AWSCURRENT moves, and each time that is an event.
 
-use crate::stage::{Stage, play};
+use super::stage::{Stage, play};
 
 async fn create(stage: &Stage, name: &str) -> String {
     let secrets = stage.local.aws().secrets_manager();

@@ -1,6 +1,6 @@
 //! Services without a stack, and how often they may be asked for.
 
-use crate::stage::{Stage, eventually, play};
+use super::stage::{Stage, eventually, play};
 use apprunner_emulator::{Arrangement, RunningSnapshot, ServiceStatus};
 use rehearsal::{Limit, NewService};
 

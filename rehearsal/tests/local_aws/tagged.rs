@@ -1,6 +1,6 @@
 //! The Resource Groups Tagging API finds services, databases and alarms by their tags.
 
-use crate::stage::play;
+use super::stage::play;
 use aws_sdk_resourcegroupstagging::Client;
 use aws_sdk_resourcegroupstagging::types::TagFilter;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,9 +11,9 @@ fn services_are_found_by_tag_page_by_page() {
         let apprunner = stage.local.aws().apprunner();
         let mut created = BTreeSet::new();
         for n in 0..5 {
-            let request = crate::stage::service(apprunner, &format!("tagged-{n}"));
+            let request = super::stage::service(apprunner, &format!("tagged-{n}"));
             let request = if n < 4 {
-                request.tags(crate::stage::tag("groundcrew:managed", "true"))
+                request.tags(super::stage::tag("groundcrew:managed", "true"))
             } else {
                 request
             };
@@ -59,10 +59,10 @@ fn services_are_found_by_tag_page_by_page() {
 fn services_databases_and_alarms_are_found_in_one_look_with_all_their_tags() {
     play(async |stage| {
         let aws = stage.local.aws();
-        let service = crate::stage::service(aws.apprunner(), "kinds");
+        let service = super::stage::service(aws.apprunner(), "kinds");
         let service = service
-            .tags(crate::stage::tag("kinds", "yes"))
-            .tags(crate::stage::tag("is", "service"));
+            .tags(super::stage::tag("kinds", "yes"))
+            .tags(super::stage::tag("is", "service"));
         let service = service.send().await.unwrap().service.unwrap().service_arn;
 
         let database = aws.rds().create_db_instance();
@@ -86,7 +86,7 @@ fn services_databases_and_alarms_are_found_in_one_look_with_all_their_tags() {
             tag.key(key).value(value).build()
         };
         let tags = vec![tag("kinds", "yes"), tag("is", "alarm")];
-        crate::alarms::put_tagged(stage, "kinds", tags).await;
+        super::alarms::put_tagged(stage, "kinds", tags).await;
 
         let kinds = TagFilter::builder().key("kinds").values("yes").build();
         let find = async |types: &[&str]| -> BTreeMap<String, BTreeMap<String, String>> {

@@ -1,7 +1,7 @@
 //! What the shells of people complete, with their real Tab keys.
 
-use crate::screen::Screen;
-use crate::{file, rehearse};
+use super::screen::Screen;
+use super::{file, rehearse};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! What the program ends with, as `--help` and the README say. (3 is in `progress`, 130 after Ctrl-C too.)
 
-use crate::{file, rehearse, report, teardown};
+use super::{file, rehearse, report, teardown};
 use std::path::Path;
 use std::process::{Output, Stdio};
 

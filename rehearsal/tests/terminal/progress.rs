@@ -1,7 +1,7 @@
 //! What is under way, on a terminal and elsewhere.
 
-use crate::screen::Screen;
-use crate::{rehearse, teardown};
+use super::screen::Screen;
+use super::{rehearse, teardown};
 use std::process::{Command, Stdio};
 
 const TICKS: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];

@@ -48,7 +48,7 @@ async fn maintenance_blocks_every_change_for_a_while() {
     let maintain = |service: &str| {
         world.emulator.arrange(Arrangement::Maintenance {
             service: service.into(),
-            seconds: 1000.0,
+            seconds: Some(1000.0),
         })
     };
     maintain("shop-prod").unwrap();

@@ -126,7 +126,7 @@ async fn service_in(world: &World, state: ServiceStatus, name: &str) -> String {
                 .emulator
                 .arrange(Arrangement::Maintenance {
                     service: name,
-                    seconds: 1500.0,
+                    seconds: Some(1500.0),
                 })
                 .unwrap();
             return arn;

@@ -1,294 +1,11 @@
 //! The promises O1–O5 and O11 over the deployed template: events in, deployments and notifications out. IAM is enforced.
 
-use apprunner_emulator::{
-    Arrangement, OperationStatus, OperationType, ServiceSnapshot, ServiceStatus,
-};
-use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, StateValue, Statistic};
+use crate::stage::{Service, eventually, play, spec, touched};
+use apprunner_emulator::{Arrangement, OperationStatus, OperationType, ServiceStatus};
+use aws_sdk_cloudwatch::types::StateValue;
 use regex_lite::Regex;
-use rehearsal::{Call, End, Execution, NewService, Notification, Scan, ScanStatus};
+use rehearsal::{Notification, Scan, ScanStatus};
 use serde_json::{Value, json};
-use std::time::Duration;
-use tests::{Stage, eventually, play, spec};
-
-/// How long something may take that has to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A managed service of its own repository, which runs its first image.
-struct App<'a> {
-    stage: &'a Stage,
-    name: String,
-    arn: String,
-    first: String,
-}
-
-/// What a service of a test differs in.
-#[derive(Default)]
-struct Given<'a> {
-    rule: Option<&'a str>,
-    policy: Option<&'a str>,
-    secrets: &'a [(&'a str, &'a str)],
-    foreign: bool,
-}
-
-impl<'a> App<'a> {
-    /// With the alarms not watched, unless the policy says otherwise: most tests are not about them.
-    async fn new(stage: &'a Stage, name: &str, given: Given<'_>) -> Self {
-        let repository = stage.local.aws().ecr().create_repository();
-        // A test that plays twice on a stage finds it already.
-        let _ = repository.repository_name(name).send().await;
-        let rule = given.rule.unwrap_or("latest");
-        let tag = if rule.contains(':') { "1.0.0" } else { rule };
-        let first = stage
-            .local
-            .push_image(name, tag, "amd64")
-            .await
-            .expect("pushed");
-        heard(stage, &first).await;
-        let image = format!("{name}@{first}");
-        Self::running(stage, name, &image, given).await
-    }
-
-    /// A service of an image that is there.
-    async fn running(stage: &'a Stage, name: &str, image: &str, given: Given<'_>) -> Self {
-        let rule = given.rule.unwrap_or("latest");
-        let first = image.split_once('@').expect("a digest").1.to_owned();
-        let tags = [
-            ("groundcrew:managed", "true"),
-            ("groundcrew:app", name),
-            ("groundcrew:environment", "test"),
-            ("groundcrew:image-tag", rule),
-            ("groundcrew:deploy-policy", given.policy.unwrap_or("bake=0")),
-        ];
-        // More than an account begins with: the tests of this program leave theirs behind.
-        let quota = Arrangement::Quota { services: 100 };
-        stage.local.apprunner().arrange(quota).expect("arranged");
-        let arn = stage
-            .local
-            .create_service(&NewService {
-                name,
-                image,
-                tags: if given.foreign { &[] } else { &tags },
-                secrets: given.secrets,
-            })
-            .await
-            .expect("created");
-        let app = Self {
-            stage,
-            name: name.to_owned(),
-            arn,
-            first,
-        };
-        app.eventually(|seen| seen.status == ServiceStatus::Running)
-            .await;
-        // That it runs is an event, whose look has nothing to do: it is not to fall into what the test does.
-        if !given.foreign {
-            eventually("the look at a service that runs", async || {
-                Some(app.executions().await).filter(|looks| !looks.is_empty())
-            })
-            .await;
-        }
-        app.quiet().await;
-        if !given.foreign && !given.secrets.is_empty() {
-            // What it was created with counts as delivered, as `provision` records it.
-            app.stage.deploy(&json!({"service": name})).await;
-            app.quiet().await;
-        }
-        app
-    }
-
-    async fn push(&self, tag: &str) -> String {
-        let pushed = self.stage.local.push_image(&self.name, tag, "amd64");
-        pushed.await.expect("pushed")
-    }
-
-    fn look(&self) -> ServiceSnapshot {
-        let services = self.stage.local.apprunner().snapshot().services;
-        let found = services.into_iter().find(|service| service.arn == self.arn);
-        found.expect("the service exists")
-    }
-
-    async fn eventually(&self, is: impl Fn(&ServiceSnapshot) -> bool) -> ServiceSnapshot {
-        let seen = tokio::time::timeout(PATIENCE, async {
-            loop {
-                let seen = self.look();
-                if is(&seen) {
-                    return seen;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        });
-        seen.await
-            .unwrap_or_else(|_| panic!("it did not happen: {:#?}", self.look()))
-    }
-
-    /// The executions of `deploy` for this service that events have started, so far.
-    async fn executions(&self) -> Vec<Execution> {
-        let machine = self.stage.outputs.get("DeployStateMachineArn");
-        let machine = machine.expect("an output");
-        let prefix = format!("{}-", self.name);
-        let executions = self.stage.local.executions(machine, &prefix).await;
-        executions.expect("listed")
-    }
-
-    /// The same, ended, once no more come.
-    async fn quiet(&self) -> Vec<End> {
-        let mut known = usize::MAX;
-        loop {
-            let executions = self.executions().await;
-            let count = executions.len();
-            let mut ends = Vec::new();
-            for execution in executions {
-                ends.push(execution.end().await.expect("it ends"));
-            }
-            if count == known {
-                return ends;
-            }
-            known = count;
-            tokio::time::sleep(Duration::from_millis(1500)).await;
-        }
-    }
-
-    /// The operations since the service was created, the oldest first.
-    fn operations(&self) -> Vec<(OperationType, OperationStatus)> {
-        let operations = self.look().operations.into_iter().rev();
-        let operations = operations.map(|operation| (operation.operation_type, operation.status));
-        operations.skip(1).collect()
-    }
-
-    fn runs(&self) -> String {
-        self.look().runs.image_digest.unwrap_or_default()
-    }
-
-    fn tag(&self, key: &str) -> Option<String> {
-        self.look().tags.get(key).cloned()
-    }
-
-    /// What was told of this service.
-    async fn told(&self) -> Vec<Notification> {
-        let told = self.stage.local.notifications().await.expect("listed");
-        let prefix = format!("{}:", self.name);
-        let of_service = told.into_iter().filter(|told| {
-            told.subject
-                .as_deref()
-                .is_some_and(|subject| subject.starts_with(&prefix))
-        });
-        of_service.collect()
-    }
-
-    async fn subjects(&self) -> Vec<String> {
-        let told = self.told().await.into_iter();
-        told.filter_map(|told| told.subject).collect()
-    }
-
-    /// Waits until so many notifications were told of this service.
-    async fn hear(&self, count: usize) -> Vec<Notification> {
-        let heard = tokio::time::timeout(PATIENCE, async {
-            loop {
-                let told = self.told().await;
-                if told.len() >= count {
-                    return told;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        });
-        match heard.await {
-            Ok(told) => told,
-            Err(_) => panic!(
-                "{count} were not told: {:?} {:#?}",
-                self.subjects().await,
-                self.look()
-            ),
-        }
-    }
-
-    async fn alarm(&self, name: &str, metric: &str) -> String {
-        let service_id = self.arn.rsplit('/').next().expect("an id");
-        let name = format!("{}-{name}", self.name);
-        let dimension =
-            |name: &str, value: &str| Dimension::builder().name(name).value(value).build();
-        self.stage
-            .local
-            .aws()
-            .cloudwatch()
-            .put_metric_alarm()
-            .alarm_name(&name)
-            .namespace("AWS/AppRunner")
-            .metric_name(metric)
-            .statistic(Statistic::Sum)
-            .period(300)
-            .evaluation_periods(1)
-            .threshold(1.0)
-            .comparison_operator(ComparisonOperator::GreaterThanOrEqualToThreshold)
-            .dimensions(dimension("ServiceName", &self.name))
-            .dimensions(dimension("ServiceID", service_id))
-            .send()
-            .await
-            .expect("an alarm");
-        name
-    }
-
-    async fn turn(&self, alarm: &str, state: StateValue) {
-        self.stage
-            .local
-            .aws()
-            .cloudwatch()
-            .set_alarm_state()
-            .alarm_name(alarm)
-            .state_value(state)
-            .state_reason("a test")
-            .send()
-            .await
-            .expect("turned");
-    }
-
-    async fn next(&self, operation: &str, fate: Value) {
-        let arrangement = json!({"kind": "next-operation", "operation": operation, "service": self.name, "fate": fate});
-        let arrangement: Arrangement = serde_json::from_value(arrangement).expect("an arrangement");
-        self.stage
-            .local
-            .apprunner()
-            .arrange(arrangement)
-            .expect("arranged");
-    }
-
-    fn answers(&self, digest: &str, status: u16) {
-        let arrangement = json!({"kind": "image-answer", "digest": digest, "status": status});
-        let arrangement: Arrangement = serde_json::from_value(arrangement).expect("an arrangement");
-        self.stage
-            .local
-            .apprunner()
-            .arrange(arrangement)
-            .expect("arranged");
-    }
-
-    /// The calls to App Runner that change this service, by groundcrew.
-    async fn changes(&self) -> Vec<Call> {
-        let calls = self.stage.local.calls().await.expect("the calls");
-        let changes = calls.into_iter().filter(|call| {
-            call.resource == self.arn
-                && ["apprunner:UpdateService", "apprunner:StartDeployment"]
-                    .contains(&call.action.as_str())
-        });
-        changes.collect()
-    }
-}
-
-/// Waits until `trigger` knows of the push of an image: it is not to find a service that is created only then.
-async fn heard(stage: &Stage, digest: &str) {
-    let events = stage.local.events().await.expect("listed");
-    let push = events
-        .into_iter()
-        .find(|event| event.detail["image-digest"] == digest)
-        .map(|event| event.id);
-    assert!(push.is_some(), "a push is an event");
-    eventually("the end of the look at a push", async || {
-        let invocations = stage.local.invocations().await.expect("listed");
-        invocations
-            .into_iter()
-            .find(|ended| ended.event == push && ended.error.is_none())
-    })
-    .await;
-}
 
 fn updated() -> (OperationType, OperationStatus) {
     (OperationType::UpdateService, OperationStatus::Succeeded)
@@ -308,16 +25,10 @@ fn event(file: &str) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-async fn secret(stage: &Stage, name: &str) -> String {
-    let secrets = stage.local.aws().secrets_manager();
-    let created = secrets.create_secret().name(name).secret_string("one");
-    created.send().await.expect("created").arn.expect("an ARN")
-}
-
 #[test]
 fn o1_a_push_is_deployed_once_by_digest_and_told_once() {
     play(|stage| async move {
-        let app = App::new(stage, "pushed-once", Given::default()).await;
+        let app = Service::given(stage, "pushed-once").create().await;
         let digest = app.push("latest").await;
         app.eventually(|seen| seen.runs.image_digest.as_deref() == Some(&digest))
             .await;
@@ -348,15 +59,10 @@ fn o1_a_push_is_deployed_once_by_digest_and_told_once() {
 #[test]
 fn o4_the_same_event_ten_times_and_its_siblings_deploy_once() {
     play(|stage| async move {
-        let app = App::new(
-            stage,
-            "siblings",
-            Given {
-                rule: Some("prefix:main-"),
-                ..Given::default()
-            },
-        )
-        .await;
+        let app = Service::given(stage, "siblings")
+            .follows("prefix:main-")
+            .create()
+            .await;
         // An index with its untagged children, then the same image under more tags.
         let digest = stage
             .local
@@ -399,18 +105,13 @@ fn o4_the_same_event_ten_times_and_its_siblings_deploy_once() {
 #[test]
 fn o4_five_pushes_and_a_rotation_during_an_operation_make_one_further_deployment() {
     play(|stage| async move {
-        let arn = secret(stage, "coalesced").await;
-        let app = App::new(
-            stage,
-            "coalesced",
-            Given {
-                secrets: &[("PASSWORD", &format!("{arn}:password::"))],
-                ..Given::default()
-            },
-        )
-        .await;
+        let arn = stage.secret("coalesced").await;
+        let app = Service::given(stage, "coalesced")
+            .reads("PASSWORD", format!("{arn}:password::"))
+            .create()
+            .await;
         let before = app.operations().len();
-        app.next("UPDATE_SERVICE", json!({"takes": 3.0})).await;
+        app.next("UPDATE_SERVICE", json!({"takes": 3.0}));
         app.push("latest").await;
         app.eventually(|seen| seen.status == ServiceStatus::OperationInProgress)
             .await;
@@ -439,8 +140,8 @@ fn o4_five_pushes_and_a_rotation_during_an_operation_make_one_further_deployment
 #[test]
 fn o2_a_rotation_reaches_the_services_that_use_the_secret_and_no_other() {
     play(|stage| async move {
-        let arn = secret(stage, "rotated/db").await;
-        let look_alike = secret(stage, "rotated/db-backup").await;
+        let arn = stage.secret("rotated/db").await;
+        let look_alike = stage.secret("rotated/db-backup").await;
         let bare = arn.rsplit_once('-').expect("a suffix").0.to_owned();
         let uses = |reference: String| async move {
             let name = match reference.as_str() {
@@ -449,15 +150,10 @@ fn o2_a_rotation_reaches_the_services_that_use_the_secret_and_no_other() {
                 reference if reference.matches('-').count() > 2 => "by-arn",
                 _ => "by-name",
             };
-            App::new(
-                stage,
-                name,
-                Given {
-                    secrets: &[("PASSWORD", &reference)],
-                    ..Given::default()
-                },
-            )
-            .await
+            Service::given(stage, name)
+                .reads("PASSWORD", &reference)
+                .create()
+                .await
         };
         let (key, whole, named, other) = (
             uses(format!("{arn}:password::")).await,
@@ -465,7 +161,7 @@ fn o2_a_rotation_reaches_the_services_that_use_the_secret_and_no_other() {
             uses(bare).await,
             uses(look_alike).await,
         );
-        let plain = App::new(stage, "no-secret", Given::default()).await;
+        let plain = Service::given(stage, "no-secret").create().await;
         let looks = (other.quiet().await.len(), plain.quiet().await.len());
         let before: Vec<_> = [&key, &whole, &named]
             .iter()
@@ -491,16 +187,11 @@ fn o2_a_rotation_reaches_the_services_that_use_the_secret_and_no_other() {
 #[test]
 fn o2_a_test_rotation_a_put_and_a_pending_version_deploy_nothing() {
     play(|stage| async move {
-        let arn = secret(stage, "pending").await;
-        let app = App::new(
-            stage,
-            "pending-only",
-            Given {
-                secrets: &[("PASSWORD", &arn)],
-                ..Given::default()
-            },
-        )
-        .await;
+        let arn = stage.secret("pending").await;
+        let app = Service::given(stage, "pending-only")
+            .reads("PASSWORD", &arn)
+            .create()
+            .await;
         let before = app.operations();
         let looks = app.quiet().await.len();
         stage
@@ -528,8 +219,8 @@ fn o2_a_test_rotation_a_put_and_a_pending_version_deploy_nothing() {
 #[test]
 fn o3_an_operation_that_rolls_back_has_failed_although_the_service_runs() {
     play(|stage| async move {
-        let app = App::new(stage, "not-deployed", Given::default()).await;
-        app.next("UPDATE_SERVICE", json!("fails")).await;
+        let app = Service::given(stage, "not-deployed").create().await;
+        app.next("UPDATE_SERVICE", json!("fails"));
         let bad = app.push("latest").await;
         let told = app.hear(1).await;
         let ends = app.quiet().await;
@@ -579,15 +270,10 @@ fn o3_an_operation_that_rolls_back_has_failed_although_the_service_runs() {
 #[test]
 fn o5_an_alarm_in_the_bake_window_takes_the_image_back_once() {
     play(|stage| async move {
-        let app = App::new(
-            stage,
-            "baked-red",
-            Given {
-                policy: Some("bake=30"),
-                ..Given::default()
-            },
-        )
-        .await;
+        let app = Service::given(stage, "baked-red")
+            .policy("bake=30")
+            .create()
+            .await;
         let errors = app.alarm("errors", "5xxStatusResponses").await;
         let bad = app.push("latest").await;
         app.eventually(|seen| seen.runs.image_digest.as_deref() == Some(&bad))
@@ -622,15 +308,10 @@ fn o5_an_alarm_in_the_bake_window_takes_the_image_back_once() {
 #[test]
 fn o5_an_alarm_that_was_red_before_is_no_reason() {
     play(|stage| async move {
-        let app = App::new(
-            stage,
-            "red-before",
-            Given {
-                policy: Some("bake=2"),
-                ..Given::default()
-            },
-        )
-        .await;
+        let app = Service::given(stage, "red-before")
+            .policy("bake=2")
+            .create()
+            .await;
         let errors = app.alarm("errors", "5xxStatusResponses").await;
         app.turn(&errors, StateValue::Alarm).await;
         let digest = app.push("latest").await;
@@ -644,7 +325,7 @@ fn o5_an_alarm_that_was_red_before_is_no_reason() {
 #[test]
 fn o5_an_image_that_fails_its_smoke_check_is_taken_back() {
     play(|stage| async move {
-        let app = App::new(stage, "smoking", Given::default()).await;
+        let app = Service::given(stage, "smoking").create().await;
         let bad = stage
             .local
             .push_image("smoking", "waiting", "amd64")
@@ -671,15 +352,10 @@ fn o5_an_image_that_fails_its_smoke_check_is_taken_back() {
 #[test]
 fn o5_a_person_goes_back_to_any_earlier_release_and_events_leave_it_there() {
     play(|stage| async move {
-        let app = App::new(
-            stage,
-            "by-hand",
-            Given {
-                rule: Some("semver:1"),
-                ..Given::default()
-            },
-        )
-        .await;
+        let app = Service::given(stage, "by-hand")
+            .follows("semver:1")
+            .create()
+            .await;
         let second = app.push("1.1.0").await;
         app.hear(1).await;
         let third = app.push("1.2.0").await;
@@ -727,7 +403,7 @@ fn o5_a_person_goes_back_to_any_earlier_release_and_events_leave_it_there() {
 #[test]
 fn o1_a_held_service_is_frozen_until_it_is_let_go_and_then_gets_what_came_in() {
     play(|stage| async move {
-        let app = App::new(stage, "held", Given::default()).await;
+        let app = Service::given(stage, "held").create().await;
         let end = stage
             .deploy(&json!({"service": "held", "hold": true}))
             .await;
@@ -750,7 +426,7 @@ fn o1_a_held_service_is_frozen_until_it_is_let_go_and_then_gets_what_came_in() {
 #[test]
 fn o1_an_image_for_another_platform_is_refused_and_told_once() {
     play(|stage| async move {
-        let app = App::new(stage, "arm-only", Given::default()).await;
+        let app = Service::given(stage, "arm-only").create().await;
         let bad = stage
             .local
             .push_image("arm-only", "latest", "arm64")
@@ -771,7 +447,7 @@ fn o1_an_image_for_another_platform_is_refused_and_told_once() {
 #[test]
 fn o4_a_push_while_paused_is_deployed_once_after_resume() {
     play(|stage| async move {
-        let app = App::new(stage, "asleep", Given::default()).await;
+        let app = Service::given(stage, "asleep").create().await;
         let apprunner = stage.local.aws().apprunner();
         apprunner
             .pause_service()
@@ -806,8 +482,8 @@ fn o4_a_push_while_paused_is_deployed_once_after_resume() {
 #[test]
 fn o11_a_service_that_is_stuck_ends_in_one_notification_with_its_operation() {
     play(|stage| async move {
-        let app = App::new(stage, "stuck-fast", Given::default()).await;
-        app.next("UPDATE_SERVICE", json!("stuck")).await;
+        let app = Service::given(stage, "stuck-fast").create().await;
+        app.next("UPDATE_SERVICE", json!("stuck"));
         app.push("latest").await;
         let told = app.hear(1).await;
         let ends = app.quiet().await;
@@ -826,15 +502,7 @@ fn o11_a_service_that_is_stuck_ends_in_one_notification_with_its_operation() {
 #[test]
 fn a_service_without_our_tags_is_never_touched() {
     play(|stage| async move {
-        let app = App::new(
-            stage,
-            "foreign",
-            Given {
-                foreign: true,
-                ..Given::default()
-            },
-        )
-        .await;
+        let app = Service::given(stage, "foreign").foreign().create().await;
         app.push("latest").await;
         app.quiet().await;
         let end = stage.deploy(&json!({"service": "foreign"})).await;
@@ -848,7 +516,7 @@ fn a_service_without_our_tags_is_never_touched() {
 #[test]
 fn a_push_to_another_repository_account_or_tag_concerns_nobody() {
     play(|stage| async move {
-        let app = App::new(stage, "unconcerned", Given::default()).await;
+        let app = Service::given(stage, "unconcerned").create().await;
         let looks = app.quiet().await.len();
         app.push("other").await;
         let events = stage.local.events().await.expect("events");
@@ -882,24 +550,17 @@ fn a_push_to_another_repository_account_or_tag_concerns_nobody() {
 #[test]
 fn a_malformed_event_ends_in_the_dead_letter_queue() {
     play(|stage| async move {
-        let queue = stage.outputs.get("DeadLettersArn").expect("an output");
+        let queue = stage.output("DeadLettersArn");
         let malformed = json!({"source": "aws.ecr", "detail-type": "ECR Image Action", "detail": {
             "result": "SUCCESS", "action-type": "PUSH", "image-tag": "latest", "image-digest": 7, "repository-name": "malformed",
         }});
         stage.local.put_event(&malformed).await.expect("put");
-        let found = tokio::time::timeout(PATIENCE, async {
-            loop {
-                let messages = stage.local.messages(queue).await.expect("the queue");
-                if let Some(found) = messages
-                    .into_iter()
-                    .find(|message| message.body.contains("malformed"))
-                {
-                    return found;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        });
-        let found = found.await.expect("it is in the queue");
+        let found = eventually("it is in the queue", async || {
+            let messages = stage.local.messages(queue).await.expect("the queue");
+            let mut messages = messages.into_iter();
+            messages.find(|message| message.body.contains("malformed"))
+        })
+        .await;
         let error = found.attributes.get("ErrorMessage").expect("why");
         assert!(error.contains("image-digest"), "{error}");
     });
@@ -935,16 +596,10 @@ fn a_bad_request_by_hand_is_refused_with_every_mistake_and_tells_nobody() {
 #[test]
 fn o1_findings_of_a_scan_refuse_an_image_where_the_policy_says_so() {
     play(|stage| async move {
-        let policy = Some("bake=0 findings=high unscanned=refuse");
-        let app = App::new(
-            stage,
-            "scanned",
-            Given {
-                policy,
-                ..Given::default()
-            },
-        )
-        .await;
+        let app = Service::given(stage, "scanned")
+            .policy("bake=0 findings=high unscanned=refuse")
+            .create()
+            .await;
         let scan = |digest: &str, status, severities: &[(&str, u32)]| Scan {
             repository: "scanned".into(),
             digest: digest.into(),
@@ -1018,9 +673,12 @@ fn o1_a_push_in_another_account_reaches_the_services_that_run_its_images() {
             .await
             .expect("pushed");
         let image = format!("{OTHER}.dkr.ecr.us-east-1.amazonaws.com/central@{first}");
-        let app = App::running(stage, "from-elsewhere", &image, Given::default()).await;
+        let app = Service::given(stage, "from-elsewhere")
+            .runs(&image)
+            .create()
+            .await;
         // A repository of the same name in this account is another one.
-        let twin = App::new(stage, "central", Given::default()).await;
+        let twin = Service::given(stage, "central").create().await;
         let second = registry
             .push_image("central", "latest", "amd64")
             .await
@@ -1047,18 +705,13 @@ fn o1_a_push_in_another_account_reaches_the_services_that_run_its_images() {
 #[test]
 fn o2_a_rotation_that_cannot_be_deployed_is_told_once_and_not_tried_again() {
     play(|stage| async move {
-        let arn = secret(stage, "unlucky").await;
-        let app = App::new(
-            stage,
-            "bad-secret",
-            Given {
-                secrets: &[("PASSWORD", &arn)],
-                ..Given::default()
-            },
-        )
-        .await;
+        let arn = stage.secret("unlucky").await;
+        let app = Service::given(stage, "bad-secret")
+            .reads("PASSWORD", &arn)
+            .create()
+            .await;
         let (before, told) = (app.operations().len(), app.subjects().await.len());
-        app.next("START_DEPLOYMENT", json!("fails")).await;
+        app.next("START_DEPLOYMENT", json!("fails"));
         stage
             .local
             .rotate_secret(&arn, "two")
@@ -1085,16 +738,11 @@ fn o2_a_rotation_that_cannot_be_deployed_is_told_once_and_not_tried_again() {
 #[test]
 fn o2_secrets_that_wait_behind_a_bad_image_are_delivered_without_it() {
     play(|stage| async move {
-        let arn = secret(stage, "behind").await;
-        let app = App::new(
-            stage,
-            "behind-it",
-            Given {
-                secrets: &[("PASSWORD", &arn)],
-                ..Given::default()
-            },
-        )
-        .await;
+        let arn = stage.secret("behind").await;
+        let app = Service::given(stage, "behind-it")
+            .reads("PASSWORD", &arn)
+            .create()
+            .await;
         let apprunner = stage.local.aws().apprunner();
         apprunner
             .pause_service()
@@ -1111,7 +759,7 @@ fn o2_secrets_that_wait_behind_a_bad_image_are_delivered_without_it() {
             .await
             .expect("rotated");
         app.quiet().await;
-        app.next("UPDATE_SERVICE", json!("fails")).await;
+        app.next("UPDATE_SERVICE", json!("fails"));
         apprunner
             .resume_service()
             .service_arn(&app.arn)
@@ -1139,15 +787,10 @@ fn o2_secrets_that_wait_behind_a_bad_image_are_delivered_without_it() {
 #[test]
 fn o5_what_a_person_has_deployed_since_is_not_taken_back() {
     play(|stage| async move {
-        let app = App::new(
-            stage,
-            "overtaken",
-            Given {
-                policy: Some("bake=30"),
-                ..Given::default()
-            },
-        )
-        .await;
+        let app = Service::given(stage, "overtaken")
+            .policy("bake=30")
+            .create()
+            .await;
         let errors = app.alarm("errors", "5xxStatusResponses").await;
         let bad = app.push("latest").await;
         app.eventually(|seen| {
@@ -1159,26 +802,7 @@ fn o5_what_a_person_has_deployed_since_is_not_taken_back() {
             .push_image("overtaken", "hotfix", "amd64")
             .await
             .expect("pushed");
-        let apprunner = stage.local.aws().apprunner();
-        let described = apprunner
-            .describe_service()
-            .service_arn(&app.arn)
-            .send()
-            .await
-            .expect("described");
-        let mut source = described
-            .service
-            .and_then(|service| service.source_configuration)
-            .expect("a source");
-        let image = source.image_repository.as_mut().expect("an image");
-        image.image_identifier = image.image_identifier.replace(&bad, &own);
-        apprunner
-            .update_service()
-            .service_arn(&app.arn)
-            .source_configuration(source)
-            .send()
-            .await
-            .expect("updating");
+        app.run_by_hand(&own).await;
         app.turn(&errors, StateValue::Alarm).await;
         let told = app.hear(1).await;
         app.quiet().await;
@@ -1200,18 +824,13 @@ fn o5_what_a_person_has_deployed_since_is_not_taken_back() {
 #[test]
 fn o4_a_stack_that_was_just_provisioned_is_up_to_date_and_gets_the_next_push() {
     play(|stage| async move {
-        let mut spec = spec("fresh");
+        let mut spec = spec("provisioned");
         spec["service"]["secrets"] = json!({"PASSWORD": "database:password"});
         spec["deploy"] = json!({"bake_minutes": 0});
         let end = stage.provision(&spec).await;
         assert!(end.succeeded, "{}", end.message);
         let arn = text(&end.output["resources"]["service"]["details"]["service_arn"]);
-        let app = App {
-            stage,
-            name: "fresh-dev".into(),
-            arn,
-            first: String::new(),
-        };
+        let app = Service::of(stage, "provisioned-dev", &arn);
         app.quiet().await;
         assert_eq!(app.operations(), [], "nothing was left to deploy");
         let digest = app.push("latest").await;
@@ -1220,7 +839,10 @@ fn o4_a_stack_that_was_just_provisioned_is_up_to_date_and_gets_the_next_push() {
         assert_eq!((app.runs(), app.operations()), (digest, vec![updated()]));
         let version = stage
             .local
-            .rotate_secret("groundcrew/fresh/dev/database", r#"{"password": "two"}"#)
+            .rotate_secret(
+                "groundcrew/provisioned/dev/database",
+                r#"{"password": "two"}"#,
+            )
             .await
             .expect("rotated");
         app.hear(2).await;
@@ -1230,7 +852,7 @@ fn o4_a_stack_that_was_just_provisioned_is_up_to_date_and_gets_the_next_push() {
         assert!(!told[0].message.contains("two"), "no secret is told");
         // And the same spec again leaves alone what was deployed.
         let end = stage.provision_without_image(&spec).await;
-        assert_eq!(tests::touched(&end), Vec::<String>::new());
+        assert_eq!(touched(&end), Vec::<String>::new());
         let end = stage.teardown(&spec).await;
         assert!(end.succeeded, "{}", end.message);
     });
@@ -1245,37 +867,18 @@ fn an_event_that_concerns_nobody_is_one_line_in_the_log_and_no_error() {
             .await
             .expect("put");
         let logs = stage.local.aws().logs();
-        let line = tokio::time::timeout(PATIENCE, async {
-            loop {
-                let groups = logs.describe_log_groups().send().await.expect("groups");
-                let group = groups
-                    .log_groups
-                    .unwrap_or_default()
-                    .into_iter()
-                    .filter_map(|group| group.log_group_name)
-                    .find(|name| name.contains("TriggerFunction"));
-                if let Some(group) = group {
-                    let found = logs
-                        .filter_log_events()
-                        .log_group_name(group)
-                        .send()
-                        .await
-                        .expect("events");
-                    let lines = found
-                        .events
-                        .unwrap_or_default()
-                        .into_iter()
-                        .filter_map(|event| event.message);
-                    let lines: Vec<_> =
-                        lines.filter(|line| line.contains("blog-staging")).collect();
-                    if !lines.is_empty() {
-                        return lines;
-                    }
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        });
-        let lines = line.await.expect("it is logged");
+        let lines = eventually("it is logged", async || {
+            let groups = logs.describe_log_groups().send().await.expect("groups");
+            let names = groups.log_groups.into_iter().flatten();
+            let mut names = names.filter_map(|group| group.log_group_name);
+            let group = names.find(|name| name.contains("TriggerFunction"))?;
+            let found = logs.filter_log_events().log_group_name(group).send().await;
+            let lines = found.expect("events").events.into_iter().flatten();
+            let lines = lines.filter_map(|event| event.message);
+            let lines: Vec<_> = lines.filter(|line| line.contains("blog-staging")).collect();
+            Some(lines).filter(|lines| !lines.is_empty())
+        })
+        .await;
         assert_eq!(lines.len(), 1, "{lines:#?}");
         assert!(lines[0].contains("INFO"), "{}", lines[0]);
     });
@@ -1284,12 +887,12 @@ fn an_event_that_concerns_nobody_is_one_line_in_the_log_and_no_error() {
 #[test]
 fn o5_secrets_are_never_rolled_back() {
     play(|stage| async move {
-        let arn = secret(stage, "forward").await;
-        let given = Given {
-            secrets: &[("PASSWORD", &arn)],
-            ..Given::default()
-        };
-        let app = App::new(stage, "forward-only", given).await;
+        let arn = stage.secret("forward").await;
+
+        let app = Service::given(stage, "forward-only")
+            .reads("PASSWORD", &arn)
+            .create()
+            .await;
         let told = app.subjects().await.len();
         let bad = stage
             .local
@@ -1326,14 +929,14 @@ fn o5_secrets_are_never_rolled_back() {
 #[test]
 fn o4_a_push_during_maintenance_is_deployed_when_it_is_over() {
     play(|stage| async move {
-        let app = App::new(stage, "maintained", Given::default()).await;
-        let maintenance = json!({"kind": "maintenance", "service": "maintained", "seconds": 9000});
-        let maintenance: Arrangement = serde_json::from_value(maintenance).expect("an arrangement");
-        stage
-            .local
-            .apprunner()
-            .arrange(maintenance)
-            .expect("arranged");
+        let app = Service::given(stage, "maintained").create().await;
+        let service = || app.name.clone();
+        let (seconds, apprunner) = (None, stage.local.apprunner());
+        let maintenance = Arrangement::Maintenance {
+            service: service(),
+            seconds,
+        };
+        apprunner.arrange(maintenance).expect("arranged");
         let digest = app.push("latest").await;
         // An hour is waited for, and then a person is told.
         let told = app.hear(1).await;
@@ -1344,6 +947,8 @@ fn o4_a_push_during_maintenance_is_deployed_when_it_is_over() {
             told[0].message
         );
         // When it ends after all, App Runner says so, and the service is looked at again.
+        let end = Arrangement::EndOfMaintenance { service: service() };
+        apprunner.arrange(end).expect("arranged");
         app.eventually(|seen| seen.runs.image_digest.as_ref() == Some(&digest))
             .await;
         app.quiet().await;
@@ -1361,15 +966,10 @@ fn o4_a_push_during_maintenance_is_deployed_when_it_is_over() {
 #[test]
 fn a_service_that_is_removed_during_its_deployment_tells_nobody() {
     play(|stage| async move {
-        let app = App::new(
-            stage,
-            "removed",
-            Given {
-                policy: Some("bake=60"),
-                ..Given::default()
-            },
-        )
-        .await;
+        let app = Service::given(stage, "removed")
+            .policy("bake=60")
+            .create()
+            .await;
         let digest = app.push("latest").await;
         app.eventually(|seen| {
             seen.runs.image_digest.as_deref() == Some(&digest)
@@ -1392,7 +992,7 @@ fn a_service_that_is_removed_during_its_deployment_tells_nobody() {
 #[test]
 fn o5_an_image_that_a_person_has_asked_for_is_left_and_told_when_it_is_not_well() {
     play(|stage| async move {
-        let app = App::new(stage, "insisted", Given::default()).await;
+        let app = Service::given(stage, "insisted").create().await;
         let bad = app.push("hotfix").await;
         app.answers(&bad, 500);
         let end = stage
@@ -1417,13 +1017,13 @@ fn o5_an_image_that_a_person_has_asked_for_is_left_and_told_when_it_is_not_well(
 #[test]
 fn o5_a_rotation_after_which_an_alarm_turns_red_is_left_and_told() {
     play(|stage| async move {
-        let arn = secret(stage, "red-after").await;
-        let given = Given {
-            secrets: &[("PASSWORD", &arn)],
-            policy: Some("bake=30"),
-            ..Given::default()
-        };
-        let app = App::new(stage, "red-after", given).await;
+        let arn = stage.secret("red-after").await;
+
+        let app = Service::given(stage, "red-after")
+            .policy("bake=30")
+            .reads("PASSWORD", &arn)
+            .create()
+            .await;
         let (before, told) = (app.operations().len(), app.subjects().await.len());
         let errors = app.alarm("errors", "5xxStatusResponses").await;
         let version = stage
@@ -1459,12 +1059,12 @@ fn o2_secrets_behind_a_bad_image_are_delivered_by_the_execution_that_finds_it_ba
             ("behind-failed", "amd64", "behind-failed: deployment failed"),
             ("behind-refused", "arm64", "behind-refused: latest refused"),
         ] {
-            let arn = secret(stage, name).await;
-            let given = Given {
-                secrets: &[("PASSWORD", &arn)],
-                ..Given::default()
-            };
-            let app = App::new(stage, name, given).await;
+            let arn = stage.secret(name).await;
+
+            let app = Service::given(stage, name)
+                .reads("PASSWORD", &arn)
+                .create()
+                .await;
             let (before, told) = (app.operations().len(), app.subjects().await.len());
             // Held meanwhile, so that no other event delivers what this execution leaves behind.
             let held = |held: bool| json!({"service": name, "hold": held});
@@ -1474,7 +1074,7 @@ fn o2_secrets_behind_a_bad_image_are_delivered_by_the_execution_that_finds_it_ba
             let rotated = stage.local.rotate_secret(&arn, "two").await;
             let version = rotated.expect("rotated");
             app.quiet().await;
-            app.next("UPDATE_SERVICE", json!("fails")).await;
+            app.next("UPDATE_SERVICE", json!("fails"));
             let end = stage.deploy(&held(false)).await;
             assert!(end.succeeded, "{name}: {}", end.message);
             assert_eq!(app.look().runs.secret_versions["PASSWORD"], version);
@@ -1491,45 +1091,22 @@ fn o2_secrets_behind_a_bad_image_are_delivered_by_the_execution_that_finds_it_ba
 #[test]
 fn o1_app_runner_deploys_nothing_by_itself_once_an_image_was_deployed() {
     play(|stage| async move {
-        let app = App::new(stage, "by-itself", Given::default()).await;
-        let apprunner = stage.local.aws().apprunner();
-        let described = apprunner
-            .describe_service()
-            .service_arn(&app.arn)
-            .send()
-            .await
-            .expect("described");
-        let source = described
-            .service
-            .and_then(|service| service.source_configuration);
-        let mut source = source.expect("a source");
-        source.auto_deployments_enabled = Some(true);
-        apprunner
-            .update_service()
-            .service_arn(&app.arn)
-            .source_configuration(source)
-            .send()
-            .await
-            .expect("updating");
-        app.eventually(|seen| seen.status == ServiceStatus::Running)
-            .await;
+        let app = Service::given(stage, "by-itself").create().await;
+        app.deploy_by_itself().await;
         app.quiet().await;
-        let automatic = |seen: &ServiceSnapshot| {
-            seen.description["SourceConfiguration"]["AutoDeploymentsEnabled"].clone()
-        };
-        assert_eq!(automatic(&app.look()), true);
+        assert!(app.deploys_by_itself());
         let digest = app.push("latest").await;
         app.hear(1).await;
         app.quiet().await;
         assert_eq!(app.runs(), digest);
-        assert_eq!(automatic(&app.look()), false);
+        assert!(!app.deploys_by_itself());
     });
 }
 
 #[test]
 fn o5_the_image_that_ran_before_the_first_release_is_a_way_back_too() {
     play(|stage| async move {
-        let app = App::new(stage, "first-way", Given::default()).await;
+        let app = Service::given(stage, "first-way").create().await;
         let second = app.push("latest").await;
         app.hear(1).await;
         app.quiet().await;
@@ -1545,11 +1122,10 @@ fn o5_the_image_that_ran_before_the_first_release_is_a_way_back_too() {
 #[test]
 fn o5_a_push_in_a_bake_window_waits_for_its_end_and_for_the_way_back() {
     play(|stage| async move {
-        let given = Given {
-            policy: Some("bake=60"),
-            ..Given::default()
-        };
-        let app = App::new(stage, "in-turn", given).await;
+        let app = Service::given(stage, "in-turn")
+            .policy("bake=60")
+            .create()
+            .await;
         let errors = app.alarm("errors", "5xxStatusResponses").await;
         let bad = app.push("latest").await;
         app.eventually(|seen| {
@@ -1558,21 +1134,16 @@ fn o5_a_push_in_a_bake_window_waits_for_its_end_and_for_the_way_back() {
         .await;
         let good = app.push("latest").await;
         // Until its execution has looked who deploys the service.
-        let looked = tokio::time::timeout(PATIENCE, async {
-            loop {
-                let calls = stage.local.calls().await.expect("the calls");
-                let found = calls.iter().any(|call| {
-                    call.action == "states:DescribeExecution"
-                        && call.principal.contains("Deploy")
-                        && call.resource.contains(":in-turn-")
-                });
-                if found {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        });
-        looked.await.expect("it looks whether the claim is alive");
+        eventually("it looks whether the claim is alive", async || {
+            let calls = stage.local.calls().await.expect("the calls");
+            let found = calls.iter().any(|call| {
+                call.action == "states:DescribeExecution"
+                    && call.principal.contains("Deploy")
+                    && call.resource.contains(":in-turn-")
+            });
+            found.then_some(())
+        })
+        .await;
         app.turn(&errors, StateValue::Alarm).await;
         app.hear(2).await;
         app.quiet().await;

@@ -1,23 +1,23 @@
 //! What every way through the state machine `deploy` comes to.
 
-use super::machines;
-use super::machines::State;
-use super::walk::{Functions, Walk, walks as walk};
+use crate::asl::machines;
+use crate::asl::{Functions, Played, State, every_way};
 use deploy::{Assessment, Step};
 use groundcrew::Error;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
-/// How often a walk assesses: a service is looked at once more behind a failed or refused image, which is rejected by then.
+/// How often a way assesses: a service is looked at once more behind a failed or refused image, which is rejected by then.
 const ROUNDS: usize = 2;
 
 /// From each assessment to the next one, or to the end.
-fn rounds(walk: &Walk) -> Vec<&[String]> {
-    let starts = walk.positions("Assess");
-    let ends = starts.iter().skip(1).copied().chain([walk.states.len()]);
+fn rounds(way: &Played) -> Vec<&[String]> {
+    let starts = way.positions("Assess");
+    let ends = starts.iter().skip(1).copied().chain([way.states.len()]);
     let rounds = starts.iter().zip(ends);
     rounds
-        .map(|(start, end)| &walk.states[*start..end])
+        .map(|(start, end)| &way.states[*start..end])
         .collect()
 }
 
@@ -44,7 +44,7 @@ fn assessment(verdict: &str, kind: Option<&str>, look_again: bool) -> Value {
         "verdict": verdict, "reason": "so", "deployment": kind.map(deployment), "look_again": look_again,
         "notification": if verdict == "refused" { told } else { Value::Null },
     });
-    // Through its own type, so that an answer that it cannot give is not walked with.
+    // Through its own type, so that an answer that it cannot give is not passed with.
     let answer: Assessment = serde_json::from_value(answer).unwrap();
     json!(answer)
 }
@@ -123,26 +123,23 @@ impl Functions for Deploy {
         answers(step)
     }
 
-    fn is_enough(&self, walk: &Walk) -> bool {
-        walk.positions("Assess").len() > ROUNDS
+    fn is_enough(&self, way: &Played) -> bool {
+        way.positions("Assess").len() > ROUNDS
     }
 }
 
 /// All ways through the machine, to their end.
-fn walks() -> Vec<Walk> {
-    let start = |hold: Option<bool>| Walk {
-        data: hold.map_or(
-            json!({"service": "shop-dev"}),
-            |hold| json!({"service": "shop-dev", "hold": hold}),
-        ),
-        context: json!({
-            "Execution": {"Input": {"service": "shop-dev"}, "Name": "run-1"},
-            "State": {"RetryCount": 0},
-        }),
-        ..Walk::default()
-    };
-    let starts = [None, Some(true), Some(false)].map(start);
-    walk(&machines::deploy(), &Deploy, starts.into())
+fn ways() -> &'static [Played] {
+    static WAYS: LazyLock<Vec<Played>> = LazyLock::new(|| {
+        let input = |hold: Option<bool>| match hold {
+            None => json!({"service": "shop-dev"}),
+            Some(hold) => json!({"service": "shop-dev", "hold": hold}),
+        };
+        let ways = [None, Some(true), Some(false)]
+            .map(|hold| every_way(&machines::deploy(), &Deploy, &input(hold)));
+        ways.concat()
+    });
+    &WAYS
 }
 
 /// The states that publish.
@@ -154,36 +151,31 @@ fn publishing() -> BTreeSet<String> {
 }
 
 #[test]
-fn the_walks_come_to_every_state_of_deploy() {
-    let walks = walks();
-    let walked: BTreeSet<_> = walks.iter().flat_map(|walk| &walk.states).collect();
+fn the_ways_come_to_every_state_of_deploy() {
+    let ways = ways();
+    let passed: BTreeSet<_> = ways.iter().flat_map(|way| &way.states).collect();
     for state in machines::deploy().states() {
-        assert!(walked.contains(&state.name.to_owned()), "{}", state.name);
+        assert!(passed.contains(&state.name.to_owned()), "{}", state.name);
     }
-    assert!(walks.len() > 50, "{} walks", walks.len());
+    assert!(ways.len() > 50, "{} ways", ways.len());
 }
 
 #[test]
 fn each_outcome_of_a_deployment_is_told_once_and_that_there_is_nothing_to_do_is_not() {
     let publishing = publishing();
-    for walk in walks() {
-        let rounds = rounds(&walk);
+    for way in ways() {
+        let rounds = rounds(way);
         for (n, round) in rounds.iter().enumerate() {
             let told = round.iter().filter(|state| publishing.contains(*state));
             let is_last = n + 1 == rounds.len();
             let silent = match is_last {
-                true => ["Nothing to do", "Refused input"].contains(&walk.last()),
+                true => ["Nothing to do", "Refused input"].contains(&way.last()),
                 false => was_not_ours(round),
             };
             let expected = if silent { 0 } else { 1 };
             assert_eq!(told.count(), expected, "{round:?}");
         }
-        assert_eq!(
-            walk.positions("Tell").len(),
-            walk.to_tell,
-            "{:?}",
-            walk.states
-        );
+        assert_eq!(way.positions("Tell").len(), way.to_tell, "{:?}", way.states);
     }
 }
 
@@ -196,14 +188,14 @@ fn was_not_ours(round: &[String]) -> bool {
 
 #[test]
 fn a_deployment_is_rolled_back_at_most_once_and_a_rollback_never() {
-    for walk in walks() {
-        for round in rounds(&walk) {
+    for way in ways() {
+        for round in rounds(way) {
             let back = round.iter().filter(|state| *state == "Roll back");
             assert!(back.count() <= 1, "{round:?}");
         }
-        for step in walk.steps {
+        for step in &way.steps {
             let again = step["action"] == "roll-back" && step["deployment"]["kind"] == "rollback";
-            assert!(!again, "{:?}", walk.states);
+            assert!(!again, "{:?}", way.states);
         }
     }
 }
@@ -213,19 +205,19 @@ fn a_deployment_is_rolled_back_at_most_once_and_a_rollback_never() {
 fn an_execution_succeeds_if_and_only_if_it_deployed_or_had_nothing_to_do() {
     let machine = machines::deploy();
     let top = machine.top();
-    for walk in walks().into_iter().filter(|walk| walk.last() != "Not told") {
-        let fails = top.state(walk.last()).unwrap().kind() == "Fail";
-        let outcome = walk.data["outcome"].as_str();
+    for way in ways().iter().filter(|way| way.last() != "Not told") {
+        let fails = top.state(way.last()).unwrap().kind() == "Fail";
+        let outcome = way.data["outcome"].as_str();
         let is_good = ["Deployed", "Nothing"].map(Some).contains(&outcome);
-        assert_ne!(fails, is_good, "{:?}: {}", walk.states, walk.data);
+        assert_ne!(fails, is_good, "{:?}: {}", way.states, way.data);
     }
 }
 
 /// Whatever App Runner was asked for, its end is recorded, or a person is told that nobody knows it.
 #[test]
 fn what_was_deployed_is_settled_or_explained() {
-    for walk in walks() {
-        for round in rounds(&walk) {
+    for way in ways() {
+        for round in rounds(way) {
             let has = |name: &str| round.iter().any(|state| state == name);
             if has("Await the operation") && !was_not_ours(round) {
                 assert!(has("Settle") || has("Explain"), "{round:?}");
@@ -236,8 +228,8 @@ fn what_was_deployed_is_settled_or_explained() {
 
 #[test]
 fn deploy_does_not_time_out_before_its_states_give_up() {
-    let walks = walks();
-    let longest = walks.iter().map(|walk| walk.seconds).fold(0.0, f64::max);
+    let ways = ways();
+    let longest = ways.iter().map(|way| way.seconds).fold(0.0, f64::max);
     let allowed = machines::deploy().timeout_seconds();
     assert!(
         longest <= allowed as f64,

@@ -14,13 +14,13 @@ use groundcrew::aws::Account;
 use regex_lite::Regex;
 use rehearsal::LocalAws;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use tokio::sync::Notify;
 
 /// What happens to the call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Kind {
+pub(super) enum Kind {
     /// The connection is cut before AWS hears of the call.
     CutBefore,
     /// The call takes effect, and the connection is cut before its answer.
@@ -36,8 +36,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// All that break a call.
-    pub(crate) const ALL: [Self; 5] = [
+    /// All that break a call: before it takes effect or after that, with an answer or without.
+    pub(super) const ALL: [Self; 5] = [
         Self::CutBefore,
         Self::CutAfter,
         Self::Throttle,
@@ -46,74 +46,98 @@ impl Kind {
     ];
 }
 
-/// One disturbance of one call; counts the calls.
+/// One disturbance of one call, or of one call of each state; counts the calls.
 #[derive(Clone, Debug)]
-pub(crate) struct Disturbance(Arc<State>);
+pub(super) struct Disturbance(Arc<State>);
 
 #[derive(Debug)]
 struct State {
     at: usize,
     kind: Kind,
-    writes_only: bool,
+    of: Of,
     calls: AtomicUsize,
-    struck: AtomicBool,
-    call: Mutex<String>,
+    struck: Mutex<Vec<String>>,
     held: Notify,
     go_on: Notify,
 }
 
+/// The calls that are counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Of {
+    All,
+    Writing,
+    EachState,
+}
+
 impl Disturbance {
     /// A disturbance of the `at`-th call, from 0.
-    pub(crate) fn at(at: usize, kind: Kind) -> Self {
-        Self::new(at, kind, false)
+    pub(super) fn at(at: usize, kind: Kind) -> Self {
+        Self::new(at, kind, Of::All)
     }
 
     /// A disturbance of the `at`-th call that writes, from 0.
-    pub(crate) fn at_write(at: usize, kind: Kind) -> Self {
-        Self::new(at, kind, true)
+    pub(super) fn at_write(at: usize, kind: Kind) -> Self {
+        Self::new(at, kind, Of::Writing)
     }
 
-    fn new(at: usize, kind: Kind, writes_only: bool) -> Self {
+    /// A disturbance of the `at`-th call of each state of an execution, from 0. One state hands its result on to the next, and
+    /// has done what it has to by then: so what each of them makes of a broken call is seen in one execution.
+    pub(super) fn in_each_state(at: usize, kind: Kind) -> Self {
+        Self::new(at, kind, Of::EachState)
+    }
+
+    fn new(at: usize, kind: Kind, of: Of) -> Self {
         Self(Arc::new(State {
             at,
             kind,
-            writes_only,
+            of,
             calls: AtomicUsize::new(0),
-            struck: AtomicBool::new(false),
-            call: Mutex::default(),
+            struck: Mutex::default(),
             held: Notify::new(),
             go_on: Notify::new(),
         }))
     }
 
     /// Does something while a call is [held](Kind::Held), and never if there is no such call.
-    pub(crate) async fn meanwhile(&self, act: impl Future<Output = ()>) {
+    pub(super) async fn meanwhile(&self, act: impl Future<Output = ()>) {
         self.0.held.notified().await;
         act.await;
         self.0.go_on.notify_one();
     }
 
-    /// Whether it has struck: there was such a call.
-    pub(crate) fn struck(&self) -> bool {
-        self.0.struck.load(Ordering::SeqCst)
+    /// A state was entered: its calls are counted anew.
+    pub(super) fn next_state(&self) {
+        if self.0.of == Of::EachState {
+            self.0.calls.store(0, Ordering::SeqCst);
+        }
     }
 
-    /// The call that it struck.
-    pub(crate) fn call(&self) -> String {
-        self.0.call.lock().expect("nobody panics here").clone()
+    /// Whether it has struck: there was such a call.
+    pub(super) fn struck(&self) -> bool {
+        self.strikes() > 0
+    }
+
+    /// How often it has struck.
+    pub(super) fn strikes(&self) -> usize {
+        self.0.struck.lock().expect("nobody panics here").len()
+    }
+
+    /// The calls that it struck.
+    pub(super) fn calls(&self) -> String {
+        self.0.struck.lock().expect("nobody panics here").join(", ")
     }
 
     /// What to do with this call.
-    fn strikes(&self, call: &str) -> Option<Kind> {
-        if self.0.writes_only && !writes(call) {
+    fn strike(&self, call: &str) -> Option<Kind> {
+        if self.0.of == Of::Writing && !writes(call) {
             return None;
         }
         let number = self.0.calls.fetch_add(1, Ordering::SeqCst);
         if number != self.0.at {
             return None;
         }
-        self.0.struck.store(true, Ordering::SeqCst);
-        *self.0.call.lock().expect("nobody panics here") = call.to_owned();
+        let mut struck = self.0.struck.lock().expect("nobody panics here");
+        struck.push(call.to_owned());
         Some(self.0.kind)
     }
 }
@@ -139,7 +163,7 @@ fn operation(request: &HttpRequest) -> String {
 }
 
 /// Clients of the local AWS whose connection is disturbed.
-pub(crate) fn disturbed(local: &LocalAws, account: Account, disturbance: &Disturbance) -> Aws {
+pub(super) fn disturbed(local: &LocalAws, account: Account, disturbance: &Disturbance) -> Aws {
     let config: SdkConfig = local.sdk_config().clone();
     let inner = config.http_client().expect("the local AWS has a client");
     let client = Client {
@@ -186,7 +210,7 @@ struct Connector {
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let Some(kind) = self.disturbance.strikes(&operation(&request)) else {
+        let Some(kind) = self.disturbance.strike(&operation(&request)) else {
             return self.inner.call(request);
         };
         let (inner, control) = (self.inner.clone(), self.control.clone());
@@ -232,7 +256,7 @@ impl HttpConnector for Connector {
 }
 
 /// The lines of a description with their counts, without what is different each time.
-pub(crate) fn shape(description: &str) -> BTreeMap<String, usize> {
+pub(super) fn shape(description: &str) -> BTreeMap<String, usize> {
     static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(
             r#"(?x)

@@ -1,6 +1,6 @@
 //! A state machine as Amazon States Language has it.
 
-use super::documents;
+use crate::documents;
 use serde_json::{Map, Value};
 
 /// Every state machine.
@@ -111,7 +111,8 @@ impl<'a> Level<'a> {
     }
 
     pub(crate) fn state(&self, name: &str) -> Option<State<'a>> {
-        self.states().find(|state| state.name == name)
+        let (name, value) = self.states.get_key_value(name)?;
+        Some(State { name, value })
     }
 }
 

@@ -1,15 +1,14 @@
 //! The promise O10 over the deployed template: what events have missed is found and repaired. IAM is enforced. Here it is
 //! always night for the environment `asleep`.
 
+use crate::stage::{Service, Stage, assert_succeeded, eventually, play_alone, spec, watched};
 use apprunner_emulator::{Arrangement, ServiceStatus};
-use aws_sdk_apprunner::types::Tag;
 use groundcrew::Stack;
 use jiff::{Timestamp, ToSpan};
 use rehearsal::{End, Notification};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::future::Future;
-use tests::{Service, Stage, eventually, play_on_a_free_stage, spec, watched};
 
 /// The days around this one are parked.
 fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
@@ -19,25 +18,17 @@ fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
         ("SleepingEnvironments", "asleep"),
         ("ParkedDates", &dates.join(",")),
     ];
-    play_on_a_free_stage(&parameters, scenario)
-}
-
-fn tags<'a>(app: &'a str, environment: &'a str) -> [(&'a str, &'a str); 5] {
-    [
-        ("groundcrew:managed", "true"),
-        ("groundcrew:app", app),
-        ("groundcrew:environment", environment),
-        ("groundcrew:image-tag", "latest"),
-        ("groundcrew:deploy-policy", "bake=0"),
-    ]
+    play_alone(&parameters, scenario)
 }
 
 async fn by_hand<'a>(stage: &'a Stage, app: &str) -> Service<'a> {
-    Service::new(stage, &format!("{app}-dev"), &tags(app, "dev"), &[]).await
+    by_hand_in(stage, app, "dev").await
 }
 
-fn assert_succeeded(end: &End) {
-    assert!(end.succeeded, "{}: {}", end.error, end.message);
+async fn by_hand_in<'a>(stage: &'a Stage, app: &str, environment: &str) -> Service<'a> {
+    let name = format!("{app}-{environment}");
+    let given = Service::given(stage, &name).of_stack(app, environment);
+    given.create().await
 }
 
 fn count(end: &End, what: &str) -> u64 {
@@ -69,7 +60,7 @@ async fn writes(stage: &Stage) -> Vec<String> {
 }
 
 async fn park_is_quiet(stage: &Stage) {
-    let machine = stage.outputs.get("ParkStateMachineArn").expect("an output");
+    let machine = stage.output("ParkStateMachineArn");
     for execution in stage
         .local
         .executions(machine, "sweep")
@@ -88,14 +79,15 @@ fn o10_a_sweep_after_all_events_of_a_day_were_lost_repairs_everything_and_a_seco
         let spec = spec("lost");
         assert_succeeded(&stage.provision(&spec).await);
         let built = Service::named(stage, "lost-dev");
-        let secret = aws.secrets_manager().create_secret().name("o10");
-        let secret = secret.secret_string("one").send().await.expect("created");
-        let secret = secret.arn.expect("an ARN");
-        let rotated = [("PASSWORD", secret.as_str())];
-        let rotated = Service::new(stage, "rotated-dev", &tags("rotated", "dev"), &rotated).await;
+        let secret = stage.secret("o10").await;
+        let rotated = Service::given(stage, "rotated-dev").of_stack("rotated", "dev");
+        let rotated = rotated.reads("PASSWORD", &secret).create().await;
         let pushed = by_hand(stage, "pushed").await;
         // Of a stack whose other service lives on.
-        let second = Service::new(stage, "second", &tags("pushed", "dev"), &[]).await;
+        let second = Service::given(stage, "second")
+            .of_stack("pushed", "dev")
+            .create()
+            .await;
         let itself = by_hand(stage, "itself").await;
         let gone = by_hand(stage, "gone").await;
         let again = by_hand(stage, "again").await;
@@ -105,7 +97,6 @@ fn o10_a_sweep_after_all_events_of_a_day_were_lost_repairs_everything_and_a_seco
                 .has_alarms(if service.name == "lost-dev" { 9 } else { 6 })
                 .await;
         }
-        stage.deploy(&json!({"service": "rotated-dev"})).await;
 
         stage.local.lose_events(true).await.expect("lost");
         let digest = pushed.push("latest").await;
@@ -126,13 +117,13 @@ fn o10_a_sweep_after_all_events_of_a_day_were_lost_repairs_everything_and_a_seco
         let group = format!("/aws/apprunner/lost-dev/{}/application", built.id());
         let kept = aws.logs().delete_retention_policy().log_group_name(&group);
         kept.send().await.expect("kept for ever");
-        deploys_by_itself(stage, &itself).await;
+        itself.deploy_by_itself().await;
         // While nobody hears of it a service goes, one is recreated, and one appears that should sleep.
         gone.delete().await;
         again.delete().await;
         let again_now = by_hand(stage, "again").await;
         second.delete().await;
-        let asleep = Service::new(stage, "asleep-asleep", &tags("asleep", "asleep"), &[]).await;
+        let asleep = by_hand_in(stage, "asleep", "asleep").await;
         stage.local.lose_events(false).await.expect("heard again");
 
         let before = told(stage).await.len();
@@ -142,8 +133,8 @@ fn o10_a_sweep_after_all_events_of_a_day_were_lost_repairs_everything_and_a_seco
             service.quiet().await;
         }
         park_is_quiet(stage).await;
-        assert_eq!(pushed.runs(), Some(digest), "{}", summary(&end));
-        let runs = rotated.look().expect("it exists").runs.secret_versions;
+        assert_eq!(pushed.runs(), digest, "{}", summary(&end));
+        let runs = rotated.look().runs.secret_versions;
         assert_eq!(runs.values().collect::<Vec<_>>(), [&version]);
         assert_eq!(
             watched(&built.has_alarms(9).await),
@@ -152,7 +143,7 @@ fn o10_a_sweep_after_all_events_of_a_day_were_lost_repairs_everything_and_a_seco
         let groups = stage.world().await.log_groups;
         let group = groups.iter().find(|it| it.log_group_name() == Some(&group));
         assert_eq!(group.expect("a group").retention_in_days(), Some(30));
-        assert!(!automatic(stage, &itself).await, "it deploys by itself");
+        assert!(!itself.deploys_by_itself());
         for service in [&gone, &second] {
             service.has_alarms(0).await;
         }
@@ -210,32 +201,6 @@ fn o10_a_sweep_after_all_events_of_a_day_were_lost_repairs_everything_and_a_seco
     });
 }
 
-async fn source(
-    stage: &Stage,
-    service: &Service<'_>,
-) -> aws_sdk_apprunner::types::SourceConfiguration {
-    let described = stage.local.aws().apprunner().describe_service();
-    let described = described.service_arn(&service.arn).send().await;
-    let service = described.expect("described").service.expect("a service");
-    service.source_configuration.expect("a source")
-}
-
-async fn automatic(stage: &Stage, service: &Service<'_>) -> bool {
-    source(stage, service).await.auto_deployments_enabled() == Some(true)
-}
-
-async fn deploys_by_itself(stage: &Stage, service: &Service<'_>) {
-    let mut source = source(stage, service).await;
-    source.auto_deployments_enabled = Some(true);
-    let updated = stage.local.aws().apprunner().update_service();
-    let updated = updated
-        .service_arn(&service.arn)
-        .source_configuration(source);
-    updated.send().await.expect("accepted");
-    service.status_is(ServiceStatus::Running).await;
-    assert!(automatic(stage, service).await);
-}
-
 #[test]
 fn o10_a_dry_run_says_what_a_sweep_would_repair_and_changes_nothing_and_tells_nobody() {
     play(async |stage| {
@@ -270,11 +235,13 @@ fn o10_what_only_a_person_can_mend_is_told_with_what_to_do_and_left() {
         let mut spec = spec("failed");
         spec["on_failure"] = json!("keep");
         assert!(!stage.provision(&spec).await.succeeded);
-        stage
-            .local
-            .create_database("left-dev", &tags("left", "dev"))
-            .await
-            .expect("a database");
+        let tags = [
+            ("groundcrew:managed", "true"),
+            ("groundcrew:app", "left"),
+            ("groundcrew:environment", "dev"),
+        ];
+        let database = stage.local.create_database("left-dev", &tags).await;
+        database.expect("a database");
         stage.local.clear_calls().await.expect("cleared");
         let end = stage.sweep(&json!({})).await;
         assert_succeeded(&end);
@@ -317,13 +284,7 @@ fn o10_a_stack_that_cannot_be_looked_at_is_named_and_hides_no_other() {
             service.has_alarms(6).await;
             service.quiet().await;
         }
-        let tag = Tag::builder()
-            .key("groundcrew:alarms")
-            .value("cpu=high")
-            .build();
-        let tagged = stage.local.aws().apprunner().tag_resource();
-        let tagged = tagged.resource_arn(&unclear.arn).tags(tag).send().await;
-        tagged.expect("tagged");
+        unclear.set_tag("groundcrew:alarms", "cpu=high").await;
         stage.local.lose_events(true).await.expect("lost");
         let digest = other.push("latest").await;
         stage.local.lose_events(false).await.expect("heard again");
@@ -336,7 +297,7 @@ fn o10_a_stack_that_cannot_be_looked_at_is_named_and_hides_no_other() {
         );
         assert!(summary.contains("cpu=high"), "{summary}");
         other.quiet().await;
-        assert_eq!(other.runs(), Some(digest));
+        assert_eq!(other.runs(), digest);
         unclear.delete().await;
         other.delete().await;
     });
@@ -367,15 +328,10 @@ fn o10_an_operation_that_does_not_end_is_told_after_two_hours() {
         let service = by_hand(stage, "stuck").await;
         service.has_alarms(6).await;
         service.quiet().await;
-        let stuck = json!({"kind": "next-operation", "operation": "PAUSE_SERVICE", "service": "stuck-dev", "fate": "stuck"});
-        let stuck: Arrangement = serde_json::from_value(stuck).expect("an arrangement");
-        stage.local.apprunner().arrange(stuck).expect("arranged");
+        service.next("PAUSE_SERVICE", json!("stuck"));
         let paused = stage.local.aws().apprunner().pause_service();
-        paused
-            .service_arn(&service.arn)
-            .send()
-            .await
-            .expect("accepted");
+        let paused = paused.service_arn(&service.arn).send().await;
+        paused.expect("accepted");
         let stack = Stack {
             app: "stuck".into(),
             environment: "dev".into(),

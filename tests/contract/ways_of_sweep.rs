@@ -1,8 +1,8 @@
-//! Every way through the state machine `sweep`, walked with real data: each payload is made by the machine's own paths out of
+//! Every way through the state machine `sweep`, passed with real data: each payload is made by the machine's own paths out of
 //! answers of the types that its function answers with, and what it reports is what the function reports.
 
-use super::machines::{self, State};
-use super::walk::{Functions, Walk, walks as walk};
+use crate::asl::machines;
+use crate::asl::{Functions, Played, State, every_way};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector,
 };
@@ -132,26 +132,14 @@ impl Functions for Sweep {
 }
 
 /// All ways through the machine, each with whether nothing was to be repaired.
-fn walks() -> &'static [(Walk, bool)] {
-    static WALKS: LazyLock<Vec<(Walk, bool)>> = LazyLock::new(|| {
+fn ways() -> &'static [(Played, bool)] {
+    static WAYS: LazyLock<Vec<(Played, bool)>> = LazyLock::new(|| {
         let machine = machines::sweep();
-        let mut walks = Vec::new();
-        for dry_run in [false, true] {
-            let input = json!({"dry_run": dry_run});
-            let start = Walk {
-                data: input.clone(),
-                context: json!({
-                    "Execution": {"Input": input, "Name": "run-1"},
-                    "StateMachine": {"Id": "arn:aws:states:us-east-1:123456789012:stateMachine:sweep"},
-                }),
-                ..Walk::default()
-            };
-            let ended = walk(&machine, &Sweep, vec![start]).into_iter();
-            walks.extend(ended.map(|walk| (walk, dry_run)));
-        }
-        walks
+        let of = |dry_run| every_way(&machine, &Sweep, &json!({"dry_run": dry_run})).into_iter();
+        let ways = [false, true].map(|dry_run| of(dry_run).map(move |way| (way, dry_run)));
+        ways.into_iter().flatten().collect()
     });
-    &WALKS
+    &WAYS
 }
 
 fn lines(report: &Value, kind: &str) -> usize {
@@ -161,36 +149,36 @@ fn lines(report: &Value, kind: &str) -> usize {
 }
 
 /// What the function was asked to report, if it came so far.
-fn report(walk: &Walk) -> Option<&Value> {
-    walk.steps.iter().find(|step| step["action"] == "report")
+fn report(way: &Played) -> Option<&Value> {
+    way.steps.iter().find(|step| step["action"] == "report")
 }
 
 #[test]
-fn the_walks_come_to_every_state_of_sweep() {
-    let walks = walks();
-    let walked: BTreeSet<_> = walks.iter().flat_map(|(walk, _)| &walk.states).collect();
+fn the_ways_come_to_every_state_of_sweep() {
+    let ways = ways();
+    let passed: BTreeSet<_> = ways.iter().flat_map(|(way, _)| &way.states).collect();
     for state in machines::sweep().states() {
-        assert!(walked.contains(&state.name.to_owned()), "{}", state.name);
+        assert!(passed.contains(&state.name.to_owned()), "{}", state.name);
     }
-    assert!(walks.len() > 500, "{} walks", walks.len());
+    assert!(ways.len() > 500, "{} ways", ways.len());
 }
 
 #[test]
 fn a_look_alone_repairs_nothing_and_a_sweep_whatever_it_can() {
-    for (walk, dry_run) in walks() {
-        let repairs = walk.steps.iter().filter(|step| step["action"] == "repair");
+    for (way, dry_run) in ways() {
+        let repairs = way.steps.iter().filter(|step| step["action"] == "repair");
         if *dry_run {
-            assert_eq!(repairs.count(), 0, "{:?}", walk.states);
+            assert_eq!(repairs.count(), 0, "{:?}", way.states);
             continue;
         }
         for repair in repairs {
-            assert_eq!(repair["findings"], json!(findings()), "{:?}", walk.states);
+            assert_eq!(repair["findings"], json!(findings()), "{:?}", way.states);
         }
-        if let Some(report) = report(walk).filter(|_| !walk.has("Give up")) {
+        if let Some(report) = report(way).filter(|_| !way.has("Give up")) {
             // What could be repaired was tried.
             let repairable = lines(report, "repaired") + lines(report, "failed");
-            let tried = 4 * walk.positions("Repair").len();
-            assert_eq!(repairable, tried, "{:?}", walk.states);
+            let tried = 4 * way.positions("Repair").len();
+            assert_eq!(repairable, tried, "{:?}", way.states);
         }
     }
 }
@@ -198,32 +186,32 @@ fn a_look_alone_repairs_nothing_and_a_sweep_whatever_it_can() {
 /// Once for all of it: whatever was found, or that it cannot be said.
 #[test]
 fn whatever_a_sweep_finds_is_told_once_and_a_look_alone_tells_nobody() {
-    for (walk, dry_run) in walks() {
-        let told = walk.positions("Tell").len();
-        let cannot_say = walk.positions("Tell without a report").len();
-        let found = report(walk).map_or(0, |report| {
+    for (way, dry_run) in ways() {
+        let told = way.positions("Tell").len();
+        let cannot_say = way.positions("Tell without a report").len();
+        let found = report(way).map_or(0, |report| {
             let kinds = ["repaired", "for_a_person", "failed"];
             kinds.iter().map(|kind| lines(report, kind)).sum()
         });
-        let expected = match walk.last() {
+        let expected = match way.last() {
             "Refused input" => (0, 0),
             "Failed" => (0, 1),
             _ => (usize::from(found > 0 && !dry_run), 0),
         };
-        assert_eq!((told, cannot_say), expected, "{:?}", walk.states);
+        assert_eq!((told, cannot_say), expected, "{:?}", way.states);
     }
 }
 
 #[test]
 fn every_batch_is_reported_though_one_before_it_could_not_be_swept() {
-    for (walk, _) in walks() {
-        let Some(report) = report(walk) else {
+    for (way, _) in ways() {
+        let Some(report) = report(way) else {
             continue;
         };
-        let batches = walk.positions("Look").len();
+        let batches = way.positions("Look").len();
         assert_eq!(report["batches"].as_array().unwrap().len(), batches);
-        let given_up = walk.positions("Give up").len();
-        assert!(lines(report, "failed") >= given_up, "{:?}", walk.states);
+        let given_up = way.positions("Give up").len();
+        assert!(lines(report, "failed") >= given_up, "{:?}", way.states);
     }
 }
 
@@ -231,18 +219,18 @@ fn every_batch_is_reported_though_one_before_it_could_not_be_swept() {
 fn a_sweep_succeeds_if_and_only_if_everything_was_looked_at_and_repaired() {
     let machine = machines::sweep();
     let top = machine.top();
-    for (walk, _) in walks().iter().filter(|(walk, _)| walk.last() != "Not told") {
-        let fails = top.state(walk.last()).unwrap().kind() == "Fail";
-        let well = report(walk).is_some_and(|report| lines(report, "failed") == 0);
-        let well = well && !walk.has("Tell without a report");
-        assert_ne!(fails, well, "{:?}: {}", walk.states, walk.data);
+    for (way, _) in ways().iter().filter(|(way, _)| way.last() != "Not told") {
+        let fails = top.state(way.last()).unwrap().kind() == "Fail";
+        let well = report(way).is_some_and(|report| lines(report, "failed") == 0);
+        let well = well && !way.has("Tell without a report");
+        assert_ne!(fails, well, "{:?}: {}", way.states, way.data);
     }
 }
 
 #[test]
 fn fifty_stacks_are_swept_in_the_time_that_a_sweep_has() {
-    let walks = walks();
-    let seconds = walks.iter().map(|(walk, _)| walk.seconds);
+    let ways = ways();
+    let seconds = ways.iter().map(|(way, _)| way.seconds);
     let longest = seconds.fold(0.0, f64::max);
     let allowed = machines::sweep().timeout_seconds();
     assert!(

@@ -2,41 +2,28 @@
 //! without an answer: a repetition converges to the world of an undisturbed run, a removal leaves nothing, and nothing
 //! foreign is touched.
 
-#[expect(dead_code, reason = "the other crash tests disturb in more ways")]
-mod disturbance;
-
-use disturbance::{Disturbance, Kind, disturbed};
-use groundcrew::aws::Account;
+use super::disturbance::{self, Disturbance, Kind, disturbed};
+use super::{Execution, PATIENCE, pause};
+use crate::asl::{Ended, Failure, Machine, Played, machines};
+use crate::stage::{Stage, play_fast};
 use groundcrew::{Aws, Error, Removal, Run, Spec};
-use provision::Resource;
-use rehearsal::{LocalAws, Options, World};
-use serde_json::json;
+use provision::{Resource, Step};
+use rehearsal::World;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::Duration;
-use tokio::runtime::Runtime;
 
-/// RDS takes six minutes, which is 7 ms at this speed: the calls are the subject here, not the waiting.
-const FAST: Options = Options {
-    time_scale: 50_000.0,
-};
-
-/// How often a step is repeated before it counts as stuck.
-const PATIENCE: usize = 2_000;
-
-struct Stage {
-    local: LocalAws,
+struct Scene {
+    stage: Stage,
     spec: Spec,
     removal: Removal,
 }
 
-impl Stage {
-    async fn set(app: &str) -> Self {
-        let prepared = rehearsal::prepare()
-            .await
-            .expect("what the local AWS needs is there");
-        let local = LocalAws::start(&prepared, FAST)
-            .await
-            .expect("the local AWS starts");
+fn play(app: &str, scenario: impl AsyncFnOnce(Scene)) {
+    play_fast(async |stage| scenario(Scene::set(stage, app)).await);
+}
+
+impl Scene {
+    fn set(stage: Stage, app: &str) -> Self {
         // Everything that a spec can ask for, so that every branch of every resource is cut.
         let spec = json!({
             "app": app,
@@ -47,7 +34,7 @@ impl Stage {
         });
         let removal = json!({"app": app, "environment": "dev", "final_snapshot": false});
         Self {
-            local,
+            stage,
             spec: Spec::parse(&spec).expect("a good spec"),
             removal: Removal::parse(&removal).expect("a good removal"),
         }
@@ -62,16 +49,12 @@ impl Stage {
             {
                 Err(Error::NotReady(_) | Error::Busy { .. }) => pause().await,
                 Err(error) => return Err(error),
-                Ok(()) if resource == Resource::Registry => {
-                    let pushed = self
-                        .local
-                        .push_image(&self.spec.repository(), "latest", "amd64")
-                        .await;
-                    return pushed
-                        .map(drop)
-                        .map_err(|error| panic!("the image is pushed: {error}"));
+                Ok(()) => {
+                    if resource == Resource::Registry {
+                        self.push().await;
+                    }
+                    return Ok(());
                 }
-                Ok(()) => return Ok(()),
             }
         }
         panic!("{resource:?} was not ready after {PATIENCE} attempts")
@@ -91,23 +74,53 @@ impl Stage {
         panic!("{resource:?} was not gone after {PATIENCE} attempts")
     }
 
-    async fn ensure_all(&self, aws: &Aws) -> Result<(), Error> {
-        for resource in Resource::ALL {
-            self.ensure(aws, resource).await?;
-        }
-        Ok(())
+    async fn push(&self) {
+        let repository = self.spec.repository();
+        let pushed = self.stage.local.push_image(&repository, "latest", "amd64");
+        pushed.await.expect("the image is pushed");
     }
 
-    async fn destroy_all(&self, aws: &Aws) -> Result<(), Error> {
-        for resource in Resource::ALL.into_iter().rev() {
-            self.destroy(aws, resource).await?;
-        }
-        Ok(())
+    fn disturbed(&self, disturbance: &Disturbance) -> Aws {
+        let local = &self.stage.local;
+        disturbed(local, local.aws().account.clone(), disturbance)
+    }
+
+    /// One execution; with a cut it stops for good there. The stack's repository gets its image as soon as it is there.
+    async fn execute(&self, machine: Machine, input: Value, cut: Option<&Disturbance>) -> Played {
+        let aws = match cut {
+            Some(cut) => &self.disturbed(cut),
+            None => self.stage.local.aws(),
+        };
+        let answer = async |step: Value| {
+            let is_registry = step["action"] == "ensure" && step["resource"] == "registry";
+            let step = Step::parse(step).expect("a step");
+            let answer = step.handle(aws).await;
+            if let Some(cut) = cut.filter(|cut| cut.struck()) {
+                assert!(answer.is_err(), "a cut is swallowed: {}", cut.calls());
+                return Err(Failure::Stopped);
+            }
+            if is_registry && answer.is_ok() {
+                self.push().await;
+            }
+            answer.map_err(|error| Failure::from(&error))
+        };
+        let execution = Execution::of(machine, "first", answer);
+        execution.play(&input).await
+    }
+
+    async fn provision(&self, cut: Option<&Disturbance>) -> Played {
+        self.execute(machines::provision(), json!(self.spec), cut)
+            .await
+    }
+
+    async fn teardown(&self, cut: Option<&Disturbance>) -> Played {
+        self.execute(machines::teardown(), json!(self.removal), cut)
+            .await
     }
 
     /// What a person who looks at the account sees, without what is different each time: ids, times, ports.
     async fn world(&self) -> BTreeMap<String, usize> {
-        let world = World::look(&self.local)
+        let world = World::look(&self.stage.local)
             .await
             .expect("the account can be looked at");
         disturbance::shape(&format!("{world:#?}"))
@@ -117,6 +130,7 @@ impl Stage {
     async fn forget_secret(&self) {
         let name = self.spec.stack().secret_name();
         let deleted = self
+            .stage
             .local
             .aws()
             .secrets_manager()
@@ -125,14 +139,6 @@ impl Stage {
         // There is none in the beginning.
         let _ = deleted.force_delete_without_recovery(true).send().await;
     }
-
-    fn account(&self) -> Account {
-        self.local.aws().account.clone()
-    }
-}
-
-async fn pause() {
-    tokio::time::sleep(Duration::from_millis(2)).await;
 }
 
 /// What differs between two worlds, for the message of a failed assertion.
@@ -151,43 +157,42 @@ fn difference(expected: &BTreeMap<String, usize>, found: &BTreeMap<String, usize
 /// Each resource in turn, with everything that it builds on in place: at each of its calls, each kind of disturbance.
 #[test]
 fn a_resource_converges_and_leaves_nothing_whichever_call_of_its_ensure_is_disturbed() {
-    Runtime::new().expect("a runtime").block_on(async {
-        let stage = Stage::set("crash").await;
-        neighbours(&stage).await;
-        let calm = &stage.local.aws().clone();
+    play("crash", async |scene| {
+        neighbours(&scene).await;
+        let calm = &scene.stage.local.aws().clone();
         let mut total = 0;
         for resource in Resource::ALL {
-            let untouched = stage.world().await;
-            stage.ensure(calm, resource).await.expect("undisturbed");
-            let expected = stage.world().await;
-            stage.destroy(calm, resource).await.expect("undisturbed");
-            stage.forget_secret_before(resource).await;
+            let untouched = scene.world().await;
+            scene.ensure(calm, resource).await.expect("undisturbed");
+            let expected = scene.world().await;
+            scene.destroy(calm, resource).await.expect("undisturbed");
+            scene.forget_secret_before(resource).await;
             let before = match resource {
                 // What outlives them: the secret keeps the address of the database, the VPC connector its network
                 // interfaces, the log groups their retention.
-                Resource::Database | Resource::Service | Resource::Alarms => stage.world().await,
+                Resource::Database | Resource::Service | Resource::Alarms => scene.world().await,
                 _ => untouched,
             };
             let mut disturbances = 0;
             'kinds: for kind in Kind::ALL {
                 for call in 0.. {
                     let disturbance = Disturbance::at(call, kind);
-                    let aws = disturbed(&stage.local, stage.account(), &disturbance);
-                    let ensured = stage.ensure(&aws, resource).await;
+                    let aws = scene.disturbed(&disturbance);
+                    let ensured = scene.ensure(&aws, resource).await;
                     if !disturbance.struck() {
-                        stage.leave_nothing(resource, &before, "undisturbed").await;
+                        scene.leave_nothing(resource, &before, "undisturbed").await;
                         continue 'kinds;
                     }
                     disturbances += 1;
                     let label = format!(
                         "{resource:?}, {kind:?} at call {call} ({})",
-                        disturbance.call()
+                        disturbance.calls()
                     );
                     assert_is_retried(&ensured, &label);
-                    let repeated = stage.ensure(calm, resource).await;
+                    let repeated = scene.ensure(calm, resource).await;
                     repeated.unwrap_or_else(|error| panic!("{label}: repeated: {error}"));
-                    assert_same(&expected, &stage.world().await, &label);
-                    stage.leave_nothing(resource, &before, &label).await;
+                    assert_same(&expected, &scene.world().await, &label);
+                    scene.leave_nothing(resource, &before, &label).await;
                 }
             }
             println!(
@@ -195,7 +200,7 @@ fn a_resource_converges_and_leaves_nothing_whichever_call_of_its_ensure_is_distu
                 resource.name()
             );
             total += disturbances;
-            stage
+            scene
                 .ensure(calm, resource)
                 .await
                 .expect("the next resource builds on it");
@@ -207,36 +212,37 @@ fn a_resource_converges_and_leaves_nothing_whichever_call_of_its_ensure_is_distu
 /// The same for the removal of each resource, with everything that it supports removed.
 #[test]
 fn a_resource_is_removed_and_can_be_built_again_whichever_call_of_its_destroy_is_disturbed() {
-    Runtime::new().expect("a runtime").block_on(async {
-        let stage = Stage::set("crash").await;
-        neighbours(&stage).await;
-        let calm = &stage.local.aws().clone();
-        stage.ensure_all(calm).await.expect("undisturbed");
+    play("crash", async |scene| {
+        neighbours(&scene).await;
+        let calm = &scene.stage.local.aws().clone();
+        for resource in Resource::ALL {
+            scene.ensure(calm, resource).await.expect("undisturbed");
+        }
         let mut total = 0;
         for resource in Resource::ALL.into_iter().rev() {
             // Once removed and built again: the log groups of a new service have no retention yet.
-            stage.destroy(calm, resource).await.expect("undisturbed");
-            stage.ensure(calm, resource).await.expect("undisturbed");
-            let expected = stage.world().await;
+            scene.destroy(calm, resource).await.expect("undisturbed");
+            scene.ensure(calm, resource).await.expect("undisturbed");
+            let expected = scene.world().await;
             let mut disturbances = 0;
             'kinds: for kind in Kind::ALL {
                 for call in 0.. {
                     let disturbance = Disturbance::at(call, kind);
-                    let aws = disturbed(&stage.local, stage.account(), &disturbance);
-                    let destroyed = stage.destroy(&aws, resource).await;
+                    let aws = scene.disturbed(&disturbance);
+                    let destroyed = scene.destroy(&aws, resource).await;
                     let label = format!(
                         "{resource:?}, {kind:?} at call {call} ({})",
-                        disturbance.call()
+                        disturbance.calls()
                     );
                     assert_is_retried(&destroyed, &label);
-                    stage.destroy_twice(resource, &label).await;
-                    let again = stage.ensure(calm, resource).await;
+                    scene.destroy_twice(resource, &label).await;
+                    let again = scene.ensure(calm, resource).await;
                     again.unwrap_or_else(|error| panic!("{label}: built again: {error}"));
                     if !disturbance.struck() {
                         continue 'kinds;
                     }
                     disturbances += 1;
-                    assert_same(&expected, &stage.world().await, &label);
+                    assert_same(&expected, &scene.world().await, &label);
                 }
             }
             println!(
@@ -244,7 +250,7 @@ fn a_resource_is_removed_and_can_be_built_again_whichever_call_of_its_destroy_is
                 resource.name()
             );
             total += disturbances;
-            stage.destroy(calm, resource).await.expect("undisturbed");
+            scene.destroy(calm, resource).await.expect("undisturbed");
         }
         println!("{total} disturbances of a destroy");
     });
@@ -265,10 +271,10 @@ fn assert_same(expected: &BTreeMap<String, usize>, found: &BTreeMap<String, usiz
     );
 }
 
-impl Stage {
+impl Scene {
     async fn destroy_twice(&self, resource: Resource, label: &str) {
         for time in ["once", "twice"] {
-            let destroyed = self.destroy(self.local.aws(), resource).await;
+            let destroyed = self.destroy(self.stage.local.aws(), resource).await;
             destroyed.unwrap_or_else(|error| panic!("{label}: destroyed {time}: {error}"));
         }
     }
@@ -295,41 +301,34 @@ impl Stage {
 /// world as it was, so a cut there meets the same world as the cut after the last write.)
 #[test]
 fn a_whole_stack_converges_and_leaves_nothing_wherever_its_connection_is_cut() {
-    Runtime::new().expect("a runtime").block_on(async {
-        let stage = Stage::set("whole").await;
-        neighbours(&stage).await;
-        let calm = &stage.local.aws().clone();
-        let nothing = stage.world().await;
-        stage.ensure_all(calm).await.expect("undisturbed");
-        let expected = stage.world().await;
-        stage.destroy_all(calm).await.expect("undisturbed");
-        stage.forget_secret().await;
+    play("whole", async |scene| {
+        neighbours(&scene).await;
+        let nothing = scene.world().await;
+        assert_succeeded(&scene.provision(None).await, "undisturbed");
+        let expected = scene.world().await;
+        assert_succeeded(&scene.teardown(None).await, "undisturbed");
+        scene.forget_secret().await;
         let (mut provisions, mut teardowns) = (0, 0);
         for kind in [Kind::CutBefore, Kind::CutAfter] {
             for write in 0.. {
                 let cut = Disturbance::at_write(write, kind);
-                let aws = disturbed(&stage.local, stage.account(), &cut);
-                let cut_up = stage.ensure_all(&aws).await.is_err();
-                let label = format!("provision, {kind:?} at write {write} ({})", cut.call());
-                assert_eq!(cut_up, cut.struck(), "{label}: no cut is swallowed");
+                let cut_up = scene.provision(Some(&cut)).await.ended == Ended::Stopped;
+                let label = format!("provision, {kind:?} at write {write} ({})", cut.calls());
                 if cut_up {
                     provisions += 1;
-                    let repeated = stage.ensure_all(calm).await;
-                    repeated.unwrap_or_else(|error| panic!("{label}: repeated: {error}"));
-                    assert_same(&expected, &stage.world().await, &label);
+                    assert_succeeded(&scene.provision(None).await, &label);
+                    assert_same(&expected, &scene.world().await, &label);
                 }
                 let cut = Disturbance::at_write(write, kind);
-                let aws = disturbed(&stage.local, stage.account(), &cut);
-                let cut_down = stage.destroy_all(&aws).await.is_err();
-                let label = format!("teardown, {kind:?} at write {write} ({})", cut.call());
-                assert_eq!(cut_down, cut.struck(), "{label}: no cut is swallowed");
+                let cut_down = scene.teardown(Some(&cut)).await.ended == Ended::Stopped;
+                let label = format!("teardown, {kind:?} at write {write} ({})", cut.calls());
                 teardowns += usize::from(cut_down);
                 for time in ["once", "twice"] {
-                    let repeated = stage.destroy_all(calm).await;
-                    repeated.unwrap_or_else(|error| panic!("{label}: repeated {time}: {error}"));
+                    let repeated = scene.teardown(None).await;
+                    assert_succeeded(&repeated, &format!("{label}: repeated {time}"));
                 }
-                stage.forget_secret().await;
-                assert_same(&nothing, &stage.world().await, &label);
+                scene.forget_secret().await;
+                assert_same(&nothing, &scene.world().await, &label);
                 if !cut_up && !cut_down {
                     break;
                 }
@@ -339,12 +338,17 @@ fn a_whole_stack_converges_and_leaves_nothing_wherever_its_connection_is_cut() {
     });
 }
 
+fn assert_succeeded(played: &Played, label: &str) {
+    let states = &played.states;
+    assert_eq!(played.ended, Ended::Succeeded, "{label}: {states:?}");
+}
+
 /// Resources of others that look like ours: another stack whose name begins like ours, and what others made by hand.
-async fn neighbours(stage: &Stage) {
-    let aws = stage.local.aws();
-    let name = stage.spec.stack().name();
+async fn neighbours(scene: &Scene) {
+    let aws = scene.stage.local.aws();
+    let name = scene.spec.stack().name();
     let other =
-        Spec::parse(&json!({"app": stage.spec.app, "environment": "dev2"})).expect("a good spec");
+        Spec::parse(&json!({"app": scene.spec.app, "environment": "dev2"})).expect("a good spec");
     for resource in [
         Resource::Network,
         Resource::Registry,

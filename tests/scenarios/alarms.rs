@@ -1,10 +1,11 @@
 //! The promise O9 over the deployed template: whatever happens to a service, its alarms follow it. IAM is enforced.
 
-use aws_sdk_apprunner::types::Tag;
+use crate::stage::{
+    Service, Stage, assert_succeeded, eventually, is_of_database, play, spec, watched,
+};
 use aws_sdk_cloudwatch::types::{ComparisonOperator, MetricAlarm, Statistic};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use tests::{Service, Stage, eventually, is_of_database, play, spec, watched};
 
 fn threshold(alarms: &[MetricAlarm], end: &str) -> Option<f64> {
     let ends = |alarm: &&MetricAlarm| alarm.alarm_name().is_some_and(|name| name.ends_with(end));
@@ -13,17 +14,16 @@ fn threshold(alarms: &[MetricAlarm], end: &str) -> Option<f64> {
 
 /// A service of the stack `{app}-dev` that somebody has created past `provision`.
 async fn by_hand<'a>(stage: &'a Stage, app: &str) -> Service<'a> {
-    let tags = [
-        ("groundcrew:managed", "true"),
-        ("groundcrew:app", app),
-        ("groundcrew:environment", "dev"),
-    ];
-    Service::new(stage, &format!("{app}-dev"), &tags, &[]).await
+    let name = format!("{app}-dev");
+    Service::given(stage, &name)
+        .of_stack(app, "dev")
+        .create()
+        .await
 }
 
 async fn provisioned<'a>(stage: &'a Stage, spec: &Value) -> Service<'a> {
     let end = stage.provision(spec).await;
-    assert!(end.succeeded, "{}: {}", end.error, end.message);
+    assert_succeeded(&end);
     let app = spec["app"].as_str().expect("a name");
     Service::named(stage, &format!("{app}-dev"))
 }
@@ -34,7 +34,7 @@ fn o9_a_service_recreated_under_its_name_has_alarms_on_its_new_id_and_none_on_th
         let mut spec = spec("again");
         spec["alarms"] = json!({"cpu_percent": 55});
         let old = provisioned(stage, &spec).await;
-        let tags = old.look().expect("it exists").tags;
+        let tags = old.look().tags;
         old.delete().await;
         let left = old.has_alarms(3).await;
         assert!(left.iter().all(is_of_database), "{left:?}");
@@ -42,7 +42,10 @@ fn o9_a_service_recreated_under_its_name_has_alarms_on_its_new_id_and_none_on_th
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
-        let new = Service::new(stage, "again-dev", &tags, &[]).await;
+        let new = Service::given(stage, "again-dev")
+            .with_only(&tags)
+            .create()
+            .await;
         let alarms = new.has_alarms(9).await;
         let only_the_new_one = BTreeSet::from([new.id().to_owned()]);
         assert_eq!(watched(&alarms), only_the_new_one);
@@ -61,7 +64,7 @@ fn o9_a_service_recreated_under_its_name_has_alarms_on_its_new_id_and_none_on_th
         })
         .await;
         // The end of the old one comes late, or twice.
-        let event = include_str!("../events/apprunner-operation-status-delete.json");
+        let event = include_str!("../../events/apprunner-operation-status-delete.json");
         let mut event: Value = serde_json::from_str(event).expect("JSON");
         event["resources"] = json!([old.arn]);
         stage.local.put_event(&event).await.expect("put");
@@ -82,8 +85,7 @@ fn o9_a_service_that_appears_gets_alarms_that_tell_whoever_hears_of_groundcrew_a
         let service = by_hand(stage, "appears").await;
         let alarms = service.has_alarms(6).await;
         assert_eq!(watched(&alarms), BTreeSet::from([service.id().to_owned()]));
-        let topic = stage.outputs.get("NotificationsTopicArn");
-        let topic = topic.expect("an output").to_owned();
+        let topic = stage.output("NotificationsTopicArn").to_owned();
         for alarm in &alarms {
             assert_eq!(alarm.alarm_actions(), std::slice::from_ref(&topic));
             assert_eq!(alarm.actions_enabled(), Some(true));
@@ -136,7 +138,6 @@ fn o9_a_service_that_somebody_pauses_is_silent_until_it_runs_again_and_its_datab
     play(async |stage| {
         let spec = spec("rests");
         let service = provisioned(stage, &spec).await;
-        let apprunner = stage.local.aws().apprunner();
         let tells = async |of_database: bool| {
             let alarms = service.alarms().await;
             let of_kind = alarms
@@ -146,15 +147,13 @@ fn o9_a_service_that_somebody_pauses_is_silent_until_it_runs_again_and_its_datab
                 .map(|alarm| alarm.actions_enabled() == Some(true))
                 .collect::<Vec<_>>()
         };
-        let paused = apprunner.pause_service().service_arn(&service.arn);
-        paused.send().await.expect("accepted");
+        service.pause_by_hand().await;
         eventually("it is silent", async || {
             (tells(false).await == [false; 6]).then_some(())
         })
         .await;
         assert_eq!(tells(true).await, [true; 3]);
-        let resumed = apprunner.resume_service().service_arn(&service.arn);
-        resumed.send().await.expect("accepted");
+        service.resume_by_hand().await;
         eventually("it tells again", async || {
             (tells(false).await == [true; 6]).then_some(())
         })
@@ -167,7 +166,7 @@ fn o9_a_service_that_somebody_pauses_is_silent_until_it_runs_again_and_its_datab
 #[test]
 fn o9_what_is_not_ours_gets_no_alarms_and_keeps_its_own() {
     play(async |stage| {
-        let foreign = Service::new(stage, "theirs-dev", &[], &[]).await;
+        let foreign = Service::given(stage, "theirs-dev").foreign().create().await;
         foreign.delete().await;
         stage
             .local
@@ -185,7 +184,7 @@ fn o9_what_is_not_ours_gets_no_alarms_and_keeps_its_own() {
             .send()
             .await
             .expect("an alarm");
-        let foreign = Service::new(stage, "theirs-dev", &[], &[]).await;
+        let foreign = Service::given(stage, "theirs-dev").foreign().create().await;
         // Events are handled in turn: once a later service of ours has its alarms, theirs would have some, too.
         let ours = by_hand(stage, "ours").await;
         ours.has_alarms(6).await;
@@ -208,11 +207,8 @@ fn o9_thresholds_in_a_tag_hold_from_the_next_operation_on() {
     play(async |stage| {
         let service = by_hand(stage, "tuned").await;
         service.has_alarms(6).await;
-        let tag = Tag::builder().key("groundcrew:alarms").value("cpu=42");
+        service.set_tag("groundcrew:alarms", "cpu=42").await;
         let apprunner = stage.local.aws().apprunner();
-        let tagged = apprunner.tag_resource().resource_arn(&service.arn);
-        let tagged = tagged.tags(tag.build()).send().await;
-        tagged.expect("tagged");
         let deployed = apprunner.start_deployment().service_arn(&service.arn);
         deployed.send().await.expect("accepted");
         eventually("it watches for 42 percent", async || {
@@ -228,9 +224,7 @@ fn o9_alarms_that_come_back_while_a_stack_is_removed_go_with_it() {
     play(async |stage| {
         let spec = spec("leaves");
         let service = provisioned(stage, &spec).await;
-        let slow = json!({"kind": "next-operation", "operation": "START_DEPLOYMENT", "service": "leaves-dev", "fate": {"takes": 3.0}});
-        let slow = serde_json::from_value(slow).expect("an arrangement");
-        stage.local.apprunner().arrange(slow).expect("arranged");
+        service.next("START_DEPLOYMENT", json!({"takes": 3.0}));
         let deployed = stage.local.aws().apprunner().start_deployment();
         let deployed = deployed.service_arn(&service.arn).send().await;
         deployed.expect("accepted");

@@ -1,11 +1,9 @@
 //! The promises O6–O8 over the deployed template: nights, mornings, wishes and what goes wrong with them. IAM is enforced.
 //! Times are those of the schedule: a test says which moment it is.
 
-use apprunner_emulator::{
-    Arrangement, OperationStatus, OperationType, ServiceSnapshot, ServiceStatus,
-};
-use aws_sdk_apprunner::types::Tag;
-use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, MetricAlarm, Statistic};
+use crate::stage::{Service, Stage, assert_succeeded, eventually, play_alone};
+use apprunner_emulator::{OperationStatus, OperationType, ServiceStatus};
+use aws_sdk_cloudwatch::types::MetricAlarm;
 use aws_sdk_secretsmanager::types::RotationRulesType;
 use jiff::{Timestamp, ToSpan};
 use rehearsal::{Call, End, Fault, FaultKind};
@@ -14,7 +12,6 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::ops::Deref;
 use std::time::Duration;
-use tests::{Service, Stage, eventually, play_on_a_free_stage};
 use tokio::task::{JoinSet, LocalSet};
 
 /// Monday to Friday from 07:00 to 20:00 UTC, but for one Thursday.
@@ -29,7 +26,7 @@ const MORNING: &str = "2026-11-24T07:00:00Z";
 const NEXT_EVENING: &str = "2026-11-24T20:00:00Z";
 
 fn play<F: Future>(scenario: impl FnOnce(&'static Stage) -> F) -> F::Output {
-    play_on_a_free_stage(&PARAMETERS, scenario)
+    play_alone(&PARAMETERS, scenario)
 }
 
 /// A stack with a service, which runs its first image, and an alarm.
@@ -73,71 +70,33 @@ impl<'a> Parked<'a> {
     async fn new(stage: &'a Stage, app: &str, given: Given<'_>) -> Self {
         let stack = format!("{app}-{}", given.environment);
         let name = given.name.map_or(stack, str::to_owned);
+        let mut service = Service::given(stage, &name).of_stack(app, given.environment);
+        if given.foreign {
+            service = service.foreign();
+        }
+        for (variable, secret) in given.secrets {
+            service = service.reads(variable, *secret);
+        }
         let tags = [
             ("groundcrew:managed", "true"),
             ("groundcrew:app", app),
             ("groundcrew:environment", given.environment),
-            ("groundcrew:image-tag", "latest"),
-            ("groundcrew:deploy-policy", "bake=0"),
         ];
         let tags = if given.foreign { &[][..] } else { &tags[..] };
         if given.database {
-            stage
-                .local
-                .create_database(&name, tags)
-                .await
-                .expect("a database");
+            let database = stage.local.create_database(&name, tags).await;
+            database.expect("a database");
         }
-        // More than an account begins with: the tests of this program leave theirs behind.
-        let quota = Arrangement::Quota { services: 200 };
-        stage.local.apprunner().arrange(quota).expect("arranged");
         let stack = Self {
-            service: Service::new(stage, &name, tags, given.secrets).await,
+            service: service.create().await,
             has_database: given.database,
         };
-        stack.alarm(tags).await;
+        stack.tagged_alarm("latency", "RequestLatency", tags).await;
         if given.database {
             stack.database_is("available").await;
         }
-        if !given.foreign && !given.secrets.is_empty() {
-            // What it was created with counts as delivered, as `provision` records it.
-            stage.deploy(&json!({"service": stack.name})).await;
-        }
         stack.quiet().await;
         stack
-    }
-
-    async fn alarm(&self, tags: &[(&str, &str)]) {
-        let id = self.arn.rsplit('/').next().expect("an id");
-        let dimension = Dimension::builder().name("ServiceID").value(id).build();
-        let tag = |(key, value): &(&str, &str)| {
-            let tag = aws_sdk_cloudwatch::types::Tag::builder();
-            tag.key(*key).value(*value).build()
-        };
-        let alarm = self.stage.local.aws().cloudwatch().put_metric_alarm();
-        alarm
-            .alarm_name(format!("{}-latency", self.name))
-            .namespace("AWS/AppRunner")
-            .metric_name("RequestLatency")
-            .statistic(Statistic::Sum)
-            .period(300)
-            .evaluation_periods(1)
-            .threshold(1.0)
-            .comparison_operator(ComparisonOperator::GreaterThanOrEqualToThreshold)
-            .dimensions(dimension)
-            .set_tags(Some(tags.iter().map(tag).collect()))
-            .send()
-            .await
-            .expect("an alarm");
-    }
-
-    fn look(&self) -> ServiceSnapshot {
-        self.service.look().expect("the service exists")
-    }
-
-    async fn eventually(&self, is: impl Fn(&ServiceSnapshot) -> bool) -> ServiceSnapshot {
-        let seen = async || Some(self.look()).filter(|seen| is(seen));
-        eventually(&self.name, seen).await
     }
 
     async fn database(&self) -> String {
@@ -185,40 +144,6 @@ impl<'a> Parked<'a> {
         assert!(self.alarm_tells().await, "{label}: its alarm is silent");
     }
 
-    async fn set_tag(&self, key: &str, value: &str) {
-        let tag = Tag::builder().key(key).value(value).build();
-        let tagged = self.stage.local.aws().apprunner().tag_resource();
-        tagged
-            .resource_arn(&self.arn)
-            .tags(tag)
-            .send()
-            .await
-            .expect("tagged");
-    }
-
-    fn tag(&self, key: &str) -> Option<String> {
-        self.look().tags.get(key).cloned()
-    }
-
-    /// The operations since the service was created, the oldest first.
-    fn operations(&self) -> Vec<(OperationType, OperationStatus)> {
-        let operations = self.look().operations.into_iter().rev();
-        let operations = operations.map(|operation| (operation.operation_type, operation.status));
-        operations.skip(1).collect()
-    }
-
-    fn count(&self, kind: OperationType) -> usize {
-        let operations = self.operations();
-        operations.iter().filter(|(of, _)| *of == kind).count()
-    }
-
-    fn next(&self, operation: &str, fate: Value) {
-        let arrangement = json!({"kind": "next-operation", "operation": operation, "service": self.name, "fate": fate});
-        let arrangement: Arrangement = serde_json::from_value(arrangement).expect("an arrangement");
-        let arranged = self.stage.local.apprunner().arrange(arrangement);
-        arranged.expect("arranged");
-    }
-
     /// What this stack's part of the plan says.
     fn row(&self, end: &End) -> Value {
         let rows = end.output["stacks"].as_array().expect("rows").iter();
@@ -238,10 +163,6 @@ impl<'a> Parked<'a> {
             .await
             .expect("untagged");
     }
-}
-
-fn assert_succeeded(end: &End) {
-    assert!(end.succeeded, "{}: {}", end.error, end.message);
 }
 
 /// A look of the schedule.

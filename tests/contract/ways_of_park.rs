@@ -1,7 +1,7 @@
 //! What every way through the state machine `park` comes to, for one stack.
 
-use super::machines::{self, State};
-use super::walk::{Functions, Walk, walks as walk};
+use crate::asl::machines;
+use crate::asl::{Functions, Played, State, every_way};
 use park::{Action, Came, Outcome, Plan, Saving, Step, Task, report};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -106,28 +106,20 @@ impl Functions for Broken {
 }
 
 /// All ways through the machine that begin with this input.
-fn walks(functions: &dyn Functions, input: Value) -> Vec<Walk> {
-    let start = Walk {
-        context: json!({
-            "Execution": {"Input": input, "Name": "run-1", "StartTime": "2026-11-21T01:02:03.456Z"},
-            "StateMachine": {"Id": "arn:aws:states:us-east-1:123456789012:stateMachine:park"},
-        }),
-        data: input,
-        ..Walk::default()
-    };
-    walk(&machines::park(), functions, vec![start])
+fn ways(functions: &dyn Functions, input: &Value) -> Vec<Played> {
+    every_way(&machines::park(), functions, input)
 }
 
 fn look(now: &str) -> Value {
     json!({"action": "follow-schedule", "now": now})
 }
 
-fn at_night() -> Vec<Walk> {
-    walks(&Park, look("2026-11-21T20:00:00Z"))
+fn at_night() -> Vec<Played> {
+    ways(&Park, &look("2026-11-21T20:00:00Z"))
 }
 
-fn actions(walk: &Walk) -> Vec<&str> {
-    let steps = walk.steps.iter();
+fn actions(way: &Played) -> Vec<&str> {
+    let steps = way.steps.iter();
     steps.map(|step| step["action"].as_str().unwrap()).collect()
 }
 
@@ -140,24 +132,24 @@ fn failing() -> BTreeSet<String> {
 }
 
 #[test]
-fn the_walks_come_to_every_state_of_park() {
-    let walks = walks(&Park, json!({"action": "resume", "stack": "shop-dev"}));
-    let walked: BTreeSet<_> = walks.iter().flat_map(|walk| &walk.states).collect();
+fn the_ways_come_to_every_state_of_park() {
+    let ways = ways(&Park, &json!({"action": "resume", "stack": "shop-dev"}));
+    let passed: BTreeSet<_> = ways.iter().flat_map(|way| &way.states).collect();
     for state in machines::park().states() {
-        assert!(walked.contains(&state.name.to_owned()), "{}", state.name);
+        assert!(passed.contains(&state.name.to_owned()), "{}", state.name);
     }
-    assert!(walks.len() > 50, "{} walks", walks.len());
+    assert!(ways.len() > 50, "{} ways", ways.len());
 }
 
 #[test]
 fn a_stack_is_paused_and_resumed_in_its_order_unless_somebody_has_taken_it_over_since_the_plan() {
     let (mut done, mut overtaken) = (BTreeSet::new(), BTreeSet::new());
-    for walk in at_night() {
-        if !walk.has("Give up") && !walk.has("Tell without a report") {
-            let recorded = walk.answers.get(1).map(|answer| answer["outcome"].clone());
+    for way in at_night() {
+        if !way.has("Give up") && !way.has("Tell without a report") {
+            let recorded = way.answers.get(1).map(|answer| answer["outcome"].clone());
             match recorded == Some(json!("overtaken")) {
-                true => overtaken.insert(actions(&walk).join(" ")),
-                false => done.insert(actions(&walk).join(" ")),
+                true => overtaken.insert(actions(&way).join(" ")),
+                false => done.insert(actions(&way).join(" ")),
             };
         }
     }
@@ -175,26 +167,26 @@ fn a_stack_is_paused_and_resumed_in_its_order_unless_somebody_has_taken_it_over_
 #[test]
 fn what_fails_for_a_stack_fails_the_execution_and_is_told_as_often_as_it_is_news() {
     let failing = failing();
-    for walk in at_night() {
-        let has = |name: &str| walk.has(name);
-        let fails = failing.contains(walk.last());
-        assert!(fails || !has("Give up"), "{:?}", walk.states);
-        let is_well = ["Done", "Nothing to do"].contains(&walk.last());
-        assert_eq!(fails, !is_well, "{:?}", walk.states);
+    for way in at_night() {
+        let has = |name: &str| way.has(name);
+        let fails = failing.contains(way.last());
+        assert!(fails || !has("Give up"), "{:?}", way.states);
+        let is_well = ["Done", "Nothing to do"].contains(&way.last());
+        assert_eq!(fails, !is_well, "{:?}", way.states);
         let expected = match () {
             () if is_well || has("Refused input") || has("Is it to be told?") => 0,
             // A report that fails, or a `Map`, would lose what the steps take for told.
             () if has("Tell without a report") => 1,
-            () => usize::from(walk.data["outcomes"][0]["to_tell"] == true),
+            () => usize::from(way.data["outcomes"][0]["to_tell"] == true),
         };
         // SNS itself may fail.
-        let published = walk.told.len();
-        let untold = walk.data["untold"].is_object();
+        let published = way.told.len();
+        let untold = way.data["untold"].is_object();
         assert_eq!(
             published + usize::from(untold),
             expected,
             "{:?}",
-            walk.states
+            way.states
         );
     }
 }
@@ -203,11 +195,11 @@ fn what_fails_for_a_stack_fails_the_execution_and_is_told_as_often_as_it_is_news
 #[test]
 fn a_plan_that_fails_is_told_once_a_day_and_to_whoever_asks() {
     let is_told = |input: Value| {
-        let walks = walks(&Broken, input).into_iter();
-        let failed = walks.filter(|walk| walk.has("Is it to be told?"));
+        let ways = ways(&Broken, &input).into_iter();
+        let failed = ways.filter(|way| way.has("Is it to be told?"));
         let told: BTreeSet<_> = failed
-            .inspect(|walk| assert_eq!(walk.last(), "Failed"))
-            .map(|walk| walk.has("Tell without a report"))
+            .inspect(|way| assert_eq!(way.last(), "Failed"))
+            .map(|way| way.has("Tell without a report"))
             .collect();
         assert_eq!(told.len(), 1, "{told:?}");
         told.contains(&true)
@@ -232,8 +224,8 @@ fn a_plan_that_fails_is_told_once_a_day_and_to_whoever_asks() {
 
 #[test]
 fn park_does_not_time_out_before_its_states_give_up() {
-    let walks = at_night();
-    let longest = walks.iter().map(|walk| walk.seconds).fold(0.0, f64::max);
+    let ways = at_night();
+    let longest = ways.iter().map(|way| way.seconds).fold(0.0, f64::max);
     let allowed = machines::park().timeout_seconds();
     assert!(
         longest <= allowed as f64,

@@ -1,21 +1,12 @@
 //! Each function may do what it does, and nothing else: the actions that its role grants are the actions that a play
 //! through every branch calls.
 
-use apprunner_emulator::{Arrangement, ServiceSnapshot, ServiceStatus};
-use aws_sdk_apprunner::types::Tag;
-use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, StateValue, Statistic};
-use rehearsal::{End, NewService, Scan, ScanStatus};
+use crate::stage::{Service, Stage, assert_succeeded, eventually, play_alone, spec};
+use apprunner_emulator::{Arrangement, ServiceStatus};
+use aws_sdk_cloudwatch::types::StateValue;
+use rehearsal::{Scan, ScanStatus};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::time::Duration;
-use tests::{Service, Stage, eventually, play_alone, spec};
-
-/// How long something may take that has to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn assert_succeeded(end: &End) {
-    assert!(end.succeeded, "{}: {}", end.error, end.message);
-}
 
 fn fails(service: &str, operation: &str) -> Arrangement {
     let arrangement = json!({"kind": "next-operation", "operation": operation, "service": service, "fate": "fails"});
@@ -137,138 +128,57 @@ async fn play_every_branch(stage: &Stage) {
     assert!(!stage.provision(&spec).await.succeeded);
 }
 
-/// A managed service of its own, beside all stacks.
-struct App<'a> {
-    stage: &'a Stage,
-    arn: String,
+/// A managed service of its own, beside all stacks: with a secret, a scan that is asked for, and as many releases as are kept.
+async fn granted<'a>(stage: &'a Stage, secret: &str) -> Service<'a> {
+    let given = Service::given(stage, "granted").reads("PASSWORD", secret);
+    let mut given = given.policy("bake=1 findings=high");
+    let release = format!("deployed sha256:{} why=long ago", "0a".repeat(32));
+    for day in 1..=10 {
+        let key = format!("groundcrew:release-2020-01-{day:02}T00:00:00Z");
+        given = given.tagged(&key, &release);
+    }
+    given.create().await
 }
 
-impl<'a> App<'a> {
-    const NAME: &'static str = "granted";
-
-    /// With a secret, a scan that is asked for, and as many releases as are kept.
-    async fn new(stage: &'a Stage, secret: &str) -> Self {
-        let repository = stage.local.aws().ecr().create_repository();
-        let repository = repository.repository_name(Self::NAME).send().await;
-        repository.expect("a repository");
-        let pushed = stage.local.push_image(Self::NAME, "latest", "amd64").await;
-        let first = pushed.expect("pushed");
-        let (release, days) = (format!("deployed {first} why=long ago"), 1..=10);
-        let releases: Vec<_> = days
-            .map(|day| format!("groundcrew:release-2020-01-{day:02}T00:00:00Z"))
-            .collect();
-        let mut tags = vec![
-            ("groundcrew:managed", "true"),
-            ("groundcrew:app", Self::NAME),
-            ("groundcrew:environment", "test"),
-            ("groundcrew:image-tag", "latest"),
-            ("groundcrew:deploy-policy", "bake=1 findings=high"),
-        ];
-        tags.extend(releases.iter().map(|key| (key.as_str(), release.as_str())));
-        let arn = stage
-            .local
-            .create_service(&NewService {
-                name: Self::NAME,
-                image: &format!("{}@{first}", Self::NAME),
-                tags: &tags,
-                secrets: &[("PASSWORD", secret)],
-            })
-            .await
-            .expect("created");
-        let app = Self { stage, arn };
-        app.eventually(|seen| seen.status == ServiceStatus::Running)
-            .await;
-        app
-    }
-
-    fn look(&self) -> ServiceSnapshot {
-        let services = self.stage.local.apprunner().snapshot().services;
-        let found = services.into_iter().find(|service| service.arn == self.arn);
-        found.expect("the service exists")
-    }
-
-    async fn eventually(&self, is: impl Fn(&ServiceSnapshot) -> bool) {
-        let happened = tokio::time::timeout(PATIENCE, async {
-            while !is(&self.look()) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        });
-        if happened.await.is_err() {
-            panic!("it did not happen: {:#?}", self.look());
-        }
-    }
-
-    /// Waits until a deployment has been settled, with this outcome for this image.
-    async fn released(&self, outcome: &str, digest: &str) {
-        let release = format!("{outcome} {digest}");
-        self.eventually(|seen| {
-            let is_release = |key: &str| key.starts_with("groundcrew:release-");
+/// Waits until a deployment has been settled, with this outcome for this image.
+async fn released(service: &Service<'_>, outcome: &str, digest: &str) {
+    let release = format!("{outcome} {digest}");
+    let is_release = |key: &str| key.starts_with("groundcrew:release-");
+    service
+        .eventually(|seen| {
             let mut tags = seen.tags.iter();
             tags.any(|(key, value)| is_release(key) && value.starts_with(&release))
                 && seen.tags["groundcrew:deploying"] == "none"
         })
         .await;
-    }
+}
 
-    /// Pushes an image whose scan has found this, and only then tags it.
-    async fn push(&self, name: &str, severities: &[(&str, u32)]) -> String {
-        let local = &self.stage.local;
-        let pushed = local.push_image(Self::NAME, name, "amd64").await;
-        let digest = pushed.expect("pushed");
-        let scan = Scan {
-            repository: Self::NAME.into(),
-            digest: digest.clone(),
-            status: ScanStatus::Complete,
-            severities: severities
-                .iter()
-                .map(|(severity, count)| ((*severity).to_owned(), *count))
-                .collect(),
-        };
-        local.plant_scan(&scan).await.expect("planted");
-        let tagged = local.tag_image(Self::NAME, &digest, "latest").await;
-        tagged.expect("tagged");
-        digest
-    }
-
-    async fn set(&self, key: &str, value: &str) {
-        let tag = Tag::builder().key(key).value(value).build();
-        let tagged = self.stage.local.aws().apprunner().tag_resource();
-        let tagged = tagged.resource_arn(&self.arn).tags(tag).send().await;
-        tagged.expect("tagged");
-    }
-
-    async fn alarm(&self) -> String {
-        let id = self.arn.rsplit('/').next().expect("an id");
-        let name = format!("{}-errors", Self::NAME);
-        let alarm = self.stage.local.aws().cloudwatch().put_metric_alarm();
-        alarm
-            .alarm_name(&name)
-            .namespace("AWS/AppRunner")
-            .metric_name("5xxStatusResponses")
-            .statistic(Statistic::Sum)
-            .period(300)
-            .evaluation_periods(1)
-            .threshold(1.0)
-            .comparison_operator(ComparisonOperator::GreaterThanOrEqualToThreshold)
-            .dimensions(Dimension::builder().name("ServiceID").value(id).build())
-            .send()
-            .await
-            .expect("an alarm");
-        name
-    }
+/// Pushes an image whose scan has found this, and only then tags it.
+async fn push_scanned(service: &Service<'_>, tag: &str, severities: &[(&str, u32)]) -> String {
+    let digest = service.push(tag).await;
+    let severities = severities.iter();
+    let severities = severities.map(|(severity, count)| ((*severity).to_owned(), *count));
+    let scan = Scan {
+        repository: service.name.clone(),
+        digest: digest.clone(),
+        status: ScanStatus::Complete,
+        severities: severities.collect(),
+    };
+    let local = &service.stage.local;
+    local.plant_scan(&scan).await.expect("planted");
+    let tagged = local.tag_image(&service.name, &digest, "latest").await;
+    tagged.expect("tagged");
+    digest
 }
 
 /// Everything that makes `trigger` and `deploy` look, and everything that they find.
 async fn play_every_deployment(stage: &Stage) {
-    let aws = stage.local.aws();
-    let secret = aws.secrets_manager().create_secret().name("granted");
-    let secret = secret.secret_string("one").send().await;
-    let secret = secret.expect("created").arn.expect("an ARN");
-    let app = &App::new(stage, &secret).await;
+    let secret = stage.secret("granted").await;
+    let app = &granted(stage, &secret).await;
 
     // A push, whose release takes the place of the oldest; and a rotation.
-    let second = app.push("second", &[]).await;
-    app.released("deployed", &second).await;
+    let second = push_scanned(app, "second", &[]).await;
+    released(app, "deployed", &second).await;
     let rotated = stage.local.rotate_secret(&secret, "two").await;
     let version = rotated.expect("rotated");
     app.eventually(|seen| {
@@ -278,75 +188,37 @@ async fn play_every_deployment(stage: &Stage) {
     .await;
 
     // By name: held, with a claim whose execution nobody knows, and let go.
-    let request = json!({"service": App::NAME, "hold": true});
+    let request = json!({"service": app.name, "hold": true});
     assert_succeeded(&stage.deploy(&request).await);
     let claim = format!("gone image none {} none none", "0a".repeat(32));
-    app.set("groundcrew:deploying", &claim).await;
-    let request = json!({"service": App::NAME, "hold": false});
+    app.set_tag("groundcrew:deploying", &claim).await;
+    let request = json!({"service": app.name, "hold": false});
     assert_succeeded(&stage.deploy(&request).await);
 
     // Refused for what its scan found.
-    let refused = app.push("refused", &[("CRITICAL", 1)]).await;
+    let refused = push_scanned(app, "refused", &[("CRITICAL", 1)]).await;
     app.eventually(|seen| seen.tags.get("groundcrew:rejected-image") == Some(&refused))
         .await;
 
     // Pushed while it is paused, deployed when it is running again, and taken back for an alarm.
-    app.set("groundcrew:deploy-policy", "bake=60").await;
-    let alarm = app.alarm().await;
-    let paused = aws.apprunner().pause_service().service_arn(&app.arn);
-    paused.send().await.expect("pausing");
-    app.eventually(|seen| seen.status == ServiceStatus::Paused)
-        .await;
-    let third = app.push("third", &[]).await;
-    let resumed = aws.apprunner().resume_service().service_arn(&app.arn);
-    resumed.send().await.expect("resuming");
+    app.set_tag("groundcrew:deploy-policy", "bake=60").await;
+    let alarm = app.alarm("errors", "5xxStatusResponses").await;
+    app.pause_by_hand().await;
+    let third = push_scanned(app, "third", &[]).await;
+    app.resume_by_hand().await;
     app.eventually(|seen| {
         seen.runs.image_digest.as_ref() == Some(&third) && seen.status == ServiceStatus::Running
     })
     .await;
-    let red = aws.cloudwatch().set_alarm_state().alarm_name(alarm);
-    let red = red.state_value(StateValue::Alarm).state_reason("a test");
-    red.send().await.expect("turned");
-    app.released("rolled-back", &third).await;
+    app.turn(&alarm, StateValue::Alarm).await;
+    released(app, "rolled-back", &third).await;
 
     // By hand, with what nobody can read: it is explained.
-    app.set("groundcrew:deploy-policy", "bake=long").await;
+    app.set_tag("groundcrew:deploy-policy", "bake=long").await;
     let end = stage
         .deploy(&json!({"service": app.arn, "to": "previous"}))
         .await;
     assert_eq!(end.error, "Failed", "{}", end.message);
-}
-
-/// The tags of a service that is the only one of its stack, in the environment `test`.
-fn tags(app: &str) -> [(&str, &str); 5] {
-    [
-        ("groundcrew:managed", "true"),
-        ("groundcrew:app", app),
-        ("groundcrew:environment", "test"),
-        ("groundcrew:image-tag", "latest"),
-        ("groundcrew:deploy-policy", "bake=0"),
-    ]
-}
-
-async fn pause(service: &Service<'_>) {
-    let paused = service.stage.local.aws().apprunner().pause_service();
-    let paused = paused.service_arn(&service.arn).send().await;
-    paused.expect("accepted");
-    service.status_is(ServiceStatus::Paused).await;
-}
-
-async fn resume(service: &Service<'_>) {
-    let resumed = service.stage.local.aws().apprunner().resume_service();
-    let resumed = resumed.service_arn(&service.arn).send().await;
-    resumed.expect("accepted");
-    service.status_is(ServiceStatus::Running).await;
-}
-
-async fn tag(service: &Service<'_>, key: &str, value: &str) {
-    let tag = Tag::builder().key(key).value(value).build();
-    let tagged = service.stage.local.aws().apprunner().tag_resource();
-    let tagged = tagged.resource_arn(&service.arn).tags(tag).send().await;
-    tagged.expect("tagged");
 }
 
 async fn tells(service: &Service<'_>, tells: bool) {
@@ -362,11 +234,12 @@ async fn tells(service: &Service<'_>, tells: bool) {
 
 /// Everything that makes `alarms` look, and everything that it finds.
 async fn play_every_operation(stage: &Stage) {
-    let service = Service::new(stage, "followed-test", &tags("followed"), &[]).await;
+    let given = Service::given(stage, "followed-test");
+    let service = given.of_stack("followed", "test").create().await;
     service.has_alarms(6).await;
-    pause(&service).await;
+    service.pause_by_hand().await;
     tells(&service, false).await;
-    resume(&service).await;
+    service.resume_by_hand().await;
     tells(&service, true).await;
     service.delete().await;
     service.has_alarms(0).await;
@@ -374,48 +247,41 @@ async fn play_every_operation(stage: &Stage) {
 
 /// While no event comes `provision` is the first who makes alarms; and everything that a sweep finds is repaired.
 async fn play_without_events(stage: &Stage) {
-    let aws = stage.local.aws();
-    let secret = aws.secrets_manager().create_secret().name("swept");
-    let secret = secret.secret_string("one").send().await;
-    let secret = secret.expect("created").arn.expect("an ARN");
-    let secrets = [("PASSWORD", secret.as_str())];
-    let new =
-        async |app, secrets| Service::new(stage, &format!("{app}-test"), &tags(app), secrets).await;
+    let secret = stage.secret("swept").await;
     stage.local.lose_events(true).await.expect("lost");
     assert_succeeded(&stage.provision(&spec("unheard")).await);
+    let given = |name, app| Service::given(stage, name).of_stack(app, "test");
     let all = [
-        new("pushed", &secrets[..]).await,
-        new("claimed", &[]).await,
-        new("itself", &[]).await,
-        new("marked", &[]).await,
-        new("busy", &[]).await,
+        given("pushed-test", "pushed")
+            .reads("PASSWORD", &secret)
+            .create()
+            .await,
+        given("claimed-test", "claimed").create().await,
+        given("itself-test", "itself").create().await,
+        given("marked-test", "marked").create().await,
+        given("busy-test", "busy").create().await,
     ];
     let [pushed, claimed, itself, marked, busy] = &all;
     pushed.push("latest").await;
     let claim = format!("gone image none {} none none", "0a".repeat(32));
-    tag(claimed, "groundcrew:deploying", &claim).await;
-    let described = aws.apprunner().describe_service();
-    let described = described.service_arn(&itself.arn).send().await;
-    let source = described.expect("described").service.expect("a service");
-    let mut source = source.source_configuration.expect("a source");
-    source.auto_deployments_enabled = Some(true);
-    let updated = aws.apprunner().update_service().service_arn(&itself.arn);
-    let updated = updated.source_configuration(source).send().await;
-    updated.expect("accepted");
-    itself.status_is(ServiceStatus::Running).await;
-    tag(marked, "groundcrew:parked", "2026-11-20T19:00:00Z").await;
-    let stuck = json!({"kind": "next-operation", "operation": "PAUSE_SERVICE", "service": "busy-test", "fate": "stuck"});
-    let stuck = serde_json::from_value(stuck).expect("an arrangement");
-    stage.local.apprunner().arrange(stuck).expect("arranged");
-    let paused = aws.apprunner().pause_service().service_arn(&busy.arn);
-    paused.send().await.expect("accepted");
+    claimed.set_tag("groundcrew:deploying", &claim).await;
+    itself.deploy_by_itself().await;
+    marked
+        .set_tag("groundcrew:parked", "2026-11-20T19:00:00Z")
+        .await;
+    busy.next("PAUSE_SERVICE", json!("stuck"));
+    let paused = stage.local.aws().apprunner().pause_service();
+    let paused = paused.service_arn(&busy.arn).send().await;
+    paused.expect("accepted");
 
     // Of a stack that has no service.
-    stage
-        .local
-        .create_database("left-test", &tags("left"))
-        .await
-        .expect("a database");
+    let tags = [
+        ("groundcrew:managed", "true"),
+        ("groundcrew:app", "left"),
+        ("groundcrew:environment", "test"),
+    ];
+    let database = stage.local.create_database("left-test", &tags).await;
+    database.expect("a database");
 
     let everything = json!({});
     assert_succeeded(&stage.sweep(&everything).await);
@@ -423,10 +289,10 @@ async fn play_without_events(stage: &Stage) {
         service.has_alarms(6).await;
         service.quiet().await;
     }
-    pause(itself).await;
+    itself.pause_by_hand().await;
     assert_succeeded(&stage.sweep(&everything).await);
     tells(itself, false).await;
-    resume(itself).await;
+    itself.resume_by_hand().await;
     assert_succeeded(&stage.sweep(&everything).await);
     tells(itself, true).await;
     itself.delete().await;
@@ -437,7 +303,7 @@ async fn play_without_events(stage: &Stage) {
 
 #[test]
 fn each_role_grants_exactly_the_actions_that_its_function_calls() {
-    play_alone(|stage| async move {
+    play_alone(&[], |stage| async move {
         stage.local.clear_calls().await.expect("the log is cleared");
         tokio::join!(
             play_every_branch(stage),

@@ -2,30 +2,17 @@
 //! every call that writes: each wanted deployment is one operation of App Runner, none is lost, and what is remembered of
 //! it is what an undisturbed run remembers.
 
-mod disturbance;
-
-use apprunner_emulator::{
-    Arrangement, OperationStatus, OperationType, ServiceSnapshot, ServiceStatus,
-};
-use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, StateValue, Statistic};
+use super::disturbance::{self, Disturbance, Kind, disturbed};
+use super::{Execution, patiently, pause, stopping, struck};
+use crate::asl::{Ended, Failure, Played, machines};
+use crate::stage::{Service, Stage, play_fast};
+use apprunner_emulator::{OperationStatus, OperationType, ServiceStatus};
+use aws_sdk_cloudwatch::types::StateValue;
 use aws_sdk_sfn::types::ExecutionStatus;
 use deploy::Step;
-use disturbance::{Disturbance, Kind, disturbed};
-use groundcrew::aws::Account;
 use groundcrew::{Aws, Error, secrets};
-use rehearsal::{LocalAws, NewService, Options};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-use tokio::runtime::Runtime;
-
-/// A deployment takes three minutes, which is 4 ms at this speed: the calls are the subject here, not the waiting.
-const FAST: Options = Options {
-    time_scale: 50_000.0,
-};
-
-/// How often a step is repeated before it counts as stuck.
-const PATIENCE: u32 = 2_000;
 
 /// The service, its repository and its secret.
 const NAME: &str = "crashing";
@@ -46,8 +33,8 @@ enum Scenario {
 }
 
 /// A local AWS with two images, a secret, and a state machine whose executions run until they are stopped.
-struct Stage {
-    local: LocalAws,
+struct Scene {
+    stage: Stage,
     calm: Aws,
     machine: String,
     first: String,
@@ -57,9 +44,9 @@ struct Stage {
 
 /// A service with something to deploy.
 struct App<'a> {
-    stage: &'a Stage,
+    scene: &'a Scene,
+    service: Service<'a>,
     scenario: Scenario,
-    arn: String,
     /// The version of its secret and the fingerprint that it should end up with.
     version: String,
     fingerprint: String,
@@ -75,81 +62,37 @@ struct Seen {
     tags: BTreeMap<String, usize>,
 }
 
-/// How an execution ended, and what it was told to settle last.
-#[derive(Debug)]
-struct Ended {
-    outcome: String,
-    settle: Option<Value>,
+fn play(scenario: impl AsyncFnOnce(Scene)) {
+    play_fast(async |stage| scenario(Scene::set(stage).await).await);
 }
 
-impl Stage {
-    async fn set() -> Self {
-        let prepared = rehearsal::prepare()
-            .await
-            .expect("what the local AWS needs is there");
-        let local = LocalAws::start(&prepared, FAST)
-            .await
-            .expect("the local AWS starts");
-        let aws = local.aws();
-        aws.ecr()
-            .create_repository()
-            .repository_name(NAME)
-            .send()
-            .await
-            .expect("a repository");
-        let push = async |tag| local.push_image(NAME, tag, "amd64").await.expect("pushed");
+impl Scene {
+    async fn set(stage: Stage) -> Self {
+        let repository = stage.local.aws().ecr().create_repository();
+        let repository = repository.repository_name(NAME).send().await;
+        repository.expect("a repository");
+        let push = async |tag| {
+            let pushed = stage.local.push_image(NAME, tag, "amd64").await;
+            pushed.expect("pushed")
+        };
         let (first, newer) = (push("1.0.0").await, push("1.1.0").await);
-        let secret = aws.secrets_manager().create_secret();
-        let secret = secret.name(NAME).secret_string("one").send().await;
-        let secret = secret.expect("a secret").arn.expect("an ARN");
         let endless = json!({
             "StartAt": "Run",
             "States": {"Run": {"Type": "Wait", "Seconds": 99_999_999, "End": true}},
         });
-        let trust = json!({"Version": "2012-10-17", "Statement": [{
-            "Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}, "Action": "sts:AssumeRole",
-        }]});
-        let role = aws
-            .iam()
-            .create_role()
-            .role_name("crashing-deploy")
-            .assume_role_policy_document(trust.to_string())
-            .send()
-            .await
-            .expect("a role");
-        let machine = aws
-            .sfn()
-            .create_state_machine()
-            .name("crashing-deploy")
-            .definition(endless.to_string())
-            .role_arn(role.role.expect("a role").arn)
-            .send()
-            .await
-            .expect("a state machine")
-            .state_machine_arn;
-        let account = Account {
-            deploy_state_machine: machine.clone(),
-            ..aws.account.clone()
-        };
-        let calm = Aws::new(local.sdk_config(), aws.https.clone(), account);
+        let machine = stage.machine("crashing-deploy", &endless).await;
         Self {
-            local,
-            calm,
+            secret: stage.secret(NAME).await,
+            calm: stage.clients(&machine),
+            stage,
             machine,
             first,
             newer,
-            secret,
         }
     }
 
     fn disturbed(&self, disturbance: &Disturbance) -> Aws {
-        disturbed(&self.local, self.calm.account.clone(), disturbance)
-    }
-
-    fn arrange(&self, arrangement: Value) {
-        let arrangement: Arrangement = serde_json::from_value(arrangement).expect("an arrangement");
-        let arranged = self.local.apprunner().arrange(arrangement);
-        arranged.expect("arranged");
+        disturbed(&self.stage.local, self.calm.account.clone(), disturbance)
     }
 
     async fn fingerprint(&self) -> String {
@@ -173,33 +116,13 @@ impl Stage {
     }
 
     /// A new service that runs the first image.
-    async fn create(&self, name: &str, tags: &[(&str, &str)]) -> String {
-        let ours = [
-            ("groundcrew:managed", "true"),
-            ("groundcrew:app", name),
-            ("groundcrew:environment", "test"),
-        ];
-        let tags = [&ours[..], tags].concat();
-        let created = self
-            .local
-            .create_service(&NewService {
-                name,
-                image: &format!("{NAME}@{}", self.first),
-                tags: &tags,
-                secrets: &[("PASSWORD", &self.secret)],
-            })
-            .await;
-        let arn = created.expect("created");
-        while self.look(&arn).status != ServiceStatus::Running {
-            pause().await;
+    async fn create(&self, name: &str, tags: &[(&str, &str)]) -> Service<'_> {
+        let given = Service::given(&self.stage, name).runs(format!("{NAME}@{}", self.first));
+        let mut given = given.reads("PASSWORD", &self.secret);
+        for (key, value) in tags {
+            given = given.tagged(key, value);
         }
-        arn
-    }
-
-    fn look(&self, arn: &str) -> ServiceSnapshot {
-        let services = self.local.apprunner().snapshot().services;
-        let found = services.into_iter().find(|service| service.arn == arn);
-        found.expect("the service exists")
+        given.create().await
     }
 
     async fn app(&self, scenario: Scenario) -> App<'_> {
@@ -210,209 +133,93 @@ impl Stage {
         };
         // Releases are told apart by the second, and here all of them are in the same one.
         let release = format!("deployed {} tag=1.0.0 why=long ago", self.first);
-        let arn = self
-            .create(
-                NAME,
-                &[
-                    ("groundcrew:image-tag", rule),
-                    ("groundcrew:deploy-policy", "bake=1"),
-                    ("groundcrew:deployed-secrets", &before),
-                    ("groundcrew:release-2020-01-01T00:00:00Z", &release),
-                ],
-            )
-            .await;
+        let tags = [
+            ("groundcrew:image-tag", rule),
+            ("groundcrew:deploy-policy", "bake=1"),
+            ("groundcrew:deployed-secrets", &before),
+            ("groundcrew:release-2020-01-01T00:00:00Z", &release),
+        ];
+        let service = self.create(NAME, &tags).await;
         use Scenario::{Alarming, Failing, FailingWithSecrets, Secrets};
         if [Secrets, FailingWithSecrets].contains(&scenario) {
-            let rotated = self.local.rotate_secret(&self.secret, "again").await;
+            let rotated = self.stage.local.rotate_secret(&self.secret, "again").await;
             rotated.expect("rotated");
         }
         if [Failing, FailingWithSecrets].contains(&scenario) {
-            self.arrange(
-                json!({"kind": "next-operation", "operation": "UPDATE_SERVICE", "service": NAME, "fate": "fails"}),
-            );
+            service.next("UPDATE_SERVICE", json!("fails"));
         }
         if scenario == Alarming {
-            self.alarm(&arn).await;
+            service.alarm("errors", "5xxStatusResponses").await;
         }
-        let version = self.local.current_version(&self.secret).await;
+        let version = self.stage.local.current_version(&self.secret).await;
         App {
-            stage: self,
+            scene: self,
+            service,
             scenario,
-            arn,
             version: version.expect("it has one"),
             fingerprint: self.fingerprint().await,
         }
     }
-
-    async fn alarm(&self, arn: &str) {
-        let id = arn.rsplit('/').next().expect("an id");
-        let dimension = Dimension::builder().name("ServiceID").value(id).build();
-        let alarm = self.calm.cloudwatch().put_metric_alarm();
-        alarm
-            .alarm_name(format!("{NAME}-errors"))
-            .namespace("AWS/AppRunner")
-            .metric_name("5xxStatusResponses")
-            .statistic(Statistic::Sum)
-            .period(300)
-            .evaluation_periods(1)
-            .threshold(1.0)
-            .comparison_operator(ComparisonOperator::GreaterThanOrEqualToThreshold)
-            .dimensions(dimension)
-            .send()
-            .await
-            .expect("an alarm");
-    }
 }
 
-async fn pause() {
-    tokio::time::sleep(Duration::from_millis(3)).await;
+/// Carries out one step of the function.
+async fn handle(aws: &Aws, step: Value) -> Result<Value, Error> {
+    Step::parse(step)?.handle(aws).await
 }
 
-/// One execution of the state machine.
-struct Execution<'a> {
-    app: &'a App<'a>,
-    aws: &'a Aws,
-    name: &'a str,
-    /// What ends it for good.
-    ends_with: Option<&'a Disturbance>,
-}
-
-impl Execution<'_> {
-    /// One state with its retries; `None` if the execution has ended.
-    async fn step(&self, input: Value) -> Option<Value> {
-        for attempt in 0..PATIENCE {
-            let mut input = input.clone();
-            if input.get("attempt").is_some() {
-                input["attempt"] = attempt.into();
-            }
-            let step = Step::parse(input.clone()).expect("a step");
-            let answer = step.handle(self.aws).await;
-            if self.ends_with.is_some_and(Disturbance::struck) {
-                return None;
-            }
-            match answer {
-                Ok(answer) => return Some(answer),
-                Err(error) if error.is_retried() => pause().await,
-                Err(error) => panic!("{}: {}: {error}", self.name, input["action"]),
-            }
-        }
-        panic!("{} was not over after {PATIENCE} attempts", input["action"])
-    }
-
-    /// The states as `statemachine/deploy.asl.yaml` wires them.
-    async fn play(&self) -> Option<Ended> {
-        let request = json!({"service": self.app.arn, "cause": "a test"});
-        let mut settle = None;
-        loop {
-            let assess = json!({"action": "assess", "request": request, "execution": self.name});
-            let assessment = self.step(assess).await?;
-            if assessment["verdict"] == "nothing" {
-                let outcome = "Nothing".into();
-                return Some(Ended { outcome, settle });
-            }
-            assert_eq!(assessment["verdict"], "deploying", "{assessment}");
-            let (deployment, operation, left) = self.watch(assessment).await?;
-            let input = json!({
-                "action": "settle", "deployment": deployment, "operation": operation, "left": left,
-                "execution": self.name,
-            });
-            settle = Some(input.clone());
-            let settled = self.step(input).await?;
-            if settled["look_again"] == false {
-                let outcome = settled["outcome"].as_str().expect("text").to_owned();
-                return Some(Ended { outcome, settle });
-            }
-        }
-    }
-
-    /// From an assessment to the end of its deployment, or of the rollback.
-    async fn watch(&self, assessment: Value) -> Option<(Value, Value, Value)> {
-        let mut deployment = assessment["deployment"].clone();
-        loop {
-            let input = json!({"action": "await-operation", "deployment": deployment});
-            let operation = self.step(input).await?;
-            if operation["succeeded"] == false || deployment["kind"] == "rollback" {
-                return Some((deployment, operation, Value::Null));
-            }
-            let input = json!({"action": "smoke-check", "deployment": deployment, "attempt": 0});
-            let mut health = self.step(input).await?;
-            if health["well"] == true {
-                self.app.turn_red().await;
-                let input = json!({
-                    "action": "bake", "deployment": deployment, "operation": operation, "looks": 0,
-                });
-                health = self.step(input).await?;
-            }
-            if health["well"] == true {
-                return Some((deployment, operation, Value::Null));
-            }
-            let input = json!({
-                "action": "roll-back", "deployment": deployment, "operation": operation, "health": health,
-                "execution": self.name,
-            });
-            let back = self.step(input).await?;
-            if !back["left"].is_null() {
-                let [deployment, operation, left] =
-                    ["deployment", "operation", "left"].map(|name| back[name].clone());
-                return Some((deployment, operation, left));
-            }
-            deployment = back["deployment"].clone();
-        }
-    }
+/// How an execution ended.
+fn outcome(played: &Played) -> &str {
+    let outcome = played.data["outcome"].as_str();
+    outcome.unwrap_or_else(|| panic!("{:?}: {:?}", played.states, played.ended))
 }
 
 impl App<'_> {
-    async fn execute(&self, aws: &Aws, name: &str) -> Ended {
-        let execution = Execution {
-            app: self,
-            aws,
-            name,
-            ends_with: None,
+    fn request(&self) -> Value {
+        json!({"service": self.service.arn, "cause": "a test"})
+    }
+
+    async fn execute(&self, aws: &Aws, name: &str) -> Played {
+        let answer = async |step| self.answer(aws, step).await;
+        let execution = Execution::of(machines::deploy(), name, answer);
+        execution.play(&self.request()).await
+    }
+
+    /// Plays an execution each of whose states is disturbed.
+    async fn execute_disturbed(&self, disturbance: &Disturbance) -> Played {
+        let aws = &self.scene.disturbed(disturbance);
+        let answer = async |step| self.answer(aws, step).await;
+        let execution = Execution::of(machines::deploy(), "disturbed", answer);
+        let execution = execution.disturbed(disturbance);
+        execution.play(&self.request()).await
+    }
+
+    /// Plays an execution that stops for good where it is disturbed.
+    async fn execute_until(&self, disturbance: &Disturbance, name: &str) -> Played {
+        let aws = &self.scene.disturbed(disturbance);
+        let answer = async |step| {
+            self.turn_red_in_time(&step).await;
+            stopping(disturbance, handle(aws, step)).await
         };
-        execution.play().await.expect("nothing ends it")
+        let execution = Execution::of(machines::deploy(), name, answer);
+        execution.play(&self.request()).await
     }
 
-    /// Plays an execution that stops for good where it is disturbed; `None` if it did.
-    async fn execute_until(&self, disturbance: &Disturbance, name: &str) -> Option<Ended> {
-        let execution = Execution {
-            app: self,
-            aws: &self.stage.disturbed(disturbance),
-            name,
-            ends_with: Some(disturbance),
-        };
-        execution.play().await
+    async fn answer(&self, aws: &Aws, step: Value) -> Result<Value, Failure> {
+        self.turn_red_in_time(&step).await;
+        let answer = handle(aws, step).await;
+        answer.map_err(|error| Failure::from(&error))
     }
 
-    /// As in the console: the image before, and no word to groundcrew.
-    async fn go_back_by_hand(&self) {
-        let apprunner = self.stage.calm.apprunner();
-        let described = apprunner.describe_service().service_arn(&self.arn);
-        let described = described.send().await.expect("described").service;
-        let source = described.and_then(|service| service.source_configuration);
-        let mut source = source.expect("a source");
-        let image = source.image_repository.as_mut().expect("an image");
-        let (newer, first) = (&self.stage.newer, &self.stage.first);
-        image.image_identifier = image.image_identifier.replace(newer, first);
-        let update = apprunner.update_service().service_arn(&self.arn);
-        let updated = update.source_configuration(source).send().await;
-        updated.expect("updating");
-    }
-
-    async fn turn_red(&self) {
-        if self.scenario == Scenario::Alarming {
-            let turned = self.stage.calm.cloudwatch().set_alarm_state();
-            turned
-                .alarm_name(format!("{NAME}-errors"))
-                .state_value(StateValue::Alarm)
-                .state_reason("a test")
-                .send()
-                .await
-                .expect("turned");
+    /// Its alarm turns red in the bake window.
+    async fn turn_red_in_time(&self, step: &Value) {
+        if self.scenario == Scenario::Alarming && step["action"] == "bake" {
+            let alarm = format!("{NAME}-errors");
+            self.service.turn(&alarm, StateValue::Alarm).await;
         }
     }
 
     fn seen(&self) -> Seen {
-        let service = self.stage.look(&self.arn);
+        let service = self.service.look();
         let operations = service.operations.iter().rev().skip(1);
         let names = |operation: &apprunner_emulator::OperationSnapshot| {
             let (kind, status) = (operation.operation_type, operation.status);
@@ -424,40 +231,29 @@ impl App<'_> {
             tags.retain(|key, _| !key.starts_with("groundcrew:release-"));
         }
         let tags = format!("{tags:#?}")
-            .replace(&self.stage.first, "the first image")
-            .replace(&self.stage.newer, "the newer image")
+            .replace(&self.scene.first, "the first image")
+            .replace(&self.scene.newer, "the newer image")
             .replace(&self.fingerprint, "the current secrets");
         Seen {
             operations: operations.map(names).collect(),
-            runs_newer: service.runs.image_digest.as_ref() == Some(&self.stage.newer),
+            runs_newer: service.runs.image_digest.as_ref() == Some(&self.scene.newer),
             runs_current_secrets: service.runs.secret_versions["PASSWORD"] == self.version,
             tags: disturbance::shape(&tags),
         }
     }
 
     fn tag(&self, key: &str) -> Option<String> {
-        self.stage.look(&self.arn).tags.get(key).cloned()
+        self.service.tag(key)
     }
 
     async fn remove(self) {
-        while self.stage.look(&self.arn).status == ServiceStatus::OperationInProgress {
+        let is_busy = || self.service.look().status == ServiceStatus::OperationInProgress;
+        while is_busy() {
             pause().await;
         }
-        let deleted = self.stage.calm.apprunner().delete_service();
-        deleted
-            .service_arn(&self.arn)
-            .send()
-            .await
-            .expect("deleted");
-        let exists = || {
-            let services = self.stage.local.apprunner().snapshot().services;
-            services.iter().any(|service| service.arn == self.arn)
-        };
-        while exists() {
-            pause().await;
-        }
+        self.service.delete().await;
         if self.scenario == Scenario::Alarming {
-            let alarms = self.stage.calm.cloudwatch().delete_alarms();
+            let alarms = self.scene.calm.cloudwatch().delete_alarms();
             let deleted = alarms.alarm_names(format!("{NAME}-errors")).send().await;
             deleted.expect("deleted");
         }
@@ -472,13 +268,13 @@ fn operations(of: &[(OperationType, OperationStatus)]) -> Vec<(String, String)> 
 }
 
 /// What an undisturbed deployment comes to: looked at closely, because everything else is compared with it.
-async fn undisturbed(stage: &Stage, scenario: Scenario) -> (Seen, String) {
+async fn undisturbed(scene: &Scene, scenario: Scenario) -> (Seen, String) {
     use OperationStatus::{RollbackSucceeded, Succeeded};
     use OperationType::{StartDeployment, UpdateService};
-    let app = stage.app(scenario).await;
-    let ended = app.execute(&stage.calm, "undisturbed").await;
+    let app = scene.app(scenario).await;
+    let played = app.execute(&scene.calm, "undisturbed").await;
     let seen = app.seen();
-    let (outcome, expected) = match scenario {
+    let (expected_outcome, expected) = match scenario {
         Scenario::Image => ("Deployed", vec![(UpdateService, Succeeded)]),
         Scenario::Secrets => ("Deployed", vec![(StartDeployment, Succeeded)]),
         Scenario::Failing => ("DeploymentFailed", vec![(UpdateService, RollbackSucceeded)]),
@@ -494,7 +290,11 @@ async fn undisturbed(stage: &Stage, scenario: Scenario) -> (Seen, String) {
             vec![(UpdateService, Succeeded), (UpdateService, Succeeded)],
         ),
     };
-    assert_eq!(ended.outcome, outcome, "{scenario:?}: {seen:#?}");
+    assert_eq!(
+        outcome(&played),
+        expected_outcome,
+        "{scenario:?}: {seen:#?}"
+    );
     assert_eq!(seen.operations, operations(&expected), "{scenario:?}");
     assert_eq!(seen.runs_newer, scenario == Scenario::Image, "{scenario:?}");
     assert!(seen.runs_current_secrets, "{scenario:?}");
@@ -504,27 +304,19 @@ async fn undisturbed(stage: &Stage, scenario: Scenario) -> (Seen, String) {
         Some(app.fingerprint.clone())
     );
     let rejected = ![Scenario::Image, Scenario::Secrets].contains(&scenario);
-    let expected = rejected.then(|| stage.newer.clone());
+    let expected = rejected.then(|| scene.newer.clone());
     assert_eq!(app.tag("groundcrew:rejected-image"), expected);
 
     // Settled twice, it is settled once; and there is nothing left to do.
-    let again = Execution {
-        app: &app,
-        aws: &stage.calm,
-        name: "undisturbed",
-        ends_with: None,
-    };
-    let settle = ended.settle.expect("it was settled");
-    let settled = again.step(settle).await.expect("nothing ends it");
-    assert_eq!(
-        (&settled["outcome"], app.seen()),
-        (&json!(outcome), again.app.seen())
-    );
+    let settle = played.last_step("settle").expect("it was settled");
+    let settled = patiently(async || handle(&scene.calm, settle.clone()).await).await;
+    assert_eq!(settled["outcome"], expected_outcome);
     assert_same(&seen, &app.seen(), "settled twice");
-    assert_eq!(app.execute(&stage.calm, "later").await.outcome, "Nothing");
+    let later = app.execute(&scene.calm, "later").await;
+    assert_eq!(outcome(&later), "Nothing");
     assert_same(&seen, &app.seen(), "looked at again");
     app.remove().await;
-    (seen, ended.outcome)
+    (seen, expected_outcome.to_owned())
 }
 
 fn assert_same(expected: &Seen, found: &Seen, label: &str) {
@@ -534,29 +326,27 @@ fn assert_same(expected: &Seen, found: &Seen, label: &str) {
     );
 }
 
-/// Disturbs every call of a deployment once in each way; the state machine repeats the step.
+/// Disturbs every call of every state of a deployment once in each way; the state machine repeats the step.
 fn disturb_every_call(scenario: Scenario) {
-    Runtime::new().expect("a runtime").block_on(async {
-        let stage = Stage::set().await;
-        let (expected, outcome) = undisturbed(&stage, scenario).await;
+    play(async |scene| {
+        let (expected, expected_outcome) = undisturbed(&scene, scenario).await;
         let mut disturbances = 0;
         'kinds: for kind in Kind::ALL {
             for call in 0.. {
-                let disturbance = Disturbance::at(call, kind);
-                let app = stage.app(scenario).await;
-                let aws = stage.disturbed(&disturbance);
-                let ended = app.execute(&aws, "disturbed").await;
+                let disturbance = Disturbance::in_each_state(call, kind);
+                let app = scene.app(scenario).await;
+                let played = app.execute_disturbed(&disturbance).await;
                 let label = format!(
-                    "{scenario:?}, {kind:?} at call {call} ({})",
-                    disturbance.call()
+                    "{scenario:?}, {kind:?} at call {call} of each state ({})",
+                    disturbance.calls()
                 );
-                assert_eq!(ended.outcome, outcome, "{label}");
+                assert_eq!(outcome(&played), expected_outcome, "{label}");
                 assert_same(&expected, &app.seen(), &label);
                 app.remove().await;
                 if !disturbance.struck() {
                     continue 'kinds;
                 }
-                disturbances += 1;
+                disturbances += disturbance.strikes();
             }
         }
         println!("{scenario:?}: {disturbances} disturbances of a deployment");
@@ -592,27 +382,26 @@ fn an_image_that_turns_an_alarm_red_is_taken_back_once_whichever_call_is_disturb
 /// takes over.
 #[test]
 fn an_execution_takes_over_wherever_the_one_before_it_stopped_for_good() {
-    Runtime::new().expect("a runtime").block_on(async {
-        let stage = Stage::set().await;
+    play(async |scene| {
         let mut stops = 0;
         for scenario in [Scenario::Image, Scenario::Secrets, Scenario::Failing] {
-            let (expected, _) = undisturbed(&stage, scenario).await;
+            let (expected, _) = undisturbed(&scene, scenario).await;
             'kinds: for kind in [Kind::CutBefore, Kind::CutAfter] {
                 for write in 0.. {
                     let stop = Disturbance::at_write(write, kind);
-                    let app = stage.app(scenario).await;
+                    let app = scene.app(scenario).await;
                     let name = format!("first-{scenario:?}-{kind:?}-{write}");
-                    let first = stage.execution(&name).await;
-                    let ended = app.execute_until(&stop, &name).await;
+                    let first = scene.execution(&name).await;
+                    let played = app.execute_until(&stop, &name).await;
                     let label =
-                        format!("{scenario:?}, {kind:?} at write {write} ({})", stop.call());
-                    assert_eq!(ended.is_none(), stop.struck(), "{label}");
+                        format!("{scenario:?}, {kind:?} at write {write} ({})", stop.calls());
+                    assert_eq!(played.ended == Ended::Stopped, stop.struck(), "{label}");
                     let claim = app.tag("groundcrew:deploying");
                     if claim.is_some_and(|claim| claim.starts_with(&name)) {
                         assert_waits(&app, &label).await;
                     }
-                    stage.stop(&first).await;
-                    app.execute(&stage.calm, "second").await;
+                    scene.stop(&first).await;
+                    app.execute(&scene.calm, "second").await;
                     let found = app.seen();
                     assert_eq!(found.operations, expected.operations, "{label}");
                     assert_eq!(found.runs_newer, expected.runs_newer, "{label}");
@@ -632,10 +421,9 @@ fn an_execution_takes_over_wherever_the_one_before_it_stopped_for_good() {
 
 /// An execution that looks at the service while another one has claimed it waits.
 async fn assert_waits(app: &App<'_>, label: &str) {
-    let request = json!({"service": app.arn});
+    let request = json!({"service": app.service.arn});
     let assess = json!({"action": "assess", "request": request, "execution": "second"});
-    let step = Step::parse(assess).expect("a step");
-    let answer = step.handle(&app.stage.calm).await;
+    let answer = handle(&app.scene.calm, assess).await;
     // Once App Runner has ended the operation; before, it is busy itself.
     let waits = matches!(answer, Err(Error::Claimed(_)));
     assert!(waits, "{label}: {answer:?}");
@@ -644,7 +432,7 @@ async fn assert_waits(app: &App<'_>, label: &str) {
 /// What the tags say of the last deployment, whoever saw its end: the releases without tag and cause, the claim, what was
 /// deployed and what was rejected.
 fn remembered(app: &App<'_>) -> BTreeMap<String, String> {
-    let tags = app.stage.look(&app.arn).tags;
+    let tags = app.service.look().tags;
     let mut remembered = BTreeMap::new();
     for (key, value) in tags {
         if key.starts_with("groundcrew:release-2020-01-01T") {
@@ -667,7 +455,7 @@ fn remembered(app: &App<'_>) -> BTreeMap<String, String> {
 }
 
 fn remembered_of(app: &App<'_>, scenario: Scenario) -> BTreeMap<String, String> {
-    let Stage { first, newer, .. } = app.stage;
+    let Scene { first, newer, .. } = app.scene;
     let release = match scenario {
         Scenario::Image => format!("deployed {newer}"),
         Scenario::Secrets => format!("deployed {first}"),
@@ -688,21 +476,20 @@ fn remembered_of(app: &App<'_>, scenario: Scenario) -> BTreeMap<String, String> 
 /// the image is left in place. But none is deployed, or taken back, twice.
 #[test]
 fn no_image_is_deployed_or_taken_back_twice_wherever_a_rollback_stopped_for_good() {
-    Runtime::new().expect("a runtime").block_on(async {
-        let stage = Stage::set().await;
-        let (expected, _) = undisturbed(&stage, Scenario::Alarming).await;
+    play(async |scene| {
+        let (expected, _) = undisturbed(&scene, Scenario::Alarming).await;
         let (mut stops, mut left) = (0, 0);
         'kinds: for kind in [Kind::CutBefore, Kind::CutAfter] {
             for write in 0.. {
                 let stop = Disturbance::at_write(write, kind);
-                let app = stage.app(Scenario::Alarming).await;
+                let app = scene.app(Scenario::Alarming).await;
                 let name = format!("first-{kind:?}-{write}");
-                let first = stage.execution(&name).await;
+                let first = scene.execution(&name).await;
                 app.execute_until(&stop, &name).await;
-                stage.stop(&first).await;
-                let label = format!("{kind:?} at write {write} ({})", stop.call());
+                scene.stop(&first).await;
+                let label = format!("{kind:?} at write {write} ({})", stop.calls());
                 for time in ["second", "third"] {
-                    app.execute(&stage.calm, time).await;
+                    app.execute(&scene.calm, time).await;
                     let found = app.seen();
                     assert!(
                         expected.operations.starts_with(&found.operations),
@@ -720,7 +507,9 @@ fn no_image_is_deployed_or_taken_back_twice_wherever_a_rollback_stopped_for_good
                 stops += 1;
             }
         }
-        println!("{stops} rollbacks that stopped for good, after {left} of them the image was left in place");
+        println!(
+            "{stops} rollbacks that stopped for good, after {left} of them the image was left in place"
+        );
         // Before anybody has looked at an alarm; once it was to be taken back, somebody takes it back.
         assert_eq!(left, 2);
     });
@@ -729,32 +518,31 @@ fn no_image_is_deployed_or_taken_back_twice_wherever_a_rollback_stopped_for_good
 /// Each disturbed settling removes no more than the one release that has to go.
 #[test]
 fn the_last_ten_releases_are_kept_whichever_write_is_disturbed() {
-    Runtime::new().expect("a runtime").block_on(async {
-        let stage = Stage::set().await;
+    play(async |scene| {
         let mut disturbances = 0;
         'kinds: for kind in [Kind::CutBefore, Kind::CutAfter] {
             for write in 0.. {
                 let disturbance = Disturbance::at_write(write, kind);
-                let app = stage.app(Scenario::Image).await;
+                let app = scene.app(Scenario::Image).await;
                 let releases = (2..=10).map(|day| {
                     let tag = aws_sdk_apprunner::types::Tag::builder();
                     tag.key(format!("groundcrew:release-2020-01-{day:02}T00:00:00Z"))
-                        .value(format!("deployed {} why=long ago", stage.first))
+                        .value(format!("deployed {} why=long ago", scene.first))
                         .build()
                 });
-                let tagged = stage.calm.apprunner().tag_resource();
+                let tagged = scene.calm.apprunner().tag_resource();
                 let tagged = tagged
-                    .resource_arn(&app.arn)
+                    .resource_arn(&app.service.arn)
                     .set_tags(Some(releases.collect()));
                 tagged.send().await.expect("tagged");
-                app.execute(&stage.disturbed(&disturbance), "disturbed")
+                app.execute(&scene.disturbed(&disturbance), "disturbed")
                     .await;
-                let tags = stage.look(&app.arn).tags;
+                let tags = app.service.look().tags;
                 let mut kept = tags
                     .keys()
                     .filter(|key| key.starts_with("groundcrew:release-"));
                 let oldest = kept.next().expect("releases");
-                let label = format!("{kind:?} at write {write} ({})", disturbance.call());
+                let label = format!("{kind:?} at write {write} ({})", disturbance.calls());
                 assert_eq!(oldest, "groundcrew:release-2020-01-02T00:00:00Z", "{label}");
                 assert_eq!(kept.count(), 9, "{label}");
                 app.remove().await;
@@ -773,35 +561,30 @@ fn the_last_ten_releases_are_kept_whichever_write_is_disturbed() {
 #[test]
 fn a_deployment_has_delivered_before_whichever_call_that_asks_for_its_end_a_person_updates_the_service()
  {
-    Runtime::new().expect("a runtime").block_on(async {
-        let stage = Stage::set().await;
+    play(async |scene| {
         for call in 0.. {
-            let app = stage.app(Scenario::Image).await;
-            let execution = Execution {
-                app: &app,
-                aws: &stage.calm,
-                name: "overtaken",
-                ends_with: None,
-            };
-            let request = json!({"service": app.arn, "cause": "a test"});
-            let assess = json!({"action": "assess", "request": request, "execution": "overtaken"});
-            let assessment = execution.step(assess).await.expect("nothing ends it");
-            let deployment = &assessment["deployment"];
-            let wait = json!({"action": "await-operation", "deployment": deployment});
-            let ended = execution.step(wait.clone()).await;
-            assert_eq!(ended.expect("nothing ends it")["delivered"], true);
+            let app = scene.app(Scenario::Image).await;
+            let assess = json!({
+                "action": "assess", "request": app.request(), "execution": "overtaken",
+            });
+            let assessment = patiently(async || handle(&scene.calm, assess.clone()).await).await;
+            let wait = json!({
+                "action": "await-operation", "deployment": assessment["deployment"],
+            });
+            let ended = patiently(async || handle(&scene.calm, wait.clone()).await).await;
+            assert_eq!(ended["delivered"], true);
             let held = Disturbance::at(call, Kind::Held);
-            let aws = stage.disturbed(&held);
+            let aws = scene.disturbed(&held);
             let person = async {
-                held.meanwhile(app.go_back_by_hand()).await;
+                let go_back = app.service.run_by_hand(&scene.first);
+                held.meanwhile(go_back).await;
                 std::future::pending().await
             };
-            let step = Step::parse(wait).expect("a step");
             let operation = tokio::select! {
-                operation = step.handle(&aws) => operation.expect("it has ended"),
+                operation = handle(&aws, wait) => operation.expect("it has ended"),
                 () = person => unreachable!("it waits for the step"),
             };
-            assert_eq!(operation["delivered"], true, "before {}", held.call());
+            assert_eq!(operation["delivered"], true, "before {}", held.calls());
             app.remove().await;
             if !held.struck() {
                 assert!(call > 1, "it asks for the operation, and for the service");
@@ -814,14 +597,15 @@ fn a_deployment_has_delivered_before_whichever_call_that_asks_for_its_end_a_pers
 /// What a push asks of `trigger`: it is disturbed, or killed in the middle, and invoked once more with the same event.
 #[test]
 fn each_service_of_a_push_has_one_execution_whichever_call_of_trigger_is_disturbed() {
-    Runtime::new().expect("a runtime").block_on(async {
-        let stage = Stage::set().await;
+    play(async |scene| {
         let follows = [("groundcrew:image-tag", "semver:1")];
-        stage.create("follows-one", &follows).await;
-        stage.create("follows-two", &follows).await;
-        stage
-            .create("pinned", &[("groundcrew:image-tag", "1.0.0")])
-            .await;
+        let _services = [
+            scene.create("follows-one", &follows).await,
+            scene.create("follows-two", &follows).await,
+            scene
+                .create("pinned", &[("groundcrew:image-tag", "1.0.0")])
+                .await,
+        ];
         let (mut disturbances, mut killed, mut events) = (0, 0, 0);
         for (kind, kills) in Kind::ALL
             .map(|kind| (kind, false))
@@ -832,21 +616,21 @@ fn each_service_of_a_push_has_one_execution_whichever_call_of_trigger_is_disturb
                 let disturbance = Disturbance::at(call, kind);
                 let event = push(events);
                 events += 1;
-                let aws = stage.disturbed(&disturbance);
+                let aws = scene.disturbed(&disturbance);
                 let label = format!("{kind:?} at call {call}, killed: {kills}");
                 tokio::select! {
                     answer = trigger::handle(&aws, &event) => drop(answer),
                     () = struck(&disturbance), if kills => {}
                 }
-                let repeated = trigger::handle(&stage.calm, &event).await;
+                let repeated = trigger::handle(&scene.calm, &event).await;
                 let repeated = repeated.unwrap_or_else(|error| panic!("{label}: {error}"));
-                let started = stage.stop_all().await;
+                let started = scene.stop_all().await;
                 let services: Vec<_> = started.iter().map(|name| &name[..11]).collect();
                 assert_eq!(
                     services,
                     ["follows-one", "follows-two"],
                     "{label} ({}): {repeated}",
-                    disturbance.call()
+                    disturbance.calls()
                 );
                 if !disturbance.struck() {
                     break;
@@ -872,15 +656,7 @@ fn push(n: usize) -> Value {
     })
 }
 
-async fn struck(disturbance: &Disturbance) {
-    while !disturbance.struck() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    // A call that takes effect before its answer is lost has to reach AWS.
-    tokio::time::sleep(Duration::from_millis(30)).await;
-}
-
-impl Stage {
+impl Scene {
     /// Stops all executions that run, and returns their names, sorted.
     async fn stop_all(&self) -> Vec<String> {
         let running = self
