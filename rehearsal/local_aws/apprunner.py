@@ -75,12 +75,26 @@ async def read_tags(target: str, body: bytes) -> None:
             _tags.set({arn: json.loads(answer).get("Tags") or []})
 
 
-def _passed_roles(given: dict[str, Any]) -> Iterator[tuple[str, str]]:
+# The service that a role is passed to is not known: the Service Authorization Reference prints `bullet`, AWS's managed policies
+# name `apprunner`, the trust policies `build` and `tasks`, and four accounts were refused with each of the last three and
+# allowed without the condition, as if the key were absent. A policy has to allow all of them.
+# (https://docs.aws.amazon.com/service-authorization/latest/reference/list_apprunner.html, table of API operations;
+# github.com/RoboFinSystems/robosystems pull request 1279)
+_PASSED_TO: tuple[dict[str, str], ...] = (
+    {},
+    {"iam:PassedToService": "apprunner.amazonaws.com"},
+    {"iam:PassedToService": "build.apprunner.amazonaws.com"},
+    {"iam:PassedToService": "bullet.amazonaws.com"},
+    {"iam:PassedToService": "tasks.apprunner.amazonaws.com"},
+)
+
+
+def _passed_roles(given: dict[str, Any]) -> Iterator[str]:
     authentication = (given.get("SourceConfiguration") or {}).get("AuthenticationConfiguration") or {}
     if access := authentication.get("AccessRoleArn"):
-        yield access, "build.apprunner.amazonaws.com"
+        yield access
     if instance := (given.get("InstanceConfiguration") or {}).get("InstanceRoleArn"):
-        yield instance, "tasks.apprunner.amazonaws.com"
+        yield instance
 
 
 def checks(call: Call) -> Iterator[Check]:
@@ -93,8 +107,8 @@ def checks(call: Call) -> Iterator[Check]:
         yield Check(call.action, arn, call.request_tags())
     else:
         yield Check(call.action, "*", call.request_tags())
-    for role, service in _passed_roles(given):
-        yield Check("iam:PassRole", role, {"iam:PassedToService": service})
+    for role in _passed_roles(given):
+        yield from (Check("iam:PassRole", role, dict(passed)) for passed in _PASSED_TO)
 
 
 def install() -> None:

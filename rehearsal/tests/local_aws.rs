@@ -8,6 +8,7 @@ mod deliveries;
 mod executions;
 mod images;
 mod registries;
+mod roles;
 mod scans;
 mod schedules;
 mod secrets;

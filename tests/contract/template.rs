@@ -588,10 +588,13 @@ fn park_sets_its_own_tags_and_no_other() {
     }
 }
 
+/// A plain `StringEquals` was refused in four accounts: App Runner seems not to say which service it passes a role to
+/// (<https://github.com/RoboFinSystems/robosystems/pull/1279>), and the Service Authorization Reference names a service
+/// that no trust policy does.
 #[test]
-fn roles_are_passed_to_app_runner_only() {
+fn roles_are_passed_to_app_runner_only_whether_or_not_it_says_that_it_is_app_runner() {
     let template = Template::read();
-    let mut passing = BTreeMap::new();
+    let mut passing = BTreeSet::new();
     for statement in template.statements() {
         if !statement.actions.contains(&"iam:PassRole") {
             continue;
@@ -607,24 +610,20 @@ fn roles_are_passed_to_app_runner_only() {
             ["arn:${AWS::Partition}:iam::${AWS::AccountId}:role/groundcrew/*"]
         );
         let condition = statement.condition.as_object().unwrap();
-        assert_eq!(condition.keys().collect::<Vec<_>>(), ["StringEquals"]);
-        let services = strings(&condition["StringEquals"]["iam:PassedToService"]);
-        let before = passing.insert(statement.of, BTreeSet::from_iter(services));
-        assert_eq!(before, None, "{}", statement.of);
+        let operators: Vec<_> = condition.keys().collect();
+        assert_eq!(operators, ["StringEqualsIfExists"], "{}", statement.of);
+        let services = strings(&condition["StringEqualsIfExists"]["iam:PassedToService"]);
+        let documented_and_reported = [
+            "apprunner.amazonaws.com",
+            "build.apprunner.amazonaws.com",
+            "bullet.amazonaws.com",
+            "tasks.apprunner.amazonaws.com",
+        ];
+        assert_eq!(services, documented_and_reported, "{}", statement.of);
+        assert!(passing.insert(statement.of), "{}: twice", statement.of);
     }
-    let create = [
-        "apprunner.amazonaws.com",
-        "build.apprunner.amazonaws.com",
-        "tasks.apprunner.amazonaws.com",
-    ];
-    // An update gives the access role once more; which principal App Runner names is not documented.
-    let update = create;
-    let expected = [
-        ("CreateFunction", BTreeSet::from(create)),
-        ("DeployFunction", BTreeSet::from(update)),
-        ("SweepFunction", BTreeSet::from(update)),
-    ];
-    assert_eq!(passing, BTreeMap::from(expected));
+    let expected = ["CreateFunction", "DeployFunction", "SweepFunction"];
+    assert_eq!(passing, BTreeSet::from(expected));
 }
 
 #[test]
