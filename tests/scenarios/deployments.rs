@@ -56,6 +56,57 @@ fn o1_a_push_is_deployed_once_by_digest_and_told_once() {
     });
 }
 
+/// The three tags of the README, on a service that somebody has created in the console: from a tag, and without a rule.
+#[test]
+fn o1_a_service_that_a_person_has_tagged_gets_every_push_of_its_own_tag_and_no_other() {
+    play(|stage| async move {
+        let tags = [
+            ("groundcrew:managed", "true"),
+            ("groundcrew:app", "by-hand"),
+            ("groundcrew:environment", "test"),
+        ];
+        let given = Service::given(stage, "tagged-by-hand").with_only(&tags);
+        let app = given.by_tag().create().await;
+        app.set_tag("groundcrew:deploy-policy", "bake=0").await;
+        let before = app.operations().len();
+        for n in 1..=2 {
+            let digest = app.push("latest").await;
+            app.quiet().await;
+            assert_eq!(app.runs(), digest, "push {n}");
+            app.push("other").await;
+            app.quiet().await;
+            assert_eq!(app.runs(), digest, "push {n}");
+        }
+        assert_eq!(app.operations()[before..], [updated(), updated()]);
+        let rule = app.tag("groundcrew:image-tag");
+        assert_eq!(rule.as_deref(), Some("latest"), "it is written down");
+    });
+}
+
+/// What a person asks for replaces the tag as well.
+#[test]
+fn o5_a_service_that_a_person_has_tagged_and_rolled_back_gets_the_next_push() {
+    play(|stage| async move {
+        let tags = [
+            ("groundcrew:managed", "true"),
+            ("groundcrew:app", "by-hand"),
+            ("groundcrew:environment", "test"),
+            ("groundcrew:deploy-policy", "bake=0"),
+        ];
+        let given = Service::given(stage, "asked-by-hand").with_only(&tags);
+        let app = given.by_tag().create().await;
+        let wished = app.push("wished").await;
+        let end = stage
+            .deploy(&json!({"service": app.name, "to": "wished"}))
+            .await;
+        assert!(end.succeeded, "{}", end.message);
+        assert_eq!(app.runs(), wished);
+        let digest = app.push("latest").await;
+        app.quiet().await;
+        assert_eq!(app.runs(), digest);
+    });
+}
+
 #[test]
 fn o4_the_same_event_ten_times_and_its_siblings_deploy_once() {
     play(|stage| async move {

@@ -186,6 +186,13 @@ impl Seen {
         })
     }
 
+    /// The rule of a service that has none in its tags, to be kept there before the tag in its image identifier, which it
+    /// follows until then, gives way to a digest.
+    fn unwritten_rule(&self, tags: &Tags) -> Option<(String, String)> {
+        let tag = self.image.as_ref()?.tag.clone()?;
+        (!tags.contains_key(TAG_IMAGE_TAG)).then(|| (TAG_IMAGE_TAG.into(), tag))
+    }
+
     /// Together with what the tags of the service say.
     fn situation<'a>(&'a self, tags: &'a Tags) -> Situation<'a> {
         let tag = |name: &str| tags.get(name).map(String::as_str);
@@ -316,10 +323,11 @@ async fn decide_and_claim(
         }
         (Decision::Secrets | Decision::Image(_), _) => (Kind::Secrets, running.clone()),
     };
-    let tags = match &request.to {
+    let mut tags = match &request.to {
         Some(_) => pass_over(&situation, digest.as_ref()),
         None => Tags::new(),
     };
+    tags.extend(seen.unwritten_rule(&managed.tags));
     let claim = Claim {
         execution: execution.to_owned(),
         kind,
