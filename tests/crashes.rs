@@ -12,6 +12,7 @@ use crate::asl::{Failure, Machine, Played, State, Tasks, play};
 use crate::stage::Stage;
 use disturbance::Disturbance;
 use groundcrew::{Aws, Error};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ const PATIENCE: u32 = 2_000;
 struct Execution<'a, F> {
     machine: Machine,
     name: &'a str,
+    started: Timestamp,
     answer: F,
     disturbance: Option<&'a Disturbance>,
 }
@@ -31,6 +33,7 @@ impl<'a, F: AsyncFn(Value) -> Result<Value, Failure>> Execution<'a, F> {
         Self {
             machine,
             name,
+            started: Timestamp::now(),
             answer,
             disturbance: None,
         }
@@ -42,14 +45,21 @@ impl<'a, F: AsyncFn(Value) -> Result<Value, Failure>> Execution<'a, F> {
         self
     }
 
+    /// The one that was started then, which goes on as when a function ended in the middle of a step.
+    fn started(mut self, at: Timestamp) -> Self {
+        self.started = at;
+        self
+    }
+
     async fn play(&self, input: &Value) -> Played {
-        play(&self.machine, self, self.name, input).await
+        play(&self.machine, self, (self.name, self.started), input).await
     }
 }
 
 impl<F: AsyncFn(Value) -> Result<Value, Failure>> Tasks for Execution<'_, F> {
     async fn call(&self, _: State<'_>, step: Value) -> Result<Value, Failure> {
-        (self.answer)(step).await
+        // On the heap, for it holds all that a step of a function can do.
+        Box::pin((self.answer)(step)).await
     }
 
     /// What takes minutes on AWS is over in milliseconds here, however often a state may ask until then.

@@ -16,19 +16,19 @@ impl Data {
         value.unwrap_or_else(|| panic!("there is no {path} in {}", self.value))
     }
 
-    /// `$`, `$.member.member`, `$[0]`, or the same of the context object behind another `$`.
+    /// `$`, `$.member.member`, `$[0].member`, or the same of the context object behind another `$`.
     fn found(&self, path: &str) -> Option<&Value> {
         let (of, path) = match path.strip_prefix("$$") {
             Some(path) => (&self.context, path),
             None => (&self.value, path.strip_prefix('$').unwrap()),
         };
-        if let Some(index) = path.strip_prefix('[') {
-            return of.get(index.strip_suffix(']')?.parse::<usize>().unwrap());
-        }
-        let names = path.split('.').skip(1);
-        names
+        let steps = path.split(['.', '[']).filter(|step| !step.is_empty());
+        steps
             .into_iter()
-            .try_fold(of, |value, name| value.get(name))
+            .try_fold(of, |value, step| match step.strip_suffix(']') {
+                Some(index) => value.get(index.parse::<usize>().unwrap()),
+                None => value.get(step),
+            })
     }
 
     /// The value of a path, of a text in quotes, or of an intrinsic function.

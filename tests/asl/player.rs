@@ -142,15 +142,15 @@ impl Played {
     }
 }
 
-/// Plays one execution to its end.
+/// Plays one execution to its end, of this name and start.
 pub(crate) async fn play(
     machine: &Machine,
     tasks: &impl Tasks,
-    name: &str,
+    (name, started): (&str, Timestamp),
     input: &Value,
 ) -> Played {
     let context = json!({
-        "Execution": {"Input": input, "Name": name, "StartTime": Timestamp::now()},
+        "Execution": {"Input": input, "Name": name, "StartTime": started},
         "StateMachine": {"Id": format!("arn:aws:states:us-east-1:123456789012:stateMachine:{}", machine.name)},
     });
     for state in machine.states() {

@@ -3,6 +3,7 @@
 
 use super::machines::{Machine, State, errors};
 use super::player::{Ended, Failure, Played, Tasks, play};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -31,6 +32,7 @@ pub(crate) fn every_way(
     functions: &dyn Functions,
     input: &Value,
 ) -> Vec<Played> {
+    let started = Timestamp::now();
     let mut crossroads = Crossroads {
         functions,
         taken: RefCell::default(),
@@ -39,7 +41,7 @@ pub(crate) fn every_way(
     let mut ways = Vec::new();
     loop {
         crossroads.passed.set(0);
-        let played = at_once(play(machine, &crossroads, "run-1", input));
+        let played = at_once(play(machine, &crossroads, ("run-1", started), input));
         if played.ended != Ended::Stopped {
             ways.push(played);
         }

@@ -7,6 +7,7 @@ use super::{Execution, PATIENCE, pause};
 use crate::asl::{Ended, Failure, Machine, Played, machines};
 use crate::stage::{Stage, play_fast};
 use groundcrew::{Aws, Error, Removal, Run, Spec};
+use jiff::Timestamp;
 use provision::{Resource, Step};
 use rehearsal::World;
 use serde_json::{Value, json};
@@ -85,7 +86,7 @@ impl Scene {
         disturbed(local, local.aws().account.clone(), disturbance)
     }
 
-    /// One execution; with a cut it stops for good there. The stack's repository gets its image as soon as it is there.
+    /// An execution, always the same one; with a cut it stops there. The stack's repository gets its image as soon as it is there.
     async fn execute(&self, machine: Machine, input: Value, cut: Option<&Disturbance>) -> Played {
         let aws = match cut {
             Some(cut) => &self.disturbed(cut),
@@ -105,7 +106,7 @@ impl Scene {
             answer.map_err(|error| Failure::from(&error))
         };
         let execution = Execution::of(machine, "first", answer);
-        execution.play(&input).await
+        execution.started(Timestamp::UNIX_EPOCH).play(&input).await
     }
 
     async fn provision(&self, cut: Option<&Disturbance>) -> Played {
