@@ -58,10 +58,13 @@ def _is_stopped() -> bool:
 
 def _sleep(seconds: float) -> None:
     end = time.monotonic() + clock.wall(seconds)
+    # Less and less often: hundreds of executions that wait for days would keep a processor busy.
+    pause = 0.05
     while (left := end - time.monotonic()) > 0:
         if _is_stopped():
             raise Stopped
-        time.sleep(min(left, 0.1))
+        time.sleep(min(left, pause))
+        pause = min(pause * 1.5, 2)
 
 
 # -- history -----------------------------------------------------------------------------------------------------------
