@@ -1,5 +1,6 @@
 //! A connection to the local AWS that breaks at one call.
 
+use crate::stage::play_fast;
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
@@ -9,8 +10,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::retry::RetryConfig;
-use groundcrew::Aws;
 use groundcrew::aws::Account;
+use groundcrew::{Aws, Error};
 use regex_lite::Regex;
 use rehearsal::LocalAws;
 use std::collections::BTreeMap;
@@ -54,43 +55,38 @@ pub(super) struct Disturbance(Arc<State>);
 struct State {
     at: usize,
     kind: Kind,
-    of: Of,
+    writes_only: bool,
+    in_each_state: bool,
     calls: AtomicUsize,
     struck: Mutex<Vec<String>>,
     held: Notify,
     go_on: Notify,
 }
 
-/// The calls that are counted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Of {
-    All,
-    Writing,
-    EachState,
-}
-
 impl Disturbance {
     /// A disturbance of the `at`-th call, from 0.
     pub(super) fn at(at: usize, kind: Kind) -> Self {
-        Self::new(at, kind, Of::All)
+        Self::new(at, kind, false, false)
     }
 
     /// A disturbance of the `at`-th call that writes, from 0.
     pub(super) fn at_write(at: usize, kind: Kind) -> Self {
-        Self::new(at, kind, Of::Writing)
+        Self::new(at, kind, true, false)
     }
 
     /// A disturbance of the `at`-th call of each state of an execution, from 0. One state hands its result on to the next, and
     /// has done what it has to by then: so what each of them makes of a broken call is seen in one execution.
     pub(super) fn in_each_state(at: usize, kind: Kind) -> Self {
-        Self::new(at, kind, Of::EachState)
+        Self::new(at, kind, false, true)
     }
 
-    fn new(at: usize, kind: Kind, of: Of) -> Self {
+    /// Of calls whose answer is lost only those are counted that write: for what reads it is the same whether AWS has heard it.
+    fn new(at: usize, kind: Kind, writes_only: bool, in_each_state: bool) -> Self {
         Self(Arc::new(State {
             at,
             kind,
-            of,
+            writes_only: writes_only || [Kind::CutAfter, Kind::TimeoutAfter].contains(&kind),
+            in_each_state,
             calls: AtomicUsize::new(0),
             struck: Mutex::default(),
             held: Notify::new(),
@@ -107,7 +103,7 @@ impl Disturbance {
 
     /// A state was entered: its calls are counted anew.
     pub(super) fn next_state(&self) {
-        if self.0.of == Of::EachState {
+        if self.0.in_each_state {
             self.0.calls.store(0, Ordering::SeqCst);
         }
     }
@@ -129,7 +125,7 @@ impl Disturbance {
 
     /// What to do with this call.
     fn strike(&self, call: &str) -> Option<Kind> {
-        if self.0.of == Of::Writing && !writes(call) {
+        if self.0.writes_only && !writes(call) {
             return None;
         }
         let number = self.0.calls.fetch_add(1, Ordering::SeqCst);
@@ -288,4 +284,24 @@ pub(super) fn shape(description: &str) -> BTreeMap<String, usize> {
             .or_insert(0) += 1;
     }
     lines
+}
+
+/// So a lost answer is that of a call that did not get there, to whoever asks again.
+#[test]
+fn a_function_does_not_tell_a_call_that_was_cut_from_one_that_was_not_answered() {
+    play_fast(async |stage| {
+        let account = stage.local.aws().account.clone();
+        let mut names = Vec::new();
+        for kind in [Kind::CutBefore, Kind::CutAfter, Kind::TimeoutAfter] {
+            let aws = disturbed(
+                &stage.local,
+                account.clone(),
+                &Disturbance::at_write(0, kind),
+            );
+            let topic = aws.sns().create_topic().name("unheard").send().await;
+            let error = topic.map_err(Error::aws("sns:CreateTopic")).err();
+            names.push(error.map(|error| error.name()));
+        }
+        assert_eq!(names, [Some("Unavailable"); 3]);
+    });
 }
