@@ -5,6 +5,7 @@ mod service;
 pub(crate) use service::{Service, is_of_database, watched};
 
 use groundcrew::stack::Tags;
+use rehearsal::promises::{Promise, check};
 use rehearsal::{End, LocalAws, Options, Outputs, World};
 use serde_json::{Value, json};
 use std::future::Future;
@@ -395,4 +396,17 @@ pub(crate) fn touched(end: &End) -> Vec<String> {
 /// If it did not, with what it says.
 pub(crate) fn assert_succeeded(end: &End) {
     assert!(end.succeeded, "{}: {}", end.error, end.message);
+}
+
+/// The promises that a rehearsal checks, too.
+///
+/// # Panics
+/// If one of them is broken, with what shows that.
+pub(crate) fn assert_kept<Scene>(promises: &[Promise<Scene>], scene: &Scene) {
+    for promise in check(promises, scene) {
+        let (id, sentence) = (promise.id, promise.sentence);
+        promise
+            .verdict
+            .unwrap_or_else(|reason| panic!("{id}: {sentence}: {reason}"));
+    }
 }

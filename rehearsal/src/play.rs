@@ -223,25 +223,7 @@ impl Stage {
         };
         let calls = self.calls().await?;
         let credentials = self.credentials(&spec.stack()).await?;
-        let password = credentials["password"].as_str().unwrap_or_default();
-        let url = end.output["url"].as_str().unwrap_or_default();
-        let seen = Provisioned {
-            disclosed: self.local.places_that_show(password).await?,
-            searched: self.local.places_that_show(&spec.stack().name()).await?,
-            answer: self
-                .local
-                .aws()
-                .get("https:GET", url)
-                .await
-                .map(|answer| answer.0)
-                .map_err(|error| error.to_string()),
-            listening: crate::sockets::listening().map_err(|error| error.to_string()),
-            world: World::look(&self.local).await?,
-            credentials,
-            calls,
-            spec,
-            end,
-        };
+        let seen = Provisioned::look(&self.local, spec, credentials, end, calls).await?;
         Ok(Played {
             checked: self.check(promises::PROVISIONED, &seen),
             end: seen.end,
@@ -398,26 +380,15 @@ impl Stage {
 
     /// The calls of the functions since the log was cleared.
     async fn calls(&self) -> Result<Vec<Call>> {
-        let mut calls = self.local.calls().await?;
-        calls.retain(|call| call.principal != "root");
-        Ok(calls)
+        self.local.calls_of_functions().await
     }
 
+    /// The credentials of its database, which the record must not show.
     async fn credentials(&self, stack: &Stack) -> Result<Value> {
-        let secret = self
-            .local
-            .aws()
-            .secrets_manager()
-            .get_secret_value()
-            .secret_id(stack.secret_name())
-            .send()
-            .await;
-        let secret = secret.map_err(Error::call("secretsmanager:GetSecretValue"))?;
-        let secret: Value =
-            serde_json::from_str(secret.secret_string().unwrap_or_default()).unwrap_or_default();
-        self.recorder
-            .secret(secret["password"].as_str().unwrap_or_default());
-        Ok(secret)
+        let credentials = self.local.secret(&stack.secret_name()).await?;
+        let password = credentials["password"].as_str().unwrap_or_default();
+        self.recorder.secret(password);
+        Ok(credentials)
     }
 }
 

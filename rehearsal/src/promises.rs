@@ -5,15 +5,15 @@ pub mod nights;
 mod stack;
 pub mod sweeps;
 
-use crate::End;
 use crate::local_aws::Call;
 use crate::world::World;
+use crate::{End, LocalAws, Result, sockets};
 use groundcrew::Spec;
 use serde_json::Value;
 use std::net::SocketAddr;
 
 /// Kept or broken, with the evidence.
-pub type Verdict = Result<String, String>;
+pub type Verdict = std::result::Result<String, String>;
 
 /// A sentence that is true of whatever a `Scene` shows.
 #[derive(Debug)]
@@ -128,11 +128,42 @@ pub struct Provisioned {
     /// Where the stack's name is to be seen, which shows that the search for the password finds what is there.
     pub searched: Vec<String>,
     /// The status that the service's address answers with, asked from outside.
-    pub answer: Result<u16, String>,
+    pub answer: std::result::Result<u16, String>,
     /// The calls that `provision` made.
     pub calls: Vec<Call>,
     /// On what this rehearsal listens; an error where the system does not tell.
-    pub listening: Result<Vec<SocketAddr>, String>,
+    pub listening: std::result::Result<Vec<SocketAddr>, String>,
+}
+
+impl Provisioned {
+    /// Looks at a stack that an execution has built, with the calls that it made.
+    ///
+    /// # Errors
+    /// If the local AWS does not answer.
+    pub async fn look(
+        local: &LocalAws,
+        spec: Spec,
+        credentials: Value,
+        end: End,
+        calls: Vec<Call>,
+    ) -> Result<Self> {
+        let password = credentials["password"].as_str().unwrap_or_default();
+        let url = end.output["url"].as_str().unwrap_or_default();
+        let answer = local.aws().get("https:GET", url).await;
+        Ok(Self {
+            disclosed: local.places_that_show(password).await?,
+            searched: local.places_that_show(&spec.stack().name()).await?,
+            answer: answer
+                .map(|answer| answer.0)
+                .map_err(|error| error.to_string()),
+            listening: sockets::listening().map_err(|error| error.to_string()),
+            world: World::look(local).await?,
+            credentials,
+            calls,
+            spec,
+            end,
+        })
+    }
 }
 
 /// Promises about a stack that exists.
@@ -331,11 +362,11 @@ pub fn provision_succeeds(end: &End) -> Checked {
     }
 }
 
-fn kept_if(kept: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+fn kept_if(kept: bool, otherwise: impl FnOnce() -> String) -> std::result::Result<(), String> {
     if kept { Ok(()) } else { Err(otherwise()) }
 }
 
-fn all_true(facts: &[(bool, &str)]) -> Result<(), String> {
+fn all_true(facts: &[(bool, &str)]) -> std::result::Result<(), String> {
     let not: Vec<_> = facts
         .iter()
         .filter(|(is, _)| !is)
@@ -344,17 +375,17 @@ fn all_true(facts: &[(bool, &str)]) -> Result<(), String> {
     kept_if(not.is_empty(), || format!("not {}", not.join(", not ")))
 }
 
-fn succeeded(end: &End) -> Result<(), String> {
+fn succeeded(end: &End) -> std::result::Result<(), String> {
     kept_if(end.succeeded, || format!("{}: {}", end.error, end.message))
 }
 
-fn nothing_differs(differences: &[String]) -> Result<(), String> {
+fn nothing_differs(differences: &[String]) -> std::result::Result<(), String> {
     kept_if(differences.is_empty(), || {
         format!("the account differs: {}", differences.join("; "))
     })
 }
 
-fn no_write(calls: &[Call]) -> Result<(), String> {
+fn no_write(calls: &[Call]) -> std::result::Result<(), String> {
     let writes: Vec<_> = calls
         .iter()
         .filter(|call| call.writes())

@@ -1,12 +1,18 @@
 //! The promises of the product, played over the deployed template with IAM enforced. The ids are those of the features.
 
 use crate::stage::{
-    Service, Stage, assert_succeeded, name, outcomes, play, play_alone, spec, tags, touched,
+    Service, Stage, assert_kept, assert_succeeded, eventually, name, outcomes, play, play_alone,
+    spec, tags, touched,
 };
 use apprunner_emulator::{Arrangement, Fate};
+use groundcrew::Spec;
 use groundcrew::spec::Mistake;
-use rehearsal::{End, What};
+use rehearsal::promises::{
+    PLANNED, PROVISIONED, Planned, Provisioned, REFUSED, REPEATED, Refused, Repeated,
+};
+use rehearsal::{Call, End, What};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The states of an execution in the order in which they were entered.
 fn entered(end: &End) -> Vec<&str> {
@@ -19,206 +25,80 @@ fn entered(end: &End) -> Vec<&str> {
 
 #[test]
 fn p1_to_p8_a_stack_is_built_from_nothing_and_answers_before_anybody_is_told_so() {
-    play(|stage| async move {
+    play_alone(&[], |stage| async move {
         let mut spec = spec("fresh");
         spec["service"]["secrets"] = json!({"DATABASE_PASSWORD": "database:password"});
         spec["database"] = json!({"read_replica": true});
-        let end = stage.provision(&spec).await;
+        // The execution comes to the image before there is one.
+        let push = async {
+            eventually("the repository is there", async || {
+                let found = stage.local.aws().ecr().describe_repositories();
+                found.repository_names("fresh-dev").send().await.ok()
+            })
+            .await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let pushed = stage.local.push_image("fresh-dev", "latest", "amd64");
+            pushed.await.expect("pushed")
+        };
+        let (end, _) = tokio::join!(stage.provision_without_image(&spec), push);
         assert_succeeded(&end);
-        assert!(
-            outcomes(&end)
-                .iter()
-                .all(|(_, outcome)| outcome == "created"),
-            "{:?}",
-            outcomes(&end)
-        );
-        let world = stage.world().await;
+        let outcomes = outcomes(&end);
+        let created = outcomes.iter().all(|(_, outcome)| outcome == "created");
+        assert!(created, "{outcomes:?}");
+        let credentials = stage.local.secret("groundcrew/fresh/dev/database").await;
+        let credentials = credentials.expect("P3");
+        let calls = stage.local.calls_of_functions().await.expect("listed");
+        let checked = Spec::parse(&spec).expect("a good spec");
+        let seen = Provisioned::look(&stage.local, checked, credentials, end, calls).await;
+        let seen = seen.expect("it can be looked at");
+        assert_kept(PROVISIONED, &seen);
 
-        // P1: the database accepts PostgreSQL from the connector's group, and nothing else.
+        // P1: in each zone, and the replica is behind the same group as the database.
+        let Provisioned { world, .. } = &seen;
         let group = |name: &str| {
-            let found = world
-                .security_groups
-                .iter()
-                .find(|group| group.group_name() == Some(name));
+            let mut groups = world.security_groups.iter();
+            let found = groups.find(|group| group.group_name() == Some(name));
             found.unwrap_or_else(|| panic!("security group {name}"))
         };
-        let rules = group("fresh-dev-database").ip_permissions();
-        assert_eq!(rules.len(), 1, "{rules:?}");
-        assert_eq!(
-            (rules[0].from_port(), rules[0].to_port()),
-            (Some(5432), Some(5432))
-        );
-        assert!(rules[0].ip_ranges().is_empty());
-        assert_eq!(
-            rules[0].user_id_group_pairs()[0].group_id(),
-            group("fresh-dev-connector").group_id()
-        );
         let vpc_id = group("fresh-dev-connector").vpc_id();
-        let zones: Vec<_> = world
-            .subnets
-            .iter()
+        let subnets = world.subnets.iter();
+        let zones: Vec<_> = subnets
             .filter(|subnet| subnet.vpc_id() == vpc_id)
             .map(|subnet| subnet.availability_zone())
             .collect();
         assert_eq!(zones.len(), 3, "{zones:?}");
-
-        // P2, P4
-        let repository = world
-            .repositories
-            .iter()
-            .find(|found| found.repository_name() == Some("fresh-dev"))
-            .expect("P2");
-        assert!(
-            repository
-                .image_scanning_configuration()
-                .expect("P2")
-                .scan_on_push()
-        );
-        let database = world
-            .databases
-            .iter()
-            .find(|found| found.db_instance_identifier() == Some("fresh-dev"))
-            .expect("P4");
-        assert_eq!(database.storage_encrypted(), Some(true));
-        assert_eq!(database.publicly_accessible(), Some(false));
-        assert!(database.engine_version().expect("P4").starts_with("17."));
-        assert!(
-            world
-                .databases
-                .iter()
-                .any(|found| found.db_instance_identifier() == Some("fresh-dev-replica"))
-        );
-
-        let replica = world
-            .databases
-            .iter()
+        let mut databases = world.databases.iter();
+        let replica = databases
             .find(|found| found.db_instance_identifier() == Some("fresh-dev-replica"))
             .expect("P4");
-        let groups: Vec<_> = replica
-            .vpc_security_groups()
-            .iter()
-            .filter_map(|group| group.vpc_security_group_id())
-            .collect();
-        let database_group = group("fresh-dev-database").group_id().expect("P1");
-        assert_eq!(
-            groups,
-            [database_group],
-            "the replica is in the database's group"
-        );
+        let groups = replica.vpc_security_groups().iter();
+        let groups: Vec<_> = groups.map(|group| group.vpc_security_group_id()).collect();
+        assert_eq!(groups, [group("fresh-dev-database").group_id()]);
 
-        // P3: the secret holds what the database needs, and nothing else shows its password.
-        let secret = stage
-            .local
-            .aws()
-            .secrets_manager()
-            .get_secret_value()
-            .secret_id("groundcrew/fresh/dev/database")
-            .send()
-            .await;
-        let secret: Value =
-            serde_json::from_str(secret.expect("P3").secret_string().expect("P3")).expect("P3");
-        assert_eq!(
-            secret["host"].as_str(),
-            database.endpoint().expect("P4").address()
-        );
-        assert_eq!(secret["dbname"], "fresh_db");
-        let password = secret["password"].as_str().expect("P3");
+        // P3: as long as it is generated, of the database that is named by the app.
+        assert_eq!(seen.credentials["dbname"], "fresh_db");
+        let password = seen.credentials["password"].as_str().expect("P3");
         assert_eq!(password.len(), 32);
-        let places = stage
-            .local
-            .places_that_show(password)
-            .await
-            .expect("everything can be searched");
-        assert!(places.is_empty(), "the password is found in {places:?}");
 
-        // P5: the instance role reads the secret that the spec names, and no other.
-        let policy: Value =
-            serde_json::from_str(&world.policies["fresh-dev-instance-us-east-1/groundcrew"])
-                .expect("P5");
+        // P5: the instance role reads the secret that the spec names, and nothing else.
+        let policy = &world.policies["fresh-dev-instance-us-east-1/groundcrew"];
+        let policy: Value = serde_json::from_str(policy).expect("P5");
+        assert_eq!(policy["Statement"].as_array().map(Vec::len), Some(1));
         let readable = &policy["Statement"][0];
         assert_eq!(readable["Action"], "secretsmanager:GetSecretValue");
-        assert!(
-            readable["Resource"][0]
-                .as_str()
-                .expect("P5")
-                .contains(":secret:groundcrew/fresh/dev/database-")
-        );
-        assert_eq!(policy["Statement"].as_array().map(Vec::len), Some(1));
+        let secret = readable["Resource"][0].as_str().expect("P5");
+        assert!(secret.contains(":secret:groundcrew/fresh/dev/database-"));
 
-        // P6: pinned by digest, auto-deployments off, the secret by JSON key.
-        let service = world
-            .apprunner
-            .services
-            .iter()
-            .find(|service| service.name == "fresh-dev")
-            .expect("P6");
-        let source = &service.description["SourceConfiguration"];
-        assert!(
-            source["ImageRepository"]["ImageIdentifier"]
-                .as_str()
-                .expect("P6")
-                .contains("fresh-dev@sha256:")
-        );
-        assert_eq!(source["AutoDeploymentsEnabled"], false);
-        let reference = &source["ImageRepository"]["ImageConfiguration"]["RuntimeEnvironmentSecrets"]
-            ["DATABASE_PASSWORD"];
-        assert!(
-            reference.as_str().expect("P6").ends_with(":password::"),
-            "{reference}"
-        );
-
-        // P7: on the dimensions that App Runner really publishes; the logs are kept for a month.
-        let alarm = world
-            .alarms
-            .iter()
-            .find(|alarm| alarm.alarm_name() == Some("fresh-dev-cpu"))
-            .expect("P7");
-        let dimensions: Vec<_> = alarm
-            .dimensions()
-            .iter()
-            .map(|dimension| (dimension.name(), dimension.value()))
-            .collect();
-        assert!(
-            dimensions.contains(&(Some("ServiceName"), Some("fresh-dev"))),
-            "{dimensions:?}"
-        );
-        assert!(
-            dimensions.contains(&(Some("ServiceID"), service.description["ServiceId"].as_str())),
-            "{dimensions:?}"
-        );
-        assert_eq!(
-            world
-                .alarms
-                .iter()
-                .filter(|alarm| alarm
-                    .alarm_name()
-                    .is_some_and(|name| name.starts_with("fresh-dev-")))
-                .count(),
-            9
-        );
-        let groups: Vec<_> = world
-            .log_groups
-            .iter()
-            .filter(|group| {
-                group
-                    .log_group_name()
-                    .is_some_and(|name| name.contains("/fresh-dev/"))
-            })
-            .collect();
-        assert_eq!(groups.len(), 2);
-        assert!(
-            groups
-                .iter()
-                .all(|group| group.retention_in_days() == Some(30))
-        );
-
-        // P8
-        assert_eq!(end.output["health"]["status"], 200);
-        let url = end.output["url"].as_str().expect("P8");
-        assert_eq!(
-            stage.local.aws().get("https:GET", url).await.expect("P8").0,
-            200
-        );
+        // P6: a secret by its JSON key.
+        let service = Service::named(stage, "fresh-dev");
+        let description = service.look().description;
+        let configuration =
+            &description["SourceConfiguration"]["ImageRepository"]["ImageConfiguration"];
+        let reference = &configuration["RuntimeEnvironmentSecrets"]["DATABASE_PASSWORD"];
+        let reference = reference.as_str().expect("P6");
+        assert!(reference.ends_with(":password::"), "{reference}");
+        // P7
+        assert_eq!(service.alarms().await.len(), 9);
         assert_succeeded(&stage.teardown(&spec).await);
     });
 }
@@ -230,29 +110,21 @@ fn p9_the_same_spec_again_changes_nothing_and_calls_nothing_that_writes() {
         assert_succeeded(&stage.provision(&spec).await);
         let before = stage.world().await;
         stage.local.clear_calls().await.expect("the log is cleared");
-        let end = stage.provision_without_image(&spec).await;
-        assert_succeeded(&end);
-        assert_eq!(touched(&end), Vec::<String>::new());
-        let written: Vec<_> = writes(stage).await;
-        assert!(written.is_empty(), "{written:?}");
-        let differences = before.differences(&stage.world().await);
-        assert!(differences.is_empty(), "{differences:?}");
+        let seen = Repeated {
+            end: stage.provision_without_image(&spec).await,
+            calls: calls(stage).await,
+            differences: before.differences(&stage.world().await),
+        };
+        assert_kept(REPEATED, &seen);
         assert_succeeded(&stage.teardown(&spec).await);
     });
 }
 
-/// What the functions wrote since the call log was cleared.
-async fn writes(stage: &Stage) -> Vec<String> {
-    let calls = stage.local.calls().await.expect("the calls are logged");
-    let written = calls.into_iter().filter(|call| {
-        call.writes() && call.principal != "root" && call.principal.contains("Function")
-    });
-    written
-        .filter(|call| {
-            !call.action.starts_with("logs:Create") && !call.action.starts_with("logs:PutLogEvents")
-        })
-        .map(|call| call.action)
-        .collect()
+/// The calls of functions since the log was cleared, without those of their runtime.
+async fn calls(stage: &Stage) -> Vec<Call> {
+    let mut calls = stage.local.calls_of_functions().await.expect("listed");
+    calls.retain(|call| !call.action.starts_with("logs:"));
+    calls
 }
 
 #[test]
@@ -780,25 +652,28 @@ fn p11_what_only_aws_can_tell_is_refused_before_anything_is_created() {
 
 #[test]
 fn p11_every_mistake_is_named_at_once() {
-    play(|stage| async move {
+    play_alone(&[], |stage| async move {
         let mut spec = spec("mistaken");
         spec["databse"] = json!({});
         spec["service"] = json!({"cpu": 300, "health_check": {"interval": 0}, "scaling": {"min_size": 3, "max_size": 2}, "variables": {"PORT": "80"}});
+        let before = stage.world().await;
         let end = stage.provision_without_image(&spec).await;
-        assert_eq!(end.error, "Invalid");
-        for field in [
-            "databse",
-            "service.cpu",
-            "service.health_check.interval",
-            "service.variables.PORT",
-            "service.scaling.max_size",
-        ] {
-            let lines: Vec<_> = end
-                .message
-                .lines()
-                .filter(|line| line.starts_with(&format!("{field}: ")))
-                .collect();
-            assert_eq!(lines.len(), 1, "{field}: {}", end.message);
+        let seen = Refused {
+            fields: vec![
+                "databse",
+                "service.cpu",
+                "service.health_check.interval",
+                "service.variables.PORT",
+                "service.scaling.max_size",
+            ],
+            end: end.clone(),
+            differences: before.differences(&stage.world().await),
+        };
+        assert_kept(REFUSED, &seen);
+        for field in seen.fields {
+            let begin = format!("{field}: ");
+            let lines = end.message.lines().filter(|line| line.starts_with(&begin));
+            assert_eq!(lines.count(), 1, "{field}: {}", end.message);
         }
         let shown = Mistake::new("service.cpu", 300, "256, 512, 1024, 2048 or 4096").to_string();
         assert!(end.message.contains(&shown), "{}", end.message);
@@ -960,11 +835,15 @@ fn p13_a_dry_run_says_what_would_happen_and_calls_nothing_that_writes() {
     play_alone(&[], |stage| async move {
         let mut spec = spec("planned");
         spec["dry_run"] = json!(true);
-        stage.local.clear_calls().await.expect("the log is cleared");
         let before = stage.world().await;
-        let end = stage.provision_without_image(&spec).await;
-        assert_succeeded(&end);
-        let plan = end.output["plan"].as_object().expect("a plan");
+        stage.local.clear_calls().await.expect("the log is cleared");
+        let seen = Planned {
+            end: stage.provision_without_image(&spec).await,
+            calls: calls(stage).await,
+            differences: before.differences(&stage.world().await),
+        };
+        assert_kept(PLANNED, &seen);
+        let plan = seen.end.output["plan"].as_object().expect("a plan");
         assert_eq!(plan.len(), 8);
         let network = plan["network"]["changes"].as_array().expect("changes");
         assert_eq!(
@@ -972,11 +851,6 @@ fn p13_a_dry_run_says_what_would_happen_and_calls_nothing_that_writes() {
             5,
             "a VPC, subnets, a route table, two groups: {network:?}"
         );
-        assert!(
-            plan.values().all(|report| report["outcome"] == "created"),
-            "{plan:?}"
-        );
-        assert!(before.differences(&stage.world().await).is_empty());
 
         spec["dry_run"] = json!(false);
         assert_succeeded(&stage.provision(&spec).await);
@@ -995,7 +869,8 @@ fn p13_a_dry_run_says_what_would_happen_and_calls_nothing_that_writes() {
             json!(["change service planned-dev: port"])
         );
         assert_eq!(end.output["plan"]["network"]["outcome"], "unchanged");
-        let written = writes(stage).await;
+        let mut written = calls(stage).await;
+        written.retain(Call::writes);
         assert!(written.is_empty(), "{written:?}");
         assert_succeeded(&stage.teardown(&spec).await);
     });

@@ -349,6 +349,16 @@ impl LocalAws {
         self.list("calls", "calls").await
     }
 
+    /// Those of them that functions made.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn calls_of_functions(&self) -> Result<Vec<Call>> {
+        let mut calls = self.calls().await?;
+        calls.retain(|call| call.principal != "root");
+        Ok(calls)
+    }
+
     /// Every invocation of a function that has ended since the start or since [`Self::clear_invocations`], in the order
     /// of their ends.
     ///

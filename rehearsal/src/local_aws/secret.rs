@@ -1,9 +1,22 @@
-//! What the rotation of a secret does in Secrets Manager.
+//! What is in a secret, and what its rotation does in Secrets Manager.
 
 use super::LocalAws;
 use crate::{Error, Result};
+use serde_json::Value;
 
 impl LocalAws {
+    /// The current value of a secret that holds JSON; null if it holds something else.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn secret(&self, secret_id: &str) -> Result<Value> {
+        let secret = self.aws().secrets_manager().get_secret_value();
+        let secret = secret.secret_id(secret_id).send().await;
+        let secret = secret.map_err(Error::call("secretsmanager:GetSecretValue"))?;
+        let value = secret.secret_string().unwrap_or_default();
+        Ok(serde_json::from_str(value).unwrap_or_default())
+    }
+
     /// Rotates a secret to this value as a rotation function does, and returns the id of the new version: a version
     /// labelled AWSPENDING (`createSecret`), then AWSCURRENT moves to it (`finishSecret`).
     ///

@@ -273,7 +273,9 @@ pub(super) fn alarms(seen: &Provisioned) -> Verdict {
         service["ServiceId"].as_str(),
     );
     let mut watching = 0;
-    for alarm in &seen.world.alarms {
+    let own = format!("{}-", seen.spec.stack().name());
+    let alarms = seen.world.alarms.iter();
+    for alarm in alarms.filter(|alarm| starts_with(alarm.alarm_name(), &own)) {
         let metrics = alarm
             .metrics()
             .iter()
@@ -305,13 +307,13 @@ pub(super) fn alarms(seen: &Provisioned) -> Verdict {
         .contains_key(&seen.spec.stack().part(REGION));
     kept_if(dashboard, || "there is no dashboard".into())?;
     let days = i32::from(seen.spec.log_retention_days);
-    let groups: Vec<_> = seen
-        .world
-        .log_groups
-        .iter()
-        .filter(|group| group.retention_in_days() == Some(days))
+    let own = format!("/aws/apprunner/{}/", seen.spec.stack().name());
+    let groups = seen.world.log_groups.iter();
+    let groups: Vec<_> = groups
+        .filter(|group| starts_with(group.log_group_name(), &own))
+        .map(|group| group.retention_in_days())
         .collect();
-    kept_if(groups.len() == 2, || {
+    kept_if(groups == [Some(days); 2], || {
         format!("log groups: {:?}", seen.world.log_groups)
     })?;
     Ok(format!(
@@ -365,6 +367,10 @@ fn each(value: &Value) -> impl Iterator<Item = &Value> {
         .as_array()
         .map_or(std::slice::from_ref(value), Vec::as_slice)
         .iter()
+}
+
+fn starts_with(name: Option<&str>, prefix: &str) -> bool {
+    name.is_some_and(|name| name.starts_with(prefix))
 }
 
 fn contains(list: &[String], wanted: &str) -> bool {
