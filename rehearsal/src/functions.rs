@@ -26,8 +26,9 @@ pub async fn build() -> Result<&'static Path> {
 
 async fn build_now() -> Result<PathBuf> {
     let target = Target::of_this_program();
+    let functions = functions()?;
     let busy = console::busy(BUILDING);
-    let mut cargo = cargo(&target);
+    let mut cargo = cargo(&target, &functions);
     let status = match busy.is_live() {
         true => run_quietly(&mut cargo, &busy).await,
         false => Group::run(&mut cargo).await,
@@ -38,7 +39,7 @@ async fn build_now() -> Result<PathBuf> {
         return Err(Error::Build("see the compiler's messages above".into()));
     }
     let folder = target.rehearsal().join("lambda");
-    for function in functions()? {
+    for function in functions {
         install(&target.programs().join(&function), &folder.join(&function)).await?;
     }
     Ok(folder)
@@ -116,18 +117,15 @@ impl Word {
     }
 }
 
-/// The whole workspace and this program's profile: with the same features everything is compiled already.
-fn cargo(target: &Target) -> Command {
+/// In this program's profile, and together with it: with the same features what they share is compiled already.
+fn cargo(target: &Target, functions: &[String]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--bins", "--package", env!("CARGO_PKG_NAME")]);
+    for function in functions {
+        cargo.args(["--package", function]);
+    }
     cargo
-        .args([
-            "build",
-            "--workspace",
-            "--bins",
-            "--profile",
-            target.profile(),
-            "--target-dir",
-        ])
+        .args(["--profile", target.profile(), "--target-dir"])
         .arg(target.folder())
         .current_dir(project::root());
     // Cargo tells a program that it runs about its package; build scripts that watch these variables (ring's does)
