@@ -4,6 +4,7 @@
 mod data;
 pub(crate) mod machines;
 mod player;
+mod tests;
 mod ways;
 
 pub(crate) use machines::{Machine, State};

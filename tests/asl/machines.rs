@@ -57,6 +57,15 @@ impl Machine {
         }
     }
 
+    /// One that is no file, for tests of what plays them.
+    pub(super) fn of(definition: Value) -> Self {
+        Self {
+            name: "test",
+            text: String::new(),
+            definition,
+        }
+    }
+
     pub(crate) fn comment(&self) -> Option<&str> {
         self.definition["Comment"].as_str()
     }

@@ -52,7 +52,7 @@ pub(crate) fn every_way(
 }
 
 /// What a future comes to that waits for nothing.
-fn at_once<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn at_once<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
         Poll::Pending => unreachable!("nothing is waited for"),
