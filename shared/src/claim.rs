@@ -188,6 +188,34 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_of_each_kind_comes_back_from_its_tag() {
+        for kind in [Kind::Image, Kind::Secrets, Kind::Rollback] {
+            for sent in [true, false] {
+                let claim = Claim {
+                    kind,
+                    sent,
+                    digest: None,
+                    ..claim()
+                };
+                let tags = Tags::from([(TAG_DEPLOYING.to_owned(), claim.to_string())]);
+                assert_eq!(Claim::of(&tags), Some(claim));
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_service_without_an_operation_every_one_came_after_the_claim() {
+        let claim = Claim {
+            after: None,
+            ..claim()
+        };
+        let operations = [operation("first", OperationType::UpdateService)];
+        let found = claim.operations(&operations).expect("it is known");
+        assert_eq!(found.len(), 1);
+        assert_eq!(claim.operations(&[]), Some(Vec::new()));
+    }
+
+    #[test]
     fn nothing_is_claimed_by_no_tag_by_none_or_by_what_somebody_else_wrote() {
         assert_eq!(Claim::of(&Tags::new()), None);
         for text in ["none", "", "me image", "me picture none 0a none none"] {

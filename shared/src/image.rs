@@ -440,6 +440,7 @@ mod tests {
         let rule = TagRule::parse("semver:1");
         assert!(!rule.goes_forward(&at("1.5.0", 5), &at("1.4.9", 9)));
         assert!(rule.goes_forward(&at("1.5.0", 5), &at("1.5.1", 1)));
+        assert!(!rule.goes_forward(&at("1.5.0", 5), &at("1.5.0", 5)));
         let rule = TagRule::parse("prefix:main-");
         assert!(!rule.goes_forward(&at("main-7", 7), &at("main-6", 6)));
     }

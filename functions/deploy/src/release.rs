@@ -174,6 +174,7 @@ mod tests {
         assert!(key.len() <= 128 && value.len() <= LONGEST, "{value}");
         let found = releases(&Tags::from([(key, value)])).remove(0);
         assert_eq!((found.digest, found.tag), (release.digest, release.tag));
+        assert_eq!(found.secrets, release.secrets);
     }
 
     #[test]
