@@ -8,6 +8,7 @@ use groundcrew::stack::Tags;
 use rehearsal::promises::{Promise, check};
 use rehearsal::{End, LocalAws, Options, Outputs, World};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -225,124 +226,149 @@ impl Stage {
 
     /// The names of everything in the account that belongs to a stack, or looks like it: empty when nothing is left.
     pub(crate) async fn traces(&self, stack: &str) -> Vec<String> {
-        let world = self.world().await;
-        let named = |kind: &str, name: Option<&str>| {
-            name.filter(|name| {
-                name.split(['/', ':'])
-                    .any(|part| part == stack || part.starts_with(&format!("{stack}-")))
-            })
-            .map(|name| format!("{kind} {name}"))
+        let world = &self.world().await;
+        let begin = format!("{stack}-");
+        let is_own = |part: &str| part == stack || part.starts_with(&begin);
+        let secret = format!("/{}/", stack.replace('-', "/"));
+        let apprunner = &world.apprunner;
+        let all = [
+            ("VPC", names(&world.vpcs, |it| name_of(it.tags()))),
+            ("subnet", names(&world.subnets, |it| name_of(it.tags()))),
+            (
+                "route table",
+                names(&world.route_tables, |it| name_of(it.tags())),
+            ),
+            (
+                "security group",
+                names(&world.security_groups, |it| it.group_name()),
+            ),
+            (
+                "repository",
+                names(&world.repositories, |it| it.repository_name()),
+            ),
+            ("secret", names(&world.secrets, |it| it.name())),
+            (
+                "database",
+                names(&world.databases, |it| it.db_instance_identifier()),
+            ),
+            (
+                "DB subnet group",
+                names(&world.subnet_groups, |it| it.db_subnet_group_name()),
+            ),
+            ("role", names(&world.roles, |it| Some(it.role_name()))),
+            ("service", names(&apprunner.services, |it| Some(&it.arn))),
+            (
+                "connector",
+                names(&apprunner.vpc_connectors, |it| Some(&it.arn)),
+            ),
+            (
+                "auto scaling",
+                names(&apprunner.auto_scaling_configurations, |it| Some(&it.arn)),
+            ),
+            (
+                "observability",
+                names(&apprunner.observability_configurations, |it| Some(&it.arn)),
+            ),
+            ("alarm", names(&world.alarms, |it| it.alarm_name())),
+            (
+                "dashboard",
+                names(&world.dashboards, |(name, _)| Some(name)),
+            ),
+            (
+                "log group",
+                names(&world.log_groups, |it| it.log_group_name()),
+            ),
+            ("topic", names(&world.topics, |(arn, _)| Some(arn))),
+        ];
+        let is_trace = |name: &str| name.split(['/', ':']).any(is_own) || name.contains(&secret);
+        let of_kind = |(kind, names): (&str, Vec<&str>)| {
+            let own = names.into_iter().filter(|name| is_trace(name));
+            own.map(|name| format!("{kind} {name}")).collect::<Vec<_>>()
         };
-        let tagged = |kind: &str, id: Option<&str>, tags: &[aws_sdk_ec2::types::Tag]| {
-            let name = tags.iter().find(|tag| tag.key() == Some("Name"))?.value()?;
-            (name == stack || name.starts_with(&format!("{stack}-")))
-                .then(|| format!("{kind} {}", id.unwrap_or_default()))
-        };
-        let mut found: Vec<Option<String>> = Vec::new();
-        found.extend(
-            world
-                .vpcs
-                .iter()
-                .map(|vpc| tagged("VPC", vpc.vpc_id(), vpc.tags())),
-        );
-        found.extend(
-            world
-                .subnets
-                .iter()
-                .map(|subnet| tagged("subnet", subnet.subnet_id(), subnet.tags())),
-        );
-        found.extend(
-            world
-                .route_tables
-                .iter()
-                .map(|table| tagged("route table", table.route_table_id(), table.tags())),
-        );
-        found.extend(
-            world
-                .security_groups
-                .iter()
-                .map(|group| named("security group", group.group_name())),
-        );
-        found.extend(
-            world
-                .repositories
-                .iter()
-                .map(|repository| named("repository", repository.repository_name())),
-        );
-        found.extend(world.secrets.iter().map(|secret| {
-            let of = stack.replace('-', "/");
-            secret
-                .name()
-                .filter(|name| name.contains(&format!("/{of}/")))
-                .map(|name| format!("secret {name}"))
-        }));
-        found.extend(
-            world
-                .databases
-                .iter()
-                .map(|database| named("database", database.db_instance_identifier())),
-        );
-        found.extend(
-            world
-                .subnet_groups
-                .iter()
-                .map(|group| named("DB subnet group", group.db_subnet_group_name())),
-        );
-        found.extend(
-            world
-                .roles
-                .iter()
-                .map(|role| named("role", Some(role.role_name()))),
-        );
-        found.extend(
-            world
-                .apprunner
-                .services
-                .iter()
-                .map(|service| named("service", Some(&service.arn))),
-        );
-        found.extend(
-            world
-                .apprunner
-                .vpc_connectors
-                .iter()
-                .map(|connector| named("connector", Some(&connector.arn))),
-        );
-        found.extend(
-            world
-                .apprunner
-                .auto_scaling_configurations
-                .iter()
-                .map(|revision| named("auto scaling", Some(&revision.arn))),
-        );
-        found.extend(
-            world
-                .apprunner
-                .observability_configurations
-                .iter()
-                .map(|revision| named("observability", Some(&revision.arn))),
-        );
-        found.extend(
-            world
-                .alarms
-                .iter()
-                .map(|alarm| named("alarm", alarm.alarm_name())),
-        );
-        found.extend(
-            world
-                .dashboards
-                .keys()
-                .map(|dashboard| named("dashboard", Some(dashboard))),
-        );
-        found.extend(
-            world
-                .log_groups
-                .iter()
-                .map(|group| named("log group", group.log_group_name())),
-        );
-        found.extend(world.topics.keys().map(|topic| named("topic", Some(topic))));
-        found.into_iter().flatten().collect()
+        all.into_iter().flat_map(of_kind).collect()
     }
+
+    /// The state of a database; `None` if there is none of this name.
+    pub(crate) async fn database(&self, name: &str) -> Option<String> {
+        let described = self.local.aws().rds().describe_db_instances().send().await;
+        let mut found = described.expect("described").db_instances?.into_iter();
+        let found = found.find(|it| it.db_instance_identifier() == Some(name))?;
+        found.db_instance_status
+    }
+
+    /// Waits until a database is in a state, or gone.
+    pub(crate) async fn database_is(&self, name: &str, status: Option<&str>) {
+        let what = format!("the database {name} is {status:?}");
+        eventually(&what, async || {
+            (self.database(name).await.as_deref() == status).then_some(())
+        })
+        .await;
+    }
+
+    /// The actions that the role of a function grants are those that it has called since the calls were cleared.
+    ///
+    /// # Panics
+    /// If it was denied one, or never called one.
+    pub(crate) async fn assert_grants_what_it_calls(&self, function: &str) {
+        let role = format!("-{function}Role-");
+        let mut calls = self.local.calls().await.expect("the calls are logged");
+        calls.retain(|call| call.principal.contains(&role));
+        let denied: Vec<_> = calls.iter().filter(|call| !call.allowed).collect();
+        assert!(denied.is_empty(), "{function} is denied {denied:?}");
+        // What its runtime does, which SAM grants: logs and traces.
+        let logs = [
+            "logs:CreateLogGroup",
+            "logs:CreateLogStream",
+            "logs:PutLogEvents",
+        ];
+        let of_runtime = |action: &str| logs.contains(&action) || action.starts_with("xray:");
+        let called: BTreeSet<_> = calls
+            .iter()
+            .flat_map(|call| call.implied.iter().chain([&call.action]))
+            .map(String::as_str)
+            .filter(|action| !of_runtime(action))
+            .collect();
+        let world = self.world().await;
+        let policies = world.policies.iter();
+        let policies: Vec<Value> = policies
+            .filter(|(name, _)| name.contains(&role))
+            .map(|(_, policy)| serde_json::from_str(policy).expect("a policy is JSON"))
+            .collect();
+        let statements = policies
+            .iter()
+            .flat_map(|policy| list(&policy["Statement"]));
+        let granted: BTreeSet<_> = statements
+            .flat_map(|statement| list(&statement["Action"]))
+            .map(text)
+            // SAM adds it for the dead-letter queue of the function.
+            .filter(|action| *action != "sqs:SendMessage")
+            .collect();
+        let missing: Vec<_> = called.difference(&granted).collect();
+        let idle: Vec<_> = granted.difference(&called).collect();
+        assert!(
+            missing.is_empty() && idle.is_empty(),
+            "{function}: called and not granted {missing:?}, granted and never called {idle:?}"
+        );
+        assert!(!granted.is_empty(), "{function} has a role");
+    }
+}
+
+/// A policy's member may be one thing or a list of them.
+fn list(value: &Value) -> &[Value] {
+    let one = std::slice::from_ref(value);
+    value.as_array().map_or(one, Vec::as_slice)
+}
+
+fn names<'a, T>(
+    found: impl IntoIterator<Item = T>,
+    name: impl Fn(T) -> Option<&'a str>,
+) -> Vec<&'a str> {
+    found.into_iter().filter_map(name).collect()
+}
+
+/// The name of an EC2 resource.
+fn name_of(tags: &[aws_sdk_ec2::types::Tag]) -> Option<&str> {
+    tags.iter().find(|tag| tag.key() == Some("Name"))?.value()
 }
 
 fn text(value: &Value) -> &str {

@@ -75,11 +75,12 @@ async def read_tags(target: str, body: bytes) -> None:
             _tags.set({arn: json.loads(answer).get("Tags") or []})
 
 
-# The service that a role is passed to is not known: the Service Authorization Reference prints `bullet`, AWS's managed policies
-# name `apprunner`, the trust policies `build` and `tasks`, and four accounts were refused with each of the last three and
-# allowed without the condition, as if the key were absent. A policy has to allow all of them.
+# An assumption, for nobody has seen the service that App Runner passes a role to: any of these, or none. The Service
+# Authorization Reference prints `bullet` for CreateService and UpdateService, AWSAppRunnerFullAccess names `apprunner`, and the
+# trust policies name `build` and `tasks`. Four accounts refused a StringEquals with one or two of the last three, and allowed the
+# call without it, as if there were no such key. So a policy has to allow all of them.
 # (https://docs.aws.amazon.com/service-authorization/latest/reference/list_apprunner.html, table of API operations;
-# github.com/RoboFinSystems/robosystems pull request 1279)
+# https://github.com/RoboFinSystems/robosystems/pull/1279)
 _PASSED_TO: tuple[dict[str, str], ...] = (
     {},
     {"iam:PassedToService": "apprunner.amazonaws.com"},

@@ -1,7 +1,6 @@
 //! The connection of `alarms` is disturbed at every call: repeated, the alarms of a service end up as if nothing had happened.
 
 use super::disturbance::{Disturbance, Kind, disturbed};
-use super::pause;
 use crate::stage::{Service, Stage, play_fast};
 use apprunner_emulator::ServiceStatus;
 use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, MetricAlarm, Statistic};
@@ -133,46 +132,21 @@ impl Scene {
     }
 
     async fn has_database(&self) -> bool {
-        let described = self
-            .stage
-            .local
-            .aws()
-            .rds()
-            .describe_db_instances()
-            .send()
-            .await;
-        !described.expect("described").db_instances().is_empty()
+        self.stage.database(NAME).await.is_some()
     }
 
     async fn create_database(&self) {
         let created = self.stage.local.create_database(NAME, &TAGS).await;
         created.expect("a database");
-        loop {
-            let described = self
-                .stage
-                .local
-                .aws()
-                .rds()
-                .describe_db_instances()
-                .send()
-                .await;
-            let described = described.expect("described");
-            if described.db_instances()[0].db_instance_status() == Some("available") {
-                return;
-            }
-            pause().await;
-        }
+        self.stage.database_is(NAME, Some("available")).await;
     }
 
     async fn delete_database(&self) {
         let deleted = self.stage.local.aws().rds().delete_db_instance();
-        let deleted = deleted
-            .db_instance_identifier(NAME)
-            .skip_final_snapshot(true);
-        deleted.send().await.expect("accepted");
-        while self.has_database().await {
-            pause().await;
-        }
+        let deleted = deleted.db_instance_identifier(NAME);
+        let deleted = deleted.skip_final_snapshot(true).send().await;
+        deleted.expect("accepted");
+        self.stage.database_is(NAME, None).await;
     }
 
     /// Alarms on the service and on its database that somebody made by hand, and one of a stack whose name begins like ours.

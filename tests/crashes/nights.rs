@@ -3,7 +3,7 @@
 //! counts for those after it.
 
 use super::disturbance::{Disturbance, Kind, disturbed};
-use super::{Execution, patiently, pause, stopping};
+use super::{Execution, patiently, stopping};
 use crate::asl::{Ended, Failure, Played, machines};
 use crate::stage::{Service, Stage, play_fast};
 use apprunner_emulator::{OperationType, ServiceStatus};
@@ -91,12 +91,8 @@ impl Scene {
     }
 
     async fn database(&self) -> String {
-        let described = self.calm.rds().describe_db_instances().send().await;
-        let found = described.expect("described").db_instances;
-        let status = found.into_iter().flatten().next();
-        status
-            .and_then(|it| it.db_instance_status)
-            .expect("a state")
+        let status = self.stage.database(NAME).await;
+        status.expect("it has a state")
     }
 
     async fn deployments(&self) -> usize {
@@ -189,9 +185,7 @@ impl Scene {
     }
 
     async fn database_is(&self, status: &str) {
-        while self.database().await != status {
-            pause().await;
-        }
+        self.stage.database_is(NAME, Some(status)).await;
     }
 
     async fn park(&self, night: Night) {

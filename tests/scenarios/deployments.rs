@@ -499,25 +499,12 @@ fn o1_an_image_for_another_platform_is_refused_and_told_once() {
 fn o4_a_push_while_paused_is_deployed_once_after_resume() {
     play(|stage| async move {
         let app = Service::given(stage, "asleep").create().await;
-        let apprunner = stage.local.aws().apprunner();
-        apprunner
-            .pause_service()
-            .service_arn(&app.arn)
-            .send()
-            .await
-            .expect("pausing");
-        app.eventually(|seen| seen.status == ServiceStatus::Paused)
-            .await;
+        app.pause_by_hand().await;
         let digest = app.push("latest").await;
         let ends = app.quiet().await;
         assert!(ends.iter().all(|end| end.succeeded), "{ends:#?}");
         assert!(app.subjects().await.is_empty(), "nobody is woken");
-        apprunner
-            .resume_service()
-            .service_arn(&app.arn)
-            .send()
-            .await
-            .expect("resuming");
+        app.resume_by_hand().await;
         app.eventually(|seen| seen.runs.image_digest.as_deref() == Some(&digest))
             .await;
         app.quiet().await;
@@ -794,15 +781,7 @@ fn o2_secrets_that_wait_behind_a_bad_image_are_delivered_without_it() {
             .reads("PASSWORD", &arn)
             .create()
             .await;
-        let apprunner = stage.local.aws().apprunner();
-        apprunner
-            .pause_service()
-            .service_arn(&app.arn)
-            .send()
-            .await
-            .expect("pausing");
-        app.eventually(|seen| seen.status == ServiceStatus::Paused)
-            .await;
+        app.pause_by_hand().await;
         app.push("latest").await;
         let version = stage
             .local
@@ -811,12 +790,7 @@ fn o2_secrets_that_wait_behind_a_bad_image_are_delivered_without_it() {
             .expect("rotated");
         app.quiet().await;
         app.next("UPDATE_SERVICE", json!("fails"));
-        apprunner
-            .resume_service()
-            .service_arn(&app.arn)
-            .send()
-            .await
-            .expect("resuming");
+        app.resume_by_hand().await;
         app.eventually(|seen| seen.runs.secret_versions.get("PASSWORD") == Some(&version))
             .await;
         app.quiet().await;
@@ -844,10 +818,7 @@ fn o5_what_a_person_has_deployed_since_is_not_taken_back() {
             .await;
         let errors = app.alarm("errors", "5xxStatusResponses").await;
         let bad = app.push("latest").await;
-        app.eventually(|seen| {
-            seen.runs.image_digest.as_deref() == Some(&bad) && seen.status == ServiceStatus::Running
-        })
-        .await;
+        app.has_come_to_run(&bad).await;
         let own = stage
             .local
             .push_image("overtaken", "hotfix", "amd64")
@@ -1022,11 +993,7 @@ fn a_service_that_is_removed_during_its_deployment_tells_nobody() {
             .create()
             .await;
         let digest = app.push("latest").await;
-        app.eventually(|seen| {
-            seen.runs.image_digest.as_deref() == Some(&digest)
-                && seen.status == ServiceStatus::Running
-        })
-        .await;
+        app.has_come_to_run(&digest).await;
         let apprunner = stage.local.aws().apprunner();
         apprunner
             .delete_service()
@@ -1179,10 +1146,7 @@ fn o5_a_push_in_a_bake_window_waits_for_its_end_and_for_the_way_back() {
             .await;
         let errors = app.alarm("errors", "5xxStatusResponses").await;
         let bad = app.push("latest").await;
-        app.eventually(|seen| {
-            seen.runs.image_digest.as_deref() == Some(&bad) && seen.status == ServiceStatus::Running
-        })
-        .await;
+        app.has_come_to_run(&bad).await;
         let good = app.push("latest").await;
         // Until its execution has looked who deploys the service.
         eventually("it looks whether the claim is alive", async || {

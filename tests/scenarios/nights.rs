@@ -8,7 +8,6 @@ use aws_sdk_secretsmanager::types::RotationRulesType;
 use jiff::{Timestamp, ToSpan};
 use rehearsal::{Call, End, Fault, FaultKind};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::ops::Deref;
 use std::time::Duration;
@@ -100,19 +99,12 @@ impl<'a> Parked<'a> {
     }
 
     async fn database(&self) -> String {
-        let describe = self.stage.local.aws().rds().describe_db_instances();
-        let found = describe.db_instance_identifier(&self.name).send().await;
-        let found = found.expect("described").db_instances.unwrap_or_default();
-        let status = found.into_iter().find_map(|found| found.db_instance_status);
+        let status = self.stage.database(&self.name).await;
         status.expect("it has a state")
     }
 
     async fn database_is(&self, status: &str) {
-        let what = format!("the database {} is {status}", self.name);
-        eventually(&what, async || {
-            (self.database().await == status).then_some(())
-        })
-        .await;
+        self.stage.database_is(&self.name, Some(status)).await;
     }
 
     /// Whether its alarms tell, all of them or none.
@@ -211,9 +203,7 @@ async fn told(stage: &Stage) -> Vec<String> {
 #[test]
 fn o6_a_night_with_a_push_and_a_rotation_ends_with_one_deployment_of_the_newest() {
     play(|stage| async move {
-        let secrets = stage.local.aws().secrets_manager();
-        let secret = secrets.create_secret().name("o6").secret_string("one");
-        let secret = secret.send().await.expect("created").arn.expect("an ARN");
+        let secret = stage.secret("o6").await;
         let stack = Parked::new(
             stage,
             "nightly",
@@ -526,27 +516,10 @@ fn o6_what_a_person_paused_or_woke_is_left_to_that_person() {
             Parked::new(stage, "by-hand", given()).await,
             Parked::new(stage, "insomniac", given()).await,
         );
-        let apprunner = stage.local.aws().apprunner();
-        apprunner
-            .pause_service()
-            .service_arn(&paused.arn)
-            .send()
-            .await
-            .expect("paused");
-        paused
-            .eventually(|seen| seen.status == ServiceStatus::Paused)
-            .await;
+        paused.pause_by_hand().await;
         tick_well(stage, EVENING).await;
         woken.assert_asleep("in the evening").await;
-        apprunner
-            .resume_service()
-            .service_arn(&woken.arn)
-            .send()
-            .await
-            .expect("resumed");
-        woken
-            .eventually(|seen| seen.status == ServiceStatus::Running)
-            .await;
+        woken.resume_by_hand().await;
         woken.quiet().await;
         for now in [NIGHT, MORNING] {
             let end = tick_well(stage, now).await;
@@ -682,8 +655,7 @@ fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
 fn o7_a_rotation_that_would_find_a_stopped_database_is_said() {
     play(|stage| async move {
         let secrets = stage.local.aws().secrets_manager();
-        let secret = secrets.create_secret().name("rotated").secret_string("one");
-        let secret = secret.send().await.expect("created").arn.expect("an ARN");
+        let secret = stage.secret("rotated").await;
         let stack = Parked::new(
             stage,
             "rotating",
@@ -961,9 +933,7 @@ fn a_night_of_one_stack_and_of_ten_is_played() {
 #[test]
 fn the_role_of_park_grants_exactly_the_actions_that_its_function_calls() {
     play(|stage| async move {
-        let secrets = stage.local.aws().secrets_manager();
-        let secret = secrets.create_secret().name("granted").secret_string("one");
-        let secret = secret.send().await.expect("created").arn.expect("an ARN");
+        let secret = stage.secret("granted").await;
         let stack = Parked::new(
             stage,
             "granted",
@@ -1005,43 +975,7 @@ fn the_role_of_park_grants_exactly_the_actions_that_its_function_calls() {
         tick_well(stage, MORNING).await;
         stack.quiet().await;
 
-        let role = "-ParkFunctionRole-";
-        let calls = stage.local.calls().await.expect("the calls");
-        let own = || calls.iter().filter(|call| call.principal.contains(role));
-        let denied: Vec<_> = own().filter(|call| !call.allowed).collect();
-        assert!(denied.is_empty(), "{denied:#?}");
-        let called: BTreeSet<&str> = own()
-            .flat_map(|call| {
-                call.implied
-                    .iter()
-                    .map(String::as_str)
-                    .chain([call.action.as_str()])
-            })
-            // What the runtime itself does, which SAM grants.
-            .filter(|action| !action.starts_with("logs:") && !action.starts_with("xray:"))
-            .collect();
-        let world = stage.world().await;
-        let mut granted = BTreeSet::new();
-        for (_, policy) in world
-            .policies
-            .iter()
-            .filter(|(name, _)| name.contains(role))
-        {
-            let policy: Value = serde_json::from_str(policy).expect("a policy is JSON");
-            for statement in policy["Statement"].as_array().expect("statements") {
-                match &statement["Action"] {
-                    Value::String(action) => drop(granted.insert(action.clone())),
-                    actions => {
-                        let actions = actions.as_array().expect("actions").iter();
-                        granted.extend(actions.filter_map(Value::as_str).map(str::to_owned));
-                    }
-                }
-            }
-        }
-        // SAM adds it for the dead-letter queue of the function.
-        granted.remove("sqs:SendMessage");
-        let granted: BTreeSet<&str> = granted.iter().map(String::as_str).collect();
-        assert_eq!(called, granted);
+        stage.assert_grants_what_it_calls("ParkFunction").await;
         stack.retire().await;
     });
 }

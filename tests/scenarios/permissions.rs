@@ -2,11 +2,10 @@
 //! through every branch calls.
 
 use crate::stage::{Service, Stage, assert_succeeded, eventually, play_alone, spec};
-use apprunner_emulator::{Arrangement, ServiceStatus};
+use apprunner_emulator::Arrangement;
 use aws_sdk_cloudwatch::types::StateValue;
 use rehearsal::{Scan, ScanStatus};
-use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use serde_json::json;
 
 fn fails(service: &str, operation: &str) -> Arrangement {
     let arrangement = json!({"kind": "next-operation", "operation": operation, "service": service, "fate": "fails"});
@@ -206,10 +205,7 @@ async fn play_every_deployment(stage: &Stage) {
     app.pause_by_hand().await;
     let third = push_scanned(app, "third", &[]).await;
     app.resume_by_hand().await;
-    app.eventually(|seen| {
-        seen.runs.image_digest.as_ref() == Some(&third) && seen.status == ServiceStatus::Running
-    })
-    .await;
+    app.has_come_to_run(&third).await;
     app.turn(&alarm, StateValue::Alarm).await;
     released(app, "rolled-back", &third).await;
 
@@ -311,8 +307,6 @@ fn each_role_grants_exactly_the_actions_that_its_function_calls() {
             play_every_operation(stage),
         );
         play_without_events(stage).await;
-        let calls = stage.local.calls().await.expect("the calls are logged");
-        let world = stage.world().await;
         for function in [
             "CreateFunction",
             "DeleteFunction",
@@ -321,59 +315,7 @@ fn each_role_grants_exactly_the_actions_that_its_function_calls() {
             "AlarmsFunction",
             "SweepFunction",
         ] {
-            let role = format!("-{function}Role-");
-            let own = || calls.iter().filter(|call| call.principal.contains(&role));
-            let denied: Vec<_> = own().filter(|call| !call.allowed).collect();
-            assert!(denied.is_empty(), "{function} is denied {denied:?}");
-            let called: BTreeSet<&str> = own()
-                .flat_map(|call| {
-                    call.implied
-                        .iter()
-                        .map(String::as_str)
-                        .chain([call.action.as_str()])
-                })
-                // What the runtime itself does, which SAM grants: logs and traces.
-                .filter(|action| {
-                    ![
-                        "logs:CreateLogStream",
-                        "logs:PutLogEvents",
-                        "logs:CreateLogGroup",
-                    ]
-                    .contains(action)
-                        && !action.starts_with("xray:")
-                })
-                .collect();
-            let policies: Vec<Value> = world
-                .policies
-                .iter()
-                .filter(|(name, _)| name.contains(&role))
-                .map(|(_, policy)| serde_json::from_str(policy).expect("a policy is JSON"))
-                .collect();
-            let granted: BTreeSet<&str> = policies
-                .iter()
-                .flat_map(|policy| policy["Statement"].as_array().expect("statements"))
-                .flat_map(|statement| match &statement["Action"] {
-                    Value::String(action) => vec![action.as_str()],
-                    actions => actions
-                        .as_array()
-                        .expect("actions")
-                        .iter()
-                        .filter_map(Value::as_str)
-                        .collect(),
-                })
-                // SAM adds it for the dead-letter queue of the function.
-                .filter(|action| *action != "sqs:SendMessage")
-                .collect();
-            let missing: Vec<_> = called.difference(&granted).collect();
-            let idle: Vec<_> = granted.difference(&called).collect();
-            assert!(
-                missing.is_empty() && idle.is_empty(),
-                "{function}: called and not granted {missing:?}, granted and never called {idle:?}"
-            );
-            println!(
-                "{function}: {} actions granted, all of them called",
-                granted.len()
-            );
+            stage.assert_grants_what_it_calls(function).await;
         }
     });
 }

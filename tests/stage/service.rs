@@ -256,6 +256,18 @@ impl<'a> Service<'a> {
         .await;
     }
 
+    /// Waits until it runs an image, and no operation.
+    ///
+    /// # Panics
+    /// If it does not come to that.
+    pub(crate) async fn has_come_to_run(&self, digest: &str) {
+        let is_there = |seen: &ServiceSnapshot| {
+            seen.runs.image_digest.as_deref() == Some(digest)
+                && seen.status == ServiceStatus::Running
+        };
+        self.eventually(is_there).await;
+    }
+
     /// Deletes it, and waits for the end.
     ///
     /// # Panics
@@ -278,7 +290,7 @@ impl<'a> Service<'a> {
         let paused = self.stage.local.aws().apprunner().pause_service();
         let paused = paused.service_arn(&self.arn).send().await;
         paused.expect("accepted");
-        self.status_is(ServiceStatus::Paused).await;
+        self.has_ended(OperationType::PauseService).await;
     }
 
     /// Resumes it as a person does, and waits for the end.
@@ -286,7 +298,18 @@ impl<'a> Service<'a> {
         let resumed = self.stage.local.aws().apprunner().resume_service();
         let resumed = resumed.service_arn(&self.arn).send().await;
         resumed.expect("accepted");
-        self.status_is(ServiceStatus::Running).await;
+        self.has_ended(OperationType::ResumeService).await;
+    }
+
+    /// Waits for the end of an operation; what follows on it may have begun by then.
+    async fn has_ended(&self, kind: OperationType) {
+        let is_under_way = |(of, status)| of == kind && status == OperationStatus::InProgress;
+        let what = format!("the end of {kind:?} of {}", self.name);
+        eventually(&what, async || {
+            let mut operations = self.operations().into_iter();
+            (!operations.any(is_under_way)).then_some(())
+        })
+        .await;
     }
 
     /// Begins to update its source as a person does in the console.
