@@ -47,7 +47,7 @@ fn p1_to_p8_a_stack_is_built_from_nothing_and_answers_before_anybody_is_told_so(
         assert!(created, "{outcomes:?}");
         let credentials = stage.local.secret("groundcrew/fresh/dev/database").await;
         let credentials = credentials.expect("P3");
-        let calls = stage.local.calls_of_functions().await.expect("listed");
+        let calls = calls(stage).await;
         let checked = Spec::parse(&spec).expect("a good spec");
         let seen = Provisioned::look(&stage.local, checked, credentials, end, calls).await;
         let seen = seen.expect("it can be looked at");
@@ -120,11 +120,10 @@ fn p9_the_same_spec_again_changes_nothing_and_calls_nothing_that_writes() {
     });
 }
 
-/// The calls of functions since the log was cleared, without those of their runtime.
+/// The calls of functions since the log was cleared.
 async fn calls(stage: &Stage) -> Vec<Call> {
-    let mut calls = stage.local.calls_of_functions().await.expect("listed");
-    calls.retain(|call| !call.action.starts_with("logs:"));
-    calls
+    let calls = stage.local.calls_of_functions().await;
+    calls.expect("listed")
 }
 
 #[test]
