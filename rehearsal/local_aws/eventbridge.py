@@ -174,7 +174,20 @@ def _deliver(target: Event, payload: Any, rule: Event) -> None:
             attributes["RETRY_ATTEMPTS"] = ("Number", str(retried))
         queues.put(queue, json.dumps(payload), attributes)
 
+    number = lambda_functions.begin()
+
     def attempt() -> None:
+        again = None
+        try:
+            again = try_once()
+        finally:
+            if again is None:
+                lambda_functions.unfinished.discard(number)
+        if again is not None:
+            clock.after(again, attempt)
+
+    def try_once() -> float | None:
+        """After how many seconds it is tried once more, if it is."""
         nonlocal retried, waited
         if refusal := refuse(target, rule):
             bury(*refusal)
@@ -187,9 +200,10 @@ def _deliver(target: Event, payload: Any, rule: Event) -> None:
                 bury(code, "injected fault", "MaximumEventAgeInSeconds")
             else:
                 retried, waited = retried + 1, waited + wait
-                clock.after(wait, attempt)
+                return wait
         else:
             _hand_over(target, payload)
+        return None
 
     attempt()
 

@@ -93,8 +93,17 @@ _ministack_invoke: Callable[..., Any] = lambda_runtime.ProvidedWorker.invoke
 _waiting: deque[Callable[[], None]] = deque()
 _arrived = threading.Semaphore(0)
 _numbers = itertools.count()
-# The numbers of those that are accepted and have not ended, retries included.
+# What nobody waits for and has not ended, retries included: invocations, and deliveries of events.
 unfinished: set[int] = set()
+
+
+def begin() -> int:
+    """Something has begun that nobody waits for; its number ends it."""
+    number = next(_numbers)
+    unfinished.add(number)
+    return number
+
+
 
 
 def _work() -> None:
@@ -124,8 +133,7 @@ def invoke_async(function: dict[str, Any], event: Any) -> None:
     most_age = settings.get("MaximumEventAgeInSeconds") or EVENT_AGE
     accepted = time.time()
     errors = throttles = 0
-    number = next(_numbers)
-    unfinished.add(number)
+    number = begin()
 
     def attempt() -> None:
         retried = False

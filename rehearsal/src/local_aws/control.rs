@@ -368,8 +368,8 @@ impl LocalAws {
         self.list("invocations", "invocations").await
     }
 
-    /// Waits until whoever is to be told of what has happened until now was told, and has dealt with it: the functions that
-    /// nobody waits for have ended, with their retries. What they have started may still run.
+    /// Waits until whoever is to be told of what has happened until now was told, and has dealt with it: events are
+    /// delivered, and the functions that nobody waits for have ended, with their retries. What they have started may still run.
     ///
     /// # Errors
     /// [`Error::Call`].

@@ -114,3 +114,25 @@ fn an_invocation_that_lambda_refuses_is_repeated_by_the_rule() {
         eventually(async || stage.heard("test", "busy").await.pop()).await;
     });
 }
+
+/// At once, without asking again: tests rest on it that something has not happened.
+#[test]
+fn once_everybody_has_heard_nothing_is_on_its_way_any_more_not_even_a_retry() {
+    play(async |stage| {
+        let fault = Fault {
+            service: "lambda".into(),
+            operation: "Invoke".into(),
+            kind: FaultKind::Throttle,
+            times: 3,
+            seconds: 0.0,
+        };
+        stage.local.add_fault(&fault).await.unwrap();
+        for (id, fail) in [("soon", false), ("never", true)] {
+            stage.local.put_event(&event(id, fail)).await.unwrap();
+        }
+        stage.local.everybody_has_heard().await.unwrap();
+        let heard = |id| async move { stage.heard("test", id).await.len() };
+        assert_eq!((heard("soon").await, heard("never").await), (1, 3));
+        assert_eq!(dead_letters(stage, "never").await.len(), 1);
+    });
+}

@@ -70,6 +70,51 @@ async fn maintenance_blocks_every_change_for_a_while() {
 }
 
 #[tokio::test]
+async fn maintenance_that_has_no_end_is_ended_once() {
+    let world = World::start().await;
+    let arn = world.running("shop-prod").await;
+    let service = || "shop-prod".to_owned();
+    let end = || Arrangement::EndOfMaintenance { service: service() };
+    let not_maintained = Err(ArrangementError::NotMaintained(service()));
+    assert_eq!(world.emulator.arrange(end()), not_maintained);
+    let maintenance = Arrangement::Maintenance {
+        service: service(),
+        seconds: None,
+    };
+    world.emulator.arrange(maintenance).unwrap();
+    let status = world.describe(&arn).await["Status"].clone();
+    assert_eq!(status, "OPERATION_IN_PROGRESS");
+    world.emulator.arrange(end()).unwrap();
+    assert_eq!(world.describe(&arn).await["Status"], "RUNNING");
+    assert_eq!(world.emulator.arrange(end()), not_maintained);
+}
+
+#[tokio::test]
+async fn a_service_that_a_test_is_done_with_has_no_tags_also_during_an_operation() {
+    let world = World::start().await;
+    let arn = world.running("shop-prod").await;
+    let tags = json!([{"Key": "groundcrew:managed", "Value": "true"}]);
+    let tag = json!({"ResourceArn": arn, "Tags": tags});
+    world.call("TagResource", tag).await.unwrap();
+    world
+        .call("PauseService", json!({"ServiceArn": arn}))
+        .await
+        .unwrap();
+    let untag = |arn: &str| {
+        let service_arn = arn.to_owned();
+        world
+            .emulator
+            .arrange(Arrangement::Untagged { service_arn })
+    };
+    untag(&arn).unwrap();
+    assert!(world.emulator.snapshot().services[0].tags.is_empty());
+    assert_eq!(
+        untag("nobody"),
+        Err(ArrangementError::NoService("nobody".into()))
+    );
+}
+
+#[tokio::test]
 async fn an_arrangement_can_be_posted() {
     let world = World::start().await;
     let arrangement = json!({"kind": "next-operation", "operation": "CREATE_SERVICE", "service": "shop-prod", "fate": "fails"});
