@@ -136,12 +136,14 @@ def _refuse_machine(target: Event, rule: Event) -> tuple[str, str] | None:
     return None
 
 
-def _hand_over(target: Event, payload: Any) -> None:
+def _hand_over(target: Event, payload: Any, number: int) -> bool:
+    """Whether what has begun with this number goes on, in a function."""
     if target["Arn"].startswith("arn:aws:states:"):
         states._start_execution({"stateMachineArn": target["Arn"], "input": json.dumps(payload)})
-    else:
-        function, config, _ = lambda_svc._get_func_record_for_ref(target["Arn"])
-        lambda_functions.invoke_async(lambda_svc._execution_record_for_config(function, config), payload)
+        return False
+    function, config, _ = lambda_svc._get_func_record_for_ref(target["Arn"])
+    lambda_functions.invoke_async(lambda_svc._execution_record_for_config(function, config), payload, number)
+    return True
 
 
 def _deliver(target: Event, payload: Any, rule: Event) -> None:
@@ -177,33 +179,32 @@ def _deliver(target: Event, payload: Any, rule: Event) -> None:
     number = lambda_functions.begin()
 
     def attempt() -> None:
-        again = None
+        goes_on = False
         try:
-            again = try_once()
+            goes_on = try_once()
         finally:
-            if again is None:
-                lambda_functions.unfinished.discard(number)
-        if again is not None:
-            clock.after(again, attempt)
+            if not goes_on:
+                lambda_functions.end(number)
 
-    def try_once() -> float | None:
-        """After how many seconds it is tried once more, if it is."""
+    def try_once() -> bool:
+        """Whether something follows: another attempt, or the function that has the event now."""
         nonlocal retried, waited
         if refusal := refuse(target, rule):
             bury(*refusal)
-        elif fault := faults.take(*operation, {"throttle", "error"}):
-            code = "THROTTLING" if fault.kind == "throttle" else "ERROR_FROM_TARGET"
-            wait = min(2**retried, LONGEST_WAIT)
-            if retried >= retries:
-                bury(code, "injected fault", "MaximumRetryAttempts")
-            elif waited + wait > most_age:
-                bury(code, "injected fault", "MaximumEventAgeInSeconds")
-            else:
-                retried, waited = retried + 1, waited + wait
-                return wait
-        else:
-            _hand_over(target, payload)
-        return None
+            return False
+        if not (fault := faults.take(*operation, {"throttle", "error"})):
+            return _hand_over(target, payload, number)
+        code = "THROTTLING" if fault.kind == "throttle" else "ERROR_FROM_TARGET"
+        wait = min(2**retried, LONGEST_WAIT)
+        if retried >= retries:
+            bury(code, "injected fault", "MaximumRetryAttempts")
+            return False
+        if waited + wait > most_age:
+            bury(code, "injected fault", "MaximumEventAgeInSeconds")
+            return False
+        retried, waited = retried + 1, waited + wait
+        clock.after(wait, attempt)
+        return True
 
     attempt()
 

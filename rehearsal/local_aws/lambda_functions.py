@@ -104,6 +104,9 @@ def begin() -> int:
     return number
 
 
+def end(number: int) -> None:
+    """It has ended."""
+    unfinished.discard(number)
 
 
 def _work() -> None:
@@ -123,9 +126,9 @@ def _queue(attempt: Callable[[], None]) -> None:
     _arrived.release()
 
 
-def invoke_async(function: dict[str, Any], event: Any) -> None:
-    """Invoke a function without waiting for it. A function error is retried twice, a throttled event for six hours;
-    then the event goes to where the function wants its failures."""
+def invoke_async(function: dict[str, Any], event: Any, number: int | None = None) -> None:
+    """Invoke a function without waiting for it; with the number of the delivery that it ends, if it ends one. A function
+    error is retried twice, a throttled event for six hours; then the event goes to where the function wants its failures."""
     config = function.get("config") or function
     settings = function.get("event_invoke_config") or (function.get("event_invoke_configs") or {}).get("$LATEST") or {}
     retries = settings.get("MaximumRetryAttempts")
@@ -133,7 +136,7 @@ def invoke_async(function: dict[str, Any], event: Any) -> None:
     most_age = settings.get("MaximumEventAgeInSeconds") or EVENT_AGE
     accepted = time.time()
     errors = throttles = 0
-    number = begin()
+    number = begin() if number is None else number
 
     def attempt() -> None:
         retried = False
@@ -141,7 +144,7 @@ def invoke_async(function: dict[str, Any], event: Any) -> None:
             retried = try_once()
         finally:
             if not retried:
-                unfinished.discard(number)
+                end(number)
 
     def try_once() -> bool:
         """Whether it is tried once more."""

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 /// A call that reached the local AWS.
@@ -372,9 +372,11 @@ impl LocalAws {
     /// delivered, and the functions that nobody waits for have ended, with their retries. What they have started may still run.
     ///
     /// # Errors
-    /// [`Error::Call`].
+    /// [`Error::Call`], also when somebody has not done so after two minutes on the wall.
     pub async fn everybody_has_heard(&self) -> Result<()> {
         const LOOK: Duration = Duration::from_millis(10);
+        const PATIENCE: Duration = Duration::from_secs(120);
+        let begun = Instant::now();
         self.apprunner().everything_is_told().await;
         let unfinished = async || -> Result<BTreeSet<u64>> {
             let found = self.list("unfinished", "invocations/unfinished").await;
@@ -385,6 +387,10 @@ impl LocalAws {
             tokio::time::sleep(LOOK).await;
             let now = unfinished().await?;
             waited_for.retain(|number| now.contains(number));
+            if begun.elapsed() > PATIENCE {
+                let (call, reason) = ("/_local", format!("{} do not end", waited_for.len()));
+                return Err(Error::Call { call, reason });
+            }
         }
         Ok(())
     }
