@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import os
 import re
 import time
 import uuid
@@ -218,6 +219,11 @@ def _list_invocations(body: dict[str, Any], query: Query) -> dict[str, Any]:
     return {"invocations": list(lambda_functions.invocations)}
 
 
+def _describe_run(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    """Which local AWS this is."""
+    return {"folder": os.environ.get("RUN_DIR", "")}
+
+
 def _list_unfinished(body: dict[str, Any], query: Query) -> dict[str, Any]:
     return {"unfinished": sorted(lambda_functions.unfinished)}
 
@@ -304,6 +310,7 @@ ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any
     ("GET", "invocations"): _list_invocations,
     ("DELETE", "invocations"): _clear_invocations,
     ("GET", "invocations/unfinished"): _list_unfinished,
+    ("GET", "run"): _describe_run,
     ("GET", "durations"): _list_durations,
     ("GET", "role"): _role,
     ("GET", "image"): _image,

@@ -41,6 +41,10 @@ pub const TIME_SCALE: f64 = 200.0;
 
 /// In the folder of a run.
 const AUTHORITY: &str = "certificate-authority.pem";
+/// How many ports are tried: those of many local AWS and of their services come and go.
+const PORTS: usize = 5;
+/// As Python says it of a port (EADDRINUSE).
+const TAKEN: &str = "Address already in use";
 /// Python has to import MiniStack, on a machine that may be busy compiling.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -85,8 +89,18 @@ impl LocalAws {
             "starting the local AWS, where {} seconds pass in one",
             options.time_scale
         ));
+        for _ in 0..PORTS {
+            if let Some(local) = Self::start_on(free_port()?, prepared, options).await? {
+                return Ok(local);
+            }
+        }
+        let reason = "other programs took every port that was free";
+        Err(Error::Start(reason.into()))
+    }
+
+    /// Starts it on this port; `None` if another program has taken it meanwhile.
+    async fn start_on(port: u16, prepared: &Prepared, options: Options) -> Result<Option<Self>> {
         let folder = RunFolder::create()?;
-        let port = free_port()?;
         let emulator = Emulator::start(Settings {
             account: ACCOUNT.into(),
             region: REGION.into(),
@@ -121,13 +135,14 @@ impl LocalAws {
             .stderr(output);
         let mut server = Group::spawn(&mut command).map_err(failed("cannot run Python"))?;
         let lifeline = server.stdin();
-        wait_until_it_answers(&mut server, port, &log)
-            .await
-            .inspect_err(|_| folder.keep())?;
+        let answers = wait_until_it_answers(&mut server, port, folder.path(), &log).await;
+        if !answers.inspect_err(|_| folder.keep())? {
+            return Ok(None);
+        }
 
         let config = sdk_config(port);
         let aws = aws(&config, emulator.certificate_authority_pem())?;
-        Ok(Self {
+        Ok(Some(Self {
             _server: server,
             _lifeline: lifeline,
             emulator,
@@ -137,7 +152,7 @@ impl LocalAws {
             config,
             aws,
             folder,
-        })
+        }))
     }
 
     /// `http://127.0.0.1:PORT`, the endpoint of every service.
@@ -185,7 +200,7 @@ impl LocalAws {
     }
 }
 
-/// A port that is free now. Another program could take it before MiniStack does, which then says so and ends.
+/// A port that is free now. Another program can take it before MiniStack does.
 fn free_port() -> Result<u16> {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed("no port is free"))?;
@@ -195,17 +210,27 @@ fn free_port() -> Result<u16> {
         .port())
 }
 
-async fn wait_until_it_answers(server: &mut Group, port: u16, log: &Path) -> Result<()> {
+/// Waits until the server answers that works in this folder. Whether it does: if not, another program has its port.
+async fn wait_until_it_answers(
+    server: &mut Group,
+    port: u16,
+    folder: &Path,
+    log: &Path,
+) -> Result<bool> {
     let started = Instant::now();
     while started.elapsed() < START_LIMIT {
         if let Some(status) = server.ended() {
-            return Err(Error::Start(format!(
-                "MiniStack ended with {status}:\n{}",
-                crate::tail(log)
-            )));
+            let said = crate::tail(log);
+            if said.contains(TAKEN) {
+                return Ok(false);
+            }
+            let reason = format!("MiniStack ended with {status}:\n{said}");
+            return Err(Error::Start(reason));
         }
-        if control::ask(port, "GET", "calls", None).await.is_ok() {
-            return Ok(());
+        // It may be another local AWS that answers while this one is being read, or a program that never does.
+        let asked = control::ask(port, "GET", "run", None);
+        if let Ok(Ok(run)) = tokio::time::timeout(Duration::from_secs(2), asked).await {
+            return Ok(run["folder"].as_str() == folder.to_str());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -251,4 +276,24 @@ fn aws(config: &SdkConfig, certificate_authority: &str) -> Result<Aws> {
 
 fn failed(doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
     move |error| Error::Start(format!("{doing}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One answers as a local AWS does, the other says nothing.
+    #[tokio::test]
+    async fn a_port_that_another_program_has_taken_is_left_to_it() {
+        let prepared = crate::prepare().await.expect("what the local AWS needs");
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = silent.local_addr().expect("an address").port();
+        let options = Options::default();
+        let other = LocalAws::start(&prepared, options).await.expect("another");
+        for taken in [port, other.port] {
+            let started = LocalAws::start_on(taken, &prepared, options).await;
+            assert!(started.expect("no failure").is_none(), "{taken}");
+        }
+        drop(silent);
+    }
 }
