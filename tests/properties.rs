@@ -629,12 +629,12 @@ fn names(spec: &Spec) -> Vec<(&'static str, String, &'static str)> {
         ("topic", stack.part("alarms"), "[A-Za-z0-9_-]{1,256}"),
         (
             "dashboard",
-            stack.part("ap-southeast-1"),
+            Stack::watcher(&stack.part("ap-southeast-1")),
             "[A-Za-z0-9_-]{1,255}",
         ),
         (
             "alarm",
-            stack.part("database-free-storage"),
+            Stack::watcher(&stack.part("database-free-storage")),
             "[!-~ ]{1,255}",
         ),
         ("tag", spec.image.tag.clone(), TAG_VALUE),

@@ -4,9 +4,11 @@ mod service;
 
 pub(crate) use service::{Service, is_of_database, watched};
 
+use crate::contract::authorizations::{self, NEEDED, PARAMETERS, granted, policies_of};
+use crate::documents;
 use groundcrew::stack::Tags;
 use rehearsal::promises::{Promise, check};
-use rehearsal::{End, LocalAws, Options, Outputs, World};
+use rehearsal::{Authorization, End, LocalAws, Options, Outputs, World};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -305,6 +307,21 @@ impl Stage {
         .await;
     }
 
+    /// A dashboard as groundcrew 0.1 made it: it names its owner, and has no tags.
+    pub(crate) async fn dashboard_of_0_1(&self, app: &str, environment: &str) -> String {
+        let name = format!("{app}-{environment}-{}", rehearsal::REGION);
+        let owner = format!(
+            "groundcrew:app={app}\ngroundcrew:environment={environment}\ngroundcrew:managed=true"
+        );
+        let body = json!({"widgets": [{
+            "type": "text", "width": 24, "height": 2, "properties": {"markdown": owner},
+        }]});
+        let put = self.local.aws().cloudwatch().put_dashboard();
+        let put = put.dashboard_name(&name).dashboard_body(body.to_string());
+        put.send().await.expect("a dashboard");
+        name
+    }
+
     /// The actions that the role of a function grants are those that it has called since the calls were cleared.
     ///
     /// # Panics
@@ -328,21 +345,12 @@ impl Stage {
             .map(String::as_str)
             .filter(|action| !of_runtime(action))
             .collect();
-        let world = self.world().await;
-        let policies = world.policies.iter();
-        let policies: Vec<Value> = policies
-            .filter(|(name, _)| name.contains(&role))
-            .map(|(_, policy)| serde_json::from_str(policy).expect("a policy is JSON"))
-            .collect();
-        let statements = policies
-            .iter()
-            .flat_map(|policy| list(&policy["Statement"]));
-        let granted: BTreeSet<_> = statements
-            .flat_map(|statement| list(&statement["Action"]))
-            .map(text)
-            // SAM adds it for the dead-letter queue of the function.
-            .filter(|action| *action != "sqs:SendMessage")
-            .collect();
+        let policies = rehearsal::authorize(&[], &PARAMETERS).await;
+        let roles = policies.expect("the template has roles").roles;
+        let policies = policies_of(&roles[&format!("{function}Role")], &roles);
+        let mut granted = granted(&policies);
+        granted.remove("sqs:SendMessage"); // SAM adds it for the dead-letter queue of the function
+        let granted: BTreeSet<_> = granted.iter().map(String::as_str).collect();
         let missing: Vec<_> = called.difference(&granted).collect();
         let idle: Vec<_> = granted.difference(&called).collect();
         assert!(
@@ -350,13 +358,28 @@ impl Stage {
             "{function}: called and not granted {missing:?}, granted and never called {idle:?}"
         );
         assert!(!granted.is_empty(), "{function} has a role");
+        calls.retain(|call| !of_runtime(&call.action));
+        keep_as_needed(
+            function,
+            &authorizations::asked(function, &policies, &calls),
+        );
     }
 }
 
-/// A policy's member may be one thing or a list of them.
-fn list(value: &Value) -> &[Value] {
-    let one = std::slice::from_ref(value);
-    value.as_array().map_or(one, Vec::as_slice)
+/// What a function has asked for belongs into the list that the policies are asked for without a local AWS.
+fn keep_as_needed(function: &str, asked: &[Authorization]) {
+    let file = format!("{NEEDED}/{function}.json");
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        let path = rehearsal::root().join(&file);
+        std::fs::write(path, authorizations::written(asked)).expect("written");
+    }
+    let kept: Vec<Authorization> = serde_json::from_value(documents::json(&file)).expect("a list");
+    let new: Vec<_> = asked.iter().filter(|it| !kept.contains(it)).collect();
+    assert!(
+        new.is_empty(),
+        "UPDATE_GENERATED=1 brings into {file}: {}",
+        json!(new)
+    );
 }
 
 fn names<'a, T>(

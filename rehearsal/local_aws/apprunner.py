@@ -64,15 +64,31 @@ def _named(given: dict[str, Any]) -> str | None:
     return next((given[name] for name in _NAMES if given.get(name)), None)
 
 
+def _referred(operation: str, given: dict[str, Any]) -> Iterator[str]:
+    """What a service is made of: optional types of CreateService and UpdateService in AWS's data, so authorised when named."""
+    if operation in ("CreateService", "UpdateService"):
+        egress = (given.get("NetworkConfiguration") or {}).get("EgressConfiguration") or {}
+        observability = given.get("ObservabilityConfiguration") or {}
+        source = (given.get("SourceConfiguration") or {}).get("AuthenticationConfiguration") or {}
+        named = (
+            given.get("AutoScalingConfigurationArn"),
+            observability.get("ObservabilityConfigurationArn"),
+            egress.get("VpcConnectorArn"),
+            source.get("ConnectionArn"),
+        )
+        yield from filter(None, named)
+
+
 async def read_tags(target: str, body: bytes) -> None:
-    """Ask the emulator for the tags of the resource that a call is about, before IAM needs them."""
+    """Ask the emulator for the tags of the resources that a call is about, before IAM needs them."""
     _tags.set({})
-    arn = _named(json.loads(body or b"{}"))
-    if arn and target.removeprefix("AppRunner.") not in _CREATES:
+    given, operation = json.loads(body or b"{}"), target.removeprefix("AppRunner.")
+    named = [] if operation in _CREATES else [_named(given)]
+    for arn in filter(None, [*named, *_referred(operation, given)]):
         request = json.dumps({"ResourceArn": arn}).encode()
         status, _, answer = await asyncio.to_thread(_send, "AppRunner.ListTagsForResource", request)
         if status == 200:
-            _tags.set({arn: json.loads(answer).get("Tags") or []})
+            _tags.get()[arn] = json.loads(answer).get("Tags") or []
 
 
 # An assumption, for nobody has seen the service that App Runner passes a role to: any of these, or none. The Service
@@ -101,13 +117,15 @@ def _passed_roles(given: dict[str, Any]) -> Iterator[str]:
 def checks(call: Call) -> Iterator[Check]:
     """What a call touches: the resource and the roles it passes on."""
     given = call.parameters
-    if created := _CREATES.get(call.operation):
-        name, pattern = created
+    if call.operation in _CREATES:
+        name, pattern = _CREATES[call.operation]
         yield Check(call.action, call.arn("apprunner", pattern.format(given.get(name, ""))), call.request_tags())
     elif arn := _named(given):
         yield Check(call.action, arn, call.request_tags())
     else:
         yield Check(call.action, "*", call.request_tags())
+    for arn in _referred(call.operation, given):
+        yield Check(call.action, arn, call.request_tags())
     for role in _passed_roles(given):
         yield from (Check("iam:PassRole", role, dict(passed)) for passed in _PASSED_TO)
 

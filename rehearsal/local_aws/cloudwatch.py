@@ -140,8 +140,33 @@ def _date_dashboards() -> None:
     cloudwatch._cbor_ok = cbor_ok
 
 
+def _tag_dashboards() -> None:
+    """A dashboard has tags: those that PutDashboard creates it with, and those of TagResource. Of a dashboard that is there
+    PutDashboard ignores them (https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutDashboard.html)."""
+    put, refuse = cloudwatch._put_dashboard, cloudwatch._validate_alarm_tag_arn
+
+    def put_dashboard(form: Any, data: dict[str, Any], is_cbor: bool, is_json: bool = False) -> Response:
+        name = (data or {}).get("DashboardName")
+        is_new = name not in cloudwatch._dashboards
+        response: Response = put(form, data, is_cbor, is_json)
+        if is_new and name in cloudwatch._dashboards and (tags := data.get("Tags")):
+            arn = cloudwatch._dashboards[name]["DashboardArn"]
+            cloudwatch._resource_tags[arn] = {tag["Key"]: tag["Value"] for tag in tags}
+        return response
+
+    def validate_tag_arn(arn: str, is_json: bool = False, is_cbor: bool = False) -> Response | None:
+        if any(dashboard["DashboardArn"] == arn for dashboard in cloudwatch._dashboards.values()):
+            return None
+        refused: Response | None = refuse(arn, is_json, is_cbor)
+        return refused
+
+    cloudwatch._put_dashboard = put_dashboard
+    cloudwatch._validate_alarm_tag_arn = validate_tag_arn
+
+
 def install() -> None:
     _date_dashboards()
+    _tag_dashboards()
     _answer_in_cbor()
     _name_errors_as_before()
     _keep_alarms_as_they_were_put()

@@ -87,6 +87,10 @@ def _record(call: iam.Call, status: int, error: str | None) -> None:
             "resource": (call.denied or call.checks[0]).resource if call.checks else "*",
             # What else the caller had to be allowed: iam:PassRole, tagging on creation, a service-linked role.
             "implied": sorted({check.action for check in call.checks} - {call.action}),
+            "checks": [
+                {"action": check.action, "resource": check.resource, "keys": check.context}
+                for check in (call.checks if call.principal != "root" else ())
+            ],
             "allowed": call.denied is None,
             "status": status,
             "error": error,

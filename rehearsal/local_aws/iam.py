@@ -1,12 +1,12 @@
 """IAM: every call is authorised on each resource it touches, with the tags of the request and of the resource.
 
 MiniStack evaluates policies, but on one resource per call, which is often "*", and knows the tags of few services.
-What an action touches follows the Service Authorization Reference
-(https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html).
+What a call touches is said here, and held against AWS's own data (authorization.py): a call that comes to less, or to something
+else, is answered with a 500 that says so.
 
 Not restored: service-specific condition keys other than ec2:CreateAction, iam:PassedToService, iam:PermissionsBoundary,
-iam:PolicyARN and iam:AWSServiceName; iam:PassRole to services other than App Runner; what a state machine needs to
-write its logs.
+iam:PolicyARN, iam:AWSServiceName and sns:Protocol; iam:PassRole to services other than App Runner; what a state machine needs
+to write its logs.
 """
 
 import json
@@ -22,9 +22,9 @@ from ministack.services import cloudwatch, ec2, ecr, rds, tagging
 from ministack.services import iam as roles
 from ministack.services import stepfunctions as states
 
+import authorization
 import cbor
-
-Context = dict[str, Any]
+from authorization import Context, Disagreement
 
 
 @dataclass
@@ -69,6 +69,7 @@ class Call:
 
 NAMESPACES = iam_actions.SERVICE_TO_IAM_NAMESPACE
 CURRENT: ContextVar[Call | None] = ContextVar("call", default=None)
+_CHECKED: ContextVar[Check | None] = ContextVar("check", default=None)
 
 
 # -- reading a request -------------------------------------------------------------------------------------------------
@@ -180,8 +181,13 @@ def _rds(call: Call) -> Iterator[Check]:
             yield check("db", given.get("DBInstanceIdentifier", "*"))
     elif "DBInstance" in call.operation and "Orderable" not in call.operation:
         yield check("db", given.get("DBInstanceIdentifier", "*"))
-        if "SourceDBInstanceIdentifier" in given:
-            yield check("db", given["SourceDBInstanceIdentifier"])
+        if source := given.get("SourceDBInstanceIdentifier"):
+            yield check("db", source)
+            # Where the call names no groups, those that the replica takes: the default ones, and its source's subnet group.
+            found = rds._instances.get(source, {})
+            yield check("og", f"default:postgres-{found.get('EngineVersion', '17').split('.')[0]}")
+            yield check("pg", f"default.postgres{found.get('EngineVersion', '17').split('.')[0]}")
+            yield check("subgrp", found.get("DBSubnetGroup", {}).get("DBSubnetGroupName", "default"))
         if call.operation == "DeleteDBInstance" and (snapshot := given.get("FinalDBSnapshotIdentifier")):
             # A final snapshot is authorised like any other, and so are the tags that it copies
             # (https://github.com/aws-solutions/instance-scheduler-on-aws/issues/572).
@@ -251,7 +257,7 @@ def _logs(call: Call) -> Iterator[Check]:
         stream = call.parameters.get("logStreamName")
         yield Check(call.action, f"{group}:log-stream:{stream}" if stream else f"{group}:*", context)
     elif call.operation == "DescribeLogGroups":
-        yield Check(call.action, call.arn("logs", "log-group::log-stream:"))
+        yield Check(call.action, "*")
     else:
         yield Check(call.action, "*", context)
 
@@ -282,7 +288,10 @@ def _sns(call: Call) -> Iterator[Check]:
         arn = subscription.rsplit(":", 1)[0]  # subscriptions are authorised on their topic
     if not arn and (name := given.get("Name")):
         arn = call.arn("sns", name)
-    yield Check(call.action, arn or "*", call.request_tags())
+    context = call.request_tags()
+    if "Protocol" in given:
+        context["sns:Protocol"] = given["Protocol"]
+    yield Check(call.action, arn or "*", context)
 
 
 SERVICES: dict[str, Callable[[Call], Iterator[Check]]] = {
@@ -298,22 +307,27 @@ SERVICES: dict[str, Callable[[Call], Iterator[Check]]] = {
 
 # -- what calls imply --------------------------------------------------------------------------------------------------
 
-# Tags given to a call that creates are authorised once more, as the action that tags
-# (https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/security_iam_id-based-policy-examples-grant-permissions-tags-on-create.html
-# and the parameter `Tags` of each call). App Runner documents no such check.
-TAGGING = {
-    "cloudwatch:PutMetricAlarm": "cloudwatch:TagResource",
-    "ecr:CreateRepository": "ecr:TagResource",
-    "iam:CreatePolicy": "iam:TagPolicy",
-    "iam:CreateRole": "iam:TagRole",
-    "logs:CreateLogGroup": "logs:TagResource",
-    "rds:CreateDBInstance": "rds:AddTagsToResource",
-    "rds:CreateDBInstanceReadReplica": "rds:AddTagsToResource",
-    "rds:CreateDBParameterGroup": "rds:AddTagsToResource",
-    "rds:CreateDBSnapshot": "rds:AddTagsToResource",
-    "rds:CreateDBSubnetGroup": "rds:AddTagsToResource",
-    "secretsmanager:CreateSecret": "secretsmanager:TagResource",
-    "sns:CreateTopic": "sns:TagResource",
+# Actions that AWS's data list for an operation, and that its parameters here never ask for.
+_NOT_ASKED_FOR = {
+    "ecr:BatchGetImage": ("ecr:BatchImportUpstreamImage", "ecr:CreateRepository", "ecr:TagResource"),  # a pull-through cache
+    "ecr:GetDownloadUrlForLayer": ("ecr:BatchImportUpstreamImage",),
+    "iam:CreateServiceLinkedRole": ("iam:PutRolePolicy",),  # IAM's own policy of the role
+    "cloudwatch:ListTagsForResource": ("oam:ListTagsForResource",),  # a sink or a link of Observability Access Manager
+    "cloudwatch:TagResource": ("oam:TagResource",),
+    "rds:CreateDBInstance": ("rds:CreateTenantDatabase", "iam:PassRole"),  # of Oracle; a role for monitoring or a domain
+    "rds:CreateDBInstanceReadReplica": ("rds:CreateTenantDatabase", "iam:PassRole"),
+    "rds:DeleteDBInstance": ("rds:DeleteTenantDatabase", "rds:AddTagsToResource", "rds:CreateDBSnapshot"),  # see _rds
+    "rds:ModifyDBInstance": ("rds:AddTagsToResource", "iam:PassRole"),
+    "rds:StopDBInstance": ("rds:AddTagsToResource", "rds:CreateDBSnapshot"),  # a snapshot before it stops
+    "secretsmanager:CreateSecret": ("secretsmanager:ReplicateSecretToRegions",),
+    "sns:CreateTopic": ("sns:PutDataProtectionPolicy", "iam:PassRole"),
+    "sns:Subscribe": ("iam:PassRole",),  # of a Firehose stream
+    "states:StartExecution": ("states:DescribeExecution",),  # Assumption A-START: of a name that is taken
+}
+# Types that AWS's data require for an action, and that no call here names.
+_NOT_NAMED = {
+    "rds:CreateDBInstanceReadReplica": {"cluster"},  # a replica of an instance has none
+    "states:DescribeExecution": {"express"},  # an execution is of one sort or the other
 }
 # The first call in an account makes the role that the service itself works with
 # (https://docs.aws.amazon.com/apprunner/latest/dg/using-service-linked-roles.html,
@@ -327,8 +341,18 @@ LINKED_ROLES = {
 
 def _implied(call: Call) -> Iterator[Check]:
     """What a caller must be allowed besides the call itself."""
-    if call.tags and (tagging_action := TAGGING.get(call.action)):
-        yield Check(tagging_action, call.checks[0].resource.removesuffix(":*"), call.request_tags())
+    first = call.checks[0].resource.removesuffix(":*")
+    played = {check.action for check in call.checks}
+    for action in authorization.also_authorised_as(call.action):
+        if action in played or action in _NOT_ASKED_FOR.get(call.action, ()):
+            continue
+        if re.search("Tag(Resource|Role|Policy|LogGroup)|Tags", action):
+            if call.tags:
+                yield Check(action, first, call.request_tags())
+        elif action == "apprunner:DisassociateCustomDomain":
+            yield Check(action, first)
+        elif action != "iam:PassRole":  # a call that passes no role
+            raise Disagreement(f"AWS authorises {call.action} as {action}, too")
     if linked := LINKED_ROLES.get(call.action):
         service, name = linked
         if name not in roles._roles:
@@ -385,7 +409,9 @@ TAGS = {
 def role_may(role_arn: str, check: Check) -> bool:
     """Whether a role that a service works with (a state machine's) may do this: it makes no signed call here."""
     account, name = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
-    context: Context = {key.lower(): value for key, value in check.context.items()}
+    supplied = authorization.supplied(check.action, check.resource, check.context)
+    context: Context = {key.lower(): value for key, value in supplied.items()}
+    _CHECKED.set(check)
     for key, value in (tagging.resource_tags(check.resource) or {}).items():
         context[f"aws:resourcetag/{key}".lower()] = value
     result = iam_evaluator.evaluate(
@@ -474,9 +500,15 @@ def _check_each_resource() -> None:
         if call is None:
             return enforce_one(access_key, action, service, region, resource_arn, service_context)
         call.principal = principal_name(access_key)
-        call.checks = call.checks or [Check(action, resource_arn, service_context or {})]
+        call.checks = call.checks or [Check(action, resource_arn, (service_context or {}) | call.request_tags())]
+        if call.principal == "root":
+            return enforce_one(access_key, action, service, region, resource_arn, service_context)
         call.checks += _implied(call)
+        _agree(call)
         for check in call.checks:
+            _CHECKED.set(check)
+            tags = {f"aws:ResourceTag/{key}": value for key, value in (tagging.resource_tags(check.resource) or {}).items()}
+            check.context = authorization.supplied(check.action, check.resource, tags | check.context)
             if denied := enforce_one(access_key, check.action, service, region, check.resource, check.context):
                 call.denied = check
                 return denied
@@ -484,6 +516,33 @@ def _check_each_resource() -> None:
         return None
 
     iam_evaluator.enforce = enforce
+
+
+def _agree(call: Call) -> None:
+    """Hold the checks of a call against the types of resources on which AWS authorises it."""
+    touched: dict[str, set[str]] = {}
+    for check in call.checks:
+        type_ = authorization.action(check.action).type_of(check.resource)
+        touched.setdefault(check.action, set()).add(type_.name if type_ else "*")
+    for action, types in touched.items():
+        if left := authorization.required_types(action) - types - _NOT_NAMED.get(action, set()):
+            raise Disagreement(f"AWS authorises {action} on {', '.join(sorted(left))}, too")
+
+
+def _supply_tags_as_aws_does() -> None:
+    """The tags of a resource are condition keys of those actions only for which AWS's data list them."""
+    read = tagging.resource_tags
+
+    def resource_tags(arn: str) -> dict[str, str] | None:
+        check = _CHECKED.get()
+        if check and check.resource == arn:
+            action = authorization.action(check.action)
+            if not action.supplies("aws:ResourceTag/", action.type_of(arn)):
+                return None
+        tags: dict[str, str] | None = read(arn)
+        return tags
+
+    tagging.resource_tags = resource_tags
 
 
 def _name_what_was_denied() -> None:
@@ -515,6 +574,7 @@ def _remember_when_roles_were_made() -> None:
 
 def install() -> None:
     tagging._RESOURCE_TAG_COLLECTORS.update(TAGS)
+    _supply_tags_as_aws_does()
     _remember_calls()
     _know_the_resource()
     _check_each_resource()

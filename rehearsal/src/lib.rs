@@ -3,6 +3,7 @@
 //! [`prepare`] what the local AWS needs, [`build`] the functions, start a [`LocalAws`], deploy the template, start
 //! executions and look at what they did. The program `rehearse` and the scenario tests are made of these.
 
+mod authorization;
 pub mod console;
 mod deploy;
 mod disclosure;
@@ -21,14 +22,16 @@ pub mod sockets;
 mod venv;
 mod world;
 
+pub use authorization::{Authorization, Policies, authorize};
 pub use deploy::{Outputs, STACK_NAME};
 pub use error::{Error, Result};
 pub use execution::{End, Execution, Happening, What};
 pub use functions::build;
 pub use image::{Registry, tag_for};
 pub use local_aws::{
-    ACCOUNT, Call, Event, Fault, FaultKind, Invocation, Limit, LocalAws, Message, NewService,
-    Notification, Options, REGION, Scan, ScanStatus, Schedule, TIME_SCALE, Tagged, Takes,
+    ACCOUNT, Call, Check, Event, Fault, FaultKind, Invocation, Limit, LocalAws, Message,
+    NewService, Notification, Options, REGION, Scan, ScanStatus, Schedule, TIME_SCALE, Tagged,
+    Takes,
 };
 pub use play::{Deployments, Occasion, Played, Stage};
 pub use project::root;

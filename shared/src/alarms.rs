@@ -39,6 +39,7 @@ pub async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
         watch: &Watch::of(spec),
         topic_arn: &topic_arn,
         tells: Tells::default(),
+        retires: false,
     };
     watched.keep(aws, run).await?;
     run.tell("topic_arn", topic_arn);
@@ -74,8 +75,13 @@ pub async fn follow(
         watch,
         topic_arn: &topic_of(aws, managed, stack, watch, fallback_topic_arn).await?,
         tells: Tells::of(managed),
+        retires: true,
     };
-    watched.keep(aws, run).await
+    watched.keep(aws, run).await?;
+    match watched.is_main() {
+        true => dashboard::retire(aws, stack, run, |tags| stack.owns(tags)).await,
+        false => Ok(()),
+    }
 }
 
 /// Removes the alarms of a service that is gone, and those of a database that is gone with it.
@@ -138,6 +144,8 @@ struct Watched<'a> {
     watch: &'a Watch,
     topic_arn: &'a str,
     tells: Tells,
+    /// Whether what had another name before goes: the function that creates may not delete.
+    retires: bool,
 }
 
 /// Whether alarms have their actions on; `None`: as they are.
@@ -181,7 +189,7 @@ impl Watched<'_> {
     }
 
     async fn keep(&self, aws: &Aws, run: &mut Run) -> Result<()> {
-        log_retention(aws, self.watch, run, self.service).await?;
+        self.log_retention(aws, run).await?;
         self.alarms(aws, run).await?;
         match self.is_main() {
             true => dashboard::keep(aws, self.stack, run, self.service).await,
@@ -247,7 +255,61 @@ impl Watched<'_> {
         if self.is_main() && !self.has_database {
             self.forget_database(aws, &existing, run).await?;
         }
+        if self.retires {
+            self.retire(aws, &existing, run).await?;
+        }
         conflict.map_or(Ok(()), Err)
+    }
+
+    /// Sets the retention of the groups that App Runner made; it cannot be given to them beforehand. IAM allows it for groups
+    /// with our tag.
+    async fn log_retention(&self, aws: &Aws, run: &mut Run) -> Result<()> {
+        let (service, days) = (self.service, i32::from(self.watch.log_retention_days));
+        let prefix = format!(
+            "/aws/apprunner/{}/{}/",
+            service.service_name, service.service_id
+        );
+        let groups = aws.logs().describe_log_groups();
+        let groups = groups.log_group_name_prefix(prefix).send().await;
+        let groups = groups.map_err(Error::aws("logs:DescribeLogGroups"))?;
+        for group in groups.log_groups.unwrap_or_default() {
+            let name = group.log_group_name.unwrap_or_default();
+            if group.retention_in_days == Some(days)
+                || !run.change(format!("log group {name}: keep {days} days"))
+            {
+                continue;
+            }
+            aws.logs()
+                .tag_resource()
+                .resource_arn(aws.account.log_group_arn(&name))
+                .set_tags(Some(self.stack.owner().into_iter().collect()))
+                .send()
+                .await
+                .map_err(Error::aws("logs:TagResource"))?;
+            aws.logs()
+                .put_retention_policy()
+                .log_group_name(name)
+                .retention_in_days(days)
+                .send()
+                .await
+                .map_err(Error::aws("logs:PutRetentionPolicy"))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the alarms that groundcrew 0.1 made under other names, once the new ones are there (until 0.3.0).
+    async fn retire(&self, aws: &Aws, existing: &[MetricAlarm], run: &mut Run) -> Result<()> {
+        let mut gone = Vec::new();
+        for new in self.wanted() {
+            let old = new.name_before();
+            if existing.iter().any(|it| it.alarm_name() == Some(old))
+                && self.stack.owns(&tags(aws, old).await?)
+                && run.remove(format!("alarm {old}"))
+            {
+                gone.push(old.to_owned());
+            }
+        }
+        delete(aws, gone).await
     }
 
     async fn forget_database(
@@ -440,36 +502,6 @@ async fn topic_tags(aws: &Aws, topic_arn: &str) -> Result<Option<Tags>> {
     }
 }
 
-/// Sets the retention of the groups that App Runner made; it cannot be given to them beforehand.
-async fn log_retention(aws: &Aws, watch: &Watch, run: &mut Run, service: &Service) -> Result<()> {
-    let days = i32::from(watch.log_retention_days);
-    let groups = aws
-        .logs()
-        .describe_log_groups()
-        .log_group_name_prefix(format!(
-            "/aws/apprunner/{}/{}/",
-            service.service_name, service.service_id
-        ))
-        .send()
-        .await
-        .map_err(Error::aws("logs:DescribeLogGroups"))?;
-    for group in groups.log_groups.unwrap_or_default() {
-        let name = group.log_group_name.unwrap_or_default();
-        if group.retention_in_days != Some(days)
-            && run.change(format!("log group {name}: keep {days} days"))
-        {
-            aws.logs()
-                .put_retention_policy()
-                .log_group_name(name)
-                .retention_in_days(days)
-                .send()
-                .await
-                .map_err(Error::aws("logs:PutRetentionPolicy"))?;
-        }
-    }
-    Ok(())
-}
-
 /// Removes everything that watches a stack, within the removal's limits.
 ///
 /// # Errors
@@ -483,6 +515,7 @@ pub async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> 
         }
     }
     dashboard::remove(aws, stack, run, |tags, _| removal.covers(tags)).await?;
+    dashboard::retire(aws, stack, run, |tags| removal.covers(tags)).await?;
     let topic_arn = aws.account.topic_arn(&stack.part("alarms"));
     let tags = topic_tags(aws, &topic_arn).await?;
     if tags.is_some_and(|tags| removal.covers(&tags)) && run.remove(format!("topic {topic_arn}")) {

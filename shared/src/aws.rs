@@ -105,6 +105,14 @@ impl Account {
         )
     }
 
+    /// The ARN of a dashboard of this account; dashboards have no region.
+    pub fn dashboard_arn(&self, name: &str) -> String {
+        format!(
+            "arn:{}:cloudwatch::{}:dashboard/{name}",
+            self.partition, self.id
+        )
+    }
+
     /// The ARN of a log group of this account, in the form that tags are read by.
     pub fn log_group_arn(&self, name: &str) -> String {
         format!(

@@ -84,14 +84,26 @@ impl Stack {
         format!("{}_db", self.app.replace('-', "_"))
     }
 
-    /// The tags of a resource created by `execution`.
-    pub fn tags(&self, execution: &str) -> Tags {
+    /// The name of an alarm or a dashboard: `{name}-groundcrew`. `PutMetricAlarm` and `PutDashboard` overwrite whatever has
+    /// the name, so the policies of the functions allow a new one under names of this kind alone.
+    pub fn watcher(name: &str) -> String {
+        format!("{name}-groundcrew")
+    }
+
+    /// The tags that say whose a resource is.
+    pub fn owner(&self) -> Tags {
         Tags::from([
             (TAG_APP.into(), self.app.clone()),
             (TAG_ENVIRONMENT.into(), self.environment.clone()),
             (TAG_MANAGED.into(), "true".into()),
-            (TAG_CREATED_BY.into(), execution.into()),
         ])
+    }
+
+    /// The tags of a resource created by `execution`.
+    pub fn tags(&self, execution: &str) -> Tags {
+        let mut tags = self.owner();
+        tags.insert(TAG_CREATED_BY.into(), execution.into());
+        tags
     }
 
     /// Whether a resource with these tags belongs to this stack.

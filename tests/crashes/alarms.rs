@@ -374,7 +374,7 @@ impl Scene {
             assert_eq!(alarm.topics, [TOPIC], "{name}");
         }
         if happened == Happened::Larger {
-            let most = &seen.alarms[&format!("{NAME}-instances")].threshold;
+            let most = &seen.alarms[&format!("{NAME}-instances-groundcrew")].threshold;
             assert_eq!(most, "Some(7.0)");
         }
         let dashboard = (happened != Happened::GoneWithItsDatabase).then_some("the service's");
@@ -391,7 +391,7 @@ fn id(arn: &str) -> &str {
 }
 
 fn dashboard_name() -> String {
-    format!("{NAME}-us-east-1")
+    format!("{NAME}-us-east-1-groundcrew")
 }
 
 /// Disturbs every call once in each way; the event is handled once more.

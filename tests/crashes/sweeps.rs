@@ -83,7 +83,10 @@ impl Scene {
 
     async fn lose_an_alarm(&self) {
         let deleted = self.calm.cloudwatch().delete_alarms();
-        let deleted = deleted.alarm_names(format!("{NAME}-memory")).send().await;
+        let deleted = deleted
+            .alarm_names(format!("{NAME}-memory-groundcrew"))
+            .send()
+            .await;
         deleted.expect("deleted");
     }
 

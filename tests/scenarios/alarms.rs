@@ -49,7 +49,11 @@ fn o9_a_service_recreated_under_its_name_has_alarms_on_its_new_id_and_none_on_th
         let alarms = new.has_alarms(9).await;
         let only_the_new_one = BTreeSet::from([new.id().to_owned()]);
         assert_eq!(watched(&alarms), only_the_new_one);
-        assert_eq!(threshold(&alarms, "-dev-cpu"), Some(55.0), "the spec's");
+        assert_eq!(
+            threshold(&alarms, "-dev-cpu-groundcrew"),
+            Some(55.0),
+            "the spec's"
+        );
         for alarm in &alarms {
             let topic = &alarm.alarm_actions()[0];
             assert!(topic.ends_with(":again-dev-alarms"), "{topic}");
@@ -108,7 +112,7 @@ fn o9_another_largest_number_of_instances_is_what_the_alarm_watches_for() {
     play(async |stage| {
         let service = by_hand(stage, "grows").await;
         let before = service.has_alarms(6).await;
-        assert_ne!(threshold(&before, "-instances"), Some(3.0));
+        assert_ne!(threshold(&before, "-instances-groundcrew"), Some(3.0));
         let apprunner = stage.local.aws().apprunner();
         let scaling = apprunner
             .create_auto_scaling_configuration()
@@ -127,7 +131,7 @@ fn o9_another_largest_number_of_instances_is_what_the_alarm_watches_for() {
             .await
             .expect("accepted");
         eventually("three are the most", async || {
-            (threshold(&service.alarms().await, "-instances") == Some(3.0)).then_some(())
+            (threshold(&service.alarms().await, "-instances-groundcrew") == Some(3.0)).then_some(())
         })
         .await;
     });
@@ -173,7 +177,7 @@ fn o9_what_is_not_ours_gets_no_alarms_and_keeps_its_own() {
             .aws()
             .cloudwatch()
             .put_metric_alarm()
-            .alarm_name("theirs-dev-cpu")
+            .alarm_name("theirs-dev-cpu-groundcrew")
             .namespace("Theirs")
             .metric_name("Theirs")
             .statistic(Statistic::Sum)
@@ -197,7 +201,7 @@ fn o9_what_is_not_ours_gets_no_alarms_and_keeps_its_own() {
         let kept = of_the_name.alarms().await;
         let cpu = kept
             .iter()
-            .find(|alarm| alarm.alarm_name() == Some("theirs-dev-cpu"));
+            .find(|alarm| alarm.alarm_name() == Some("theirs-dev-cpu-groundcrew"));
         assert_eq!(cpu.expect("it is there").namespace(), Some("Theirs"));
     });
 }
@@ -212,7 +216,7 @@ fn o9_thresholds_in_a_tag_hold_from_the_next_operation_on() {
         let deployed = apprunner.start_deployment().service_arn(&service.arn);
         deployed.send().await.expect("accepted");
         eventually("it watches for 42 percent", async || {
-            (threshold(&service.alarms().await, "-dev-cpu") == Some(42.0)).then_some(())
+            (threshold(&service.alarms().await, "-dev-cpu-groundcrew") == Some(42.0)).then_some(())
         })
         .await;
     });

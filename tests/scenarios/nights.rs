@@ -782,7 +782,10 @@ fn o6_what_sleeps_is_woken_although_its_environment_no_longer_does() {
         // As it was left behind when the list of environments had it.
         let aws = stage.local.aws();
         let alarms = aws.cloudwatch().disable_alarm_actions();
-        let alarms = alarms.alarm_names("sleepless-prod-latency").send().await;
+        let alarms = alarms
+            .alarm_names("sleepless-prod-latency-groundcrew")
+            .send()
+            .await;
         alarms.expect("off");
         let paused = aws.apprunner().pause_service().service_arn(&stack.arn);
         paused.send().await.expect("paused");

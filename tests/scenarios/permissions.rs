@@ -113,6 +113,7 @@ async fn play_every_branch(stage: &Stage) {
             .await
             .expect("changed by hand");
     }
+    stage.dashboard_of_0_1("rich", "prod").await;
     let removal = json!({"app": "rich", "environment": "prod", "ignore_deletion_protection": true});
     assert_succeeded(&stage.remove(&removal).await);
 
@@ -233,6 +234,7 @@ async fn play_every_operation(stage: &Stage) {
     let given = Service::given(stage, "followed-test");
     let service = given.of_stack("followed", "test").create().await;
     service.has_alarms(6).await;
+    stage.dashboard_of_0_1("followed", "test").await;
     service.pause_by_hand().await;
     tells(&service, false).await;
     service.resume_by_hand().await;
@@ -261,6 +263,7 @@ async fn play_without_events(stage: &Stage) {
     pushed.push("latest").await;
     let claim = format!("gone image none {} none none", "0a".repeat(32));
     claimed.set_tag("groundcrew:deploying", &claim).await;
+    stage.dashboard_of_0_1("marked", "test").await;
     itself.deploy_by_itself().await;
     marked
         .set_tag("groundcrew:parked", "2026-11-20T19:00:00Z")

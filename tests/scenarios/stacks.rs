@@ -144,7 +144,7 @@ fn p9_a_changed_spec_changes_only_what_differs() {
         let alarms = Service::named(stage, "changed-dev").alarms().await;
         let most = alarms
             .iter()
-            .find(|it| it.alarm_name() == Some("changed-dev-instances"));
+            .find(|it| it.alarm_name() == Some("changed-dev-instances-groundcrew"));
         assert_eq!(most.and_then(|it| it.threshold()), Some(7.0));
 
         spec["database"] = json!({"storage_gib": 40, "backup_days": 14});
@@ -216,7 +216,7 @@ fn p9_what_someone_changed_by_hand_is_put_right() {
             .expect("somebody opens the database to the world");
         aws.cloudwatch()
             .delete_alarms()
-            .alarm_names("drift-dev-cpu")
+            .alarm_names("drift-dev-cpu-groundcrew")
             .send()
             .await
             .expect("somebody deletes an alarm");
@@ -257,7 +257,7 @@ fn p9_what_someone_changed_by_hand_is_put_right() {
             world
                 .alarms
                 .iter()
-                .any(|alarm| alarm.alarm_name() == Some("drift-dev-cpu"))
+                .any(|alarm| alarm.alarm_name() == Some("drift-dev-cpu-groundcrew"))
         );
         let service = world
             .apprunner

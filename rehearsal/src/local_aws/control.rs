@@ -9,11 +9,22 @@ use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
+
+/// One thing that IAM was asked.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Check {
+    /// The IAM action.
+    pub action: String,
+    /// The ARN that it was authorised for.
+    pub resource: String,
+    /// The condition keys.
+    pub keys: Map<String, Value>,
+}
 
 /// A call that reached the local AWS.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,6 +42,9 @@ pub struct Call {
     /// The other actions that IAM asked for: passing a role, tagging what is created, a service-linked role.
     #[serde(default)]
     pub implied: Vec<String>,
+    /// What IAM was asked for it, with the condition keys that AWS supplies; nothing of the account itself, whom IAM does not ask.
+    #[serde(default)]
+    pub checks: Vec<Check>,
     /// Whether IAM allowed it.
     pub allowed: bool,
     /// The HTTP status of the answer.
@@ -508,6 +522,7 @@ mod tests {
             action,
             resource,
             implied: Vec::new(),
+            checks: Vec::new(),
             allowed: true,
             status: 200,
             error: None,

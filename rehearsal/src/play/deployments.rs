@@ -15,10 +15,10 @@ use crate::{Error, Execution, Happening, Notification, Result, What};
 use apprunner_emulator::{Arrangement, Fate, OperationType, ServiceSnapshot, ServiceStatus};
 use aws_sdk_apprunner::types::Tag;
 use aws_sdk_cloudwatch::types::StateValue;
-use groundcrew::Spec;
 use groundcrew::image::{self, TagRule};
 use groundcrew::reference::{Repository, is_secret};
 use groundcrew::stack::{TAG_HOLD, TAG_IMAGE_TAG, TAG_MANAGED, TAG_RELEASE};
+use groundcrew::{Spec, Stack};
 use jiff::{Timestamp, Zoned};
 use serde_json::{Value, json};
 use std::cell::Cell;
@@ -337,7 +337,7 @@ impl Scenes<'_> {
         self.stage
             .heading("A bad image: an alarm turns red in the bake window");
         let digest = self.untagged().await?;
-        let alarm = self.spec.stack().part("server-errors");
+        let alarm = Stack::watcher(&self.spec.stack().part("server-errors"));
         let act = self.push_bad(&digest, event, Some(&alarm)).await?;
         self.turn(&alarm, StateValue::Ok).await?;
         let again = self.late_event(&digest).await?;

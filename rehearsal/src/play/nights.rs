@@ -11,6 +11,7 @@ use crate::promises::nights::{
 use crate::{End, Error, Execution, Result, Schedule};
 use aws_sdk_apprunner::types::Tag;
 use aws_sdk_cloudwatch::types::StateValue;
+use groundcrew::Stack;
 use jiff::{SignedDuration, Zoned};
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -421,7 +422,7 @@ impl Scenes<'_> {
 
     /// Turns an alarm red, and listens.
     async fn ring(&self, when: &str) -> Result<Rung> {
-        let alarm = self.spec.stack().part("server-errors");
+        let alarm = Stack::watcher(&self.spec.stack().part("server-errors"));
         let before = self.told_at_all().await?.len();
         line(format_args!(
             "           {DIM}the rehearsal turns the alarm {alarm} red {when}{DIM:#}"

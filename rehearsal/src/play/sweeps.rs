@@ -6,6 +6,7 @@ use crate::console::{self, DIM, line};
 use crate::promises::sweeps::{SWEPT, Sweep, Swept};
 use crate::{End, Error, Notification, Result};
 use aws_sdk_cloudwatchlogs::types::LogGroup;
+use groundcrew::Stack;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ impl Scenes<'_> {
             true => None,
             false => Some(self.new_version().await?),
         };
-        let alarm = self.spec.stack().part("server-errors");
+        let alarm = Stack::watcher(&self.spec.stack().part("server-errors"));
         self.delete(&alarm).await?;
         let groups = self.log_groups().await?;
         let group = groups.first().and_then(LogGroup::log_group_name);

@@ -2,6 +2,7 @@
 
 use super::{Provisioned, Verdict, all_true, kept_if};
 use crate::{REGION, What};
+use groundcrew::Stack;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -304,7 +305,7 @@ pub(super) fn alarms(seen: &Provisioned) -> Verdict {
     let dashboard = seen
         .world
         .dashboards
-        .contains_key(&seen.spec.stack().part(REGION));
+        .contains_key(&Stack::watcher(&seen.spec.stack().part(REGION)));
     kept_if(dashboard, || "there is no dashboard".into())?;
     let days = i32::from(seen.spec.log_retention_days);
     let own = format!("/aws/apprunner/{}/", seen.spec.stack().name());

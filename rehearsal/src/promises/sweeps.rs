@@ -215,6 +215,7 @@ mod tests {
             action: (*action).into(),
             resource: "*".into(),
             implied: Vec::new(),
+            checks: Vec::new(),
             allowed: true,
             status: 200,
             error: None,

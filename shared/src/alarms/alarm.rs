@@ -2,7 +2,7 @@
 
 use super::PERIOD;
 use crate::spec::Alarms;
-use crate::{Aws, Error, Result};
+use crate::{Aws, Error, Result, Stack};
 use aws_sdk_cloudwatch::types::{
     ComparisonOperator, Dimension, Metric, MetricAlarm, MetricDataQuery, MetricStat, Statistic, Tag,
 };
@@ -33,7 +33,7 @@ impl Alarm {
     /// statistics only for combinations that were published, so an alarm on `ServiceName` alone never gets data.
     pub(super) fn of_service(wanted: &Alarms, name: &str, id: &str, max_size: i32) -> Vec<Self> {
         let alarm = |part: &str, metric, statistic, threshold: f64, periods, sentence: &str| Self {
-            name: format!("{name}-{part}"),
+            name: Stack::watcher(&format!("{name}-{part}")),
             description: format!("{name}: {sentence}"),
             namespace: "AWS/AppRunner",
             metric,
@@ -103,7 +103,7 @@ impl Alarm {
     pub(super) fn of_database(wanted: &Alarms, name: &str) -> Vec<Self> {
         let alarm =
             |part: &str, metric, comparison, threshold: f64, periods, sentence: &str| Self {
-                name: format!("{name}-{part}"),
+                name: Stack::watcher(&format!("{name}-{part}")),
                 description: format!("{name}: {sentence}"),
                 namespace: "AWS/RDS",
                 metric,
@@ -141,6 +141,12 @@ impl Alarm {
                 "the database is short of storage",
             ),
         ]
+    }
+
+    /// The name that groundcrew 0.1 gave it (until 0.3.0).
+    pub(super) fn name_before(&self) -> &str {
+        let end = self.name.len() - Stack::watcher("").len();
+        &self.name[..end]
     }
 
     /// Whether it watches a database, and not a service.

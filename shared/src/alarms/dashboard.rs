@@ -6,7 +6,7 @@ use crate::{Aws, Error, Result, Run, Stack};
 use aws_sdk_apprunner::types::Service;
 use serde_json::{Value, json};
 
-/// CloudWatch cannot tag a dashboard, so its first widget says whose it is.
+/// IAM goes by its tags. The code goes by its first widget, which names the owner as well: `GetDashboard` answers no tags.
 pub(super) async fn keep(aws: &Aws, stack: &Stack, run: &mut Run, service: &Service) -> Result<()> {
     let name = name(aws, stack);
     let found = find(aws, &name).await?;
@@ -30,10 +30,13 @@ pub(super) async fn keep(aws: &Aws, stack: &Stack, run: &mut Run, service: &Serv
         Some(body) => body != &wanted && run.change(format!("dashboard {name}")),
     };
     if write {
+        // Of an existing dashboard CloudWatch ignores the tags, and IAM does not (`PutDashboard`, `Tags`).
+        let tags = found.is_none().then(|| super::tag_list(stack, run));
         aws.cloudwatch()
             .put_dashboard()
             .dashboard_name(&name)
             .dashboard_body(wanted.to_string())
+            .set_tags(tags)
             .send()
             .await
             .map_err(Error::aws("cloudwatch:PutDashboard"))?;
@@ -43,7 +46,7 @@ pub(super) async fn keep(aws: &Aws, stack: &Stack, run: &mut Run, service: &Serv
 
 /// Dashboards have one name space for all regions, and a stack may stand in several.
 fn name(aws: &Aws, stack: &Stack) -> String {
-    stack.part(&aws.account.region)
+    Stack::watcher(&stack.part(&aws.account.region))
 }
 
 fn body(aws: &Aws, tags: &Tags, service: &Service) -> Value {
@@ -140,6 +143,29 @@ async fn find(aws: &Aws, name: &str) -> Result<Option<Value>> {
     }
 }
 
+/// Removes the one that groundcrew 0.1 made, which has another name and no tags, if `goes` says so of what its body tells of
+/// its owner (until 0.3.0).
+pub(super) async fn retire(
+    aws: &Aws,
+    stack: &Stack,
+    run: &mut Run,
+    goes: impl Fn(&Tags) -> bool,
+) -> Result<()> {
+    let name = stack.part(&aws.account.region);
+    let found = find(aws, &name).await?;
+    if !found.is_some_and(|body| goes(&tags(&body))) || !run.remove(format!("dashboard {name}")) {
+        return Ok(());
+    }
+    aws.cloudwatch()
+        .tag_resource()
+        .resource_arn(aws.account.dashboard_arn(&name))
+        .set_tags(Some(super::tag_list(stack, run)))
+        .send()
+        .await
+        .map_err(Error::aws("cloudwatch:TagResource"))?;
+    delete(aws, name).await
+}
+
 /// Removes it, if `goes` says so of its tags and its body.
 pub(super) async fn remove(
     aws: &Aws,
@@ -152,12 +178,17 @@ pub(super) async fn remove(
     if found.is_some_and(|body| goes(&tags(&body), &body.to_string()))
         && run.remove(format!("dashboard {name}"))
     {
-        aws.cloudwatch()
-            .delete_dashboards()
-            .dashboard_names(name)
-            .send()
-            .await
-            .map_err(Error::aws("cloudwatch:DeleteDashboards"))?;
+        delete(aws, name).await?;
     }
+    Ok(())
+}
+
+async fn delete(aws: &Aws, name: String) -> Result<()> {
+    aws.cloudwatch()
+        .delete_dashboards()
+        .dashboard_names(name)
+        .send()
+        .await
+        .map_err(Error::aws("cloudwatch:DeleteDashboards"))?;
     Ok(())
 }
