@@ -2,11 +2,12 @@
 properties of functions that MiniStack forgets."""
 
 import json
+import re
 from typing import Any
 
 import yaml
 from ministack.services import lambda_svc
-from ministack.services.cloudformation import provisioners
+from ministack.services.cloudformation import handlers, provisioners
 
 import iam
 
@@ -73,7 +74,20 @@ def _keep_function_properties() -> None:
     handlers |= {"create": create_function, "update": update_function}
 
 
+def _tell_no_type_of_change_sets() -> None:
+    """A change set has a type when it is created, and does not tell it
+    (https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeChangeSet.html)."""
+    describe = handlers._ACTION_HANDLERS["DescribeChangeSet"]
+
+    def describe_change_set(parameters: Any) -> tuple[int, dict[str, str], bytes]:
+        status, headers, body = describe(parameters)
+        return status, headers, re.sub(rb"<ChangeSetType>\w*</ChangeSetType>", b"", body)
+
+    handlers._ACTION_HANDLERS["DescribeChangeSet"] = describe_change_set
+
+
 def install() -> None:
+    _tell_no_type_of_change_sets()
     _read_yaml_definitions()
     _check_managed_rule()
     _keep_function_properties()

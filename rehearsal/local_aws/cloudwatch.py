@@ -37,8 +37,6 @@ def _name_errors_as_before() -> None:
     cloudwatch._error = respond
 
 
-_MOST_NAMES = 100
-
 # What an alarm may say, and MiniStack drops (metric math) or makes up.
 _OPTIONAL = (
     "AlarmDescription",
@@ -108,25 +106,6 @@ def _date_states() -> None:
     cloudwatch._evaluate_alarm = dated(cloudwatch._evaluate_alarm, lambda alarm: str(alarm["AlarmName"]))
 
 
-def _limit_names() -> None:
-    """EnableAlarmActions, DisableAlarmActions and DeleteAlarms take a hundred names at most
-    (https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DisableAlarmActions.html)."""
-
-    def limited(change: Callable[..., Response]) -> Callable[..., Response]:
-        def changed(form: Any, data: dict[str, Any], is_cbor: bool, is_json: bool = False) -> Response:
-            if len((data or {}).get("AlarmNames") or []) > _MOST_NAMES:
-                message = f"The collection AlarmNames must not have a size greater than {_MOST_NAMES}."
-                refused: Response = cloudwatch._error("ValidationError", message, 400, is_json, is_cbor)
-                return refused
-            return change(form, data, is_cbor, is_json)
-
-        return changed
-
-    cloudwatch._enable_alarm_actions = limited(cloudwatch._enable_alarm_actions)
-    cloudwatch._disable_alarm_actions = limited(cloudwatch._disable_alarm_actions)
-    cloudwatch._delete_alarms = limited(cloudwatch._delete_alarms)
-
-
 def _date_dashboards() -> None:
     """ListDashboards tells times as times in CBOR; MiniStack writes them as text."""
     answer = cloudwatch._cbor_ok
@@ -171,4 +150,3 @@ def install() -> None:
     _name_errors_as_before()
     _keep_alarms_as_they_were_put()
     _date_states()
-    _limit_names()

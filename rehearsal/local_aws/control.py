@@ -6,12 +6,10 @@ import json
 import os
 import re
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 from ministack import app
-from ministack.core import iam_actions
 from ministack.services import cloudwatch_logs
 from ministack.services import iam as roles
 
@@ -24,6 +22,7 @@ import faults
 import iam
 import lambda_functions
 import limits
+import models
 import queues
 import rds
 import scans
@@ -31,6 +30,7 @@ import scheduler
 import secretsmanager
 import sns
 import tagging
+from models import refuse
 from scope import scope
 
 Response = tuple[int, dict[str, str], bytes]
@@ -64,16 +64,6 @@ def _error_code(headers: dict[str, str], body: bytes) -> str | None:
     found = re.search(r"<Code>([^<]+)</Code>|\"(?:__type|code)\"\s*:\s*\"(?:[^\"#]*#)?([^\"]+)\"", text)
     found = found or re.search(r"__type.([A-Za-z.]+?)(?=.message)", text, re.DOTALL)
     return next((group for group in found.groups() if group), None) if found else None
-
-
-def _refuse(
-    call: iam.Call, status: int, code: str, headers: dict[str, str], message: str = "injected fault"
-) -> Response:
-    """An error answer in the protocol of the service, as AWS would phrase it."""
-    _, answer_headers, body = iam_actions.access_denied_response(
-        call.service, call.action, "", str(uuid.uuid4()), error_code=code, message=message, headers=headers
-    )
-    return status, answer_headers, body
 
 
 def _record(call: iam.Call, status: int, error: str | None) -> None:
@@ -119,11 +109,11 @@ def _watch_calls() -> None:
             service = call.action.split(":")[0] if call else ""
             fault = faults.take(service, call.operation, faults.OF_CALLS) if call else None
             if call and limits.exceeded(service, call.operation):
-                return _refuse(call, *_THROTTLED.get(service, (400, "ThrottlingException")), headers, "Rate exceeded")
+                return refuse(call, *_THROTTLED.get(service, (400, "ThrottlingException")), headers, "Rate exceeded")
             if fault and fault.kind == "throttle":
-                return _refuse(call, *_THROTTLED.get(service, (400, "ThrottlingException")), headers)
+                return refuse(call, *_THROTTLED.get(service, (400, "ThrottlingException")), headers, "injected fault")
             if fault and fault.kind == "error":
-                return _refuse(call, *_FAILED.get(service, (500, "InternalFailure")), headers)
+                return refuse(call, *_FAILED.get(service, (500, "InternalFailure")), headers, "injected fault")
             answer = await handler(method, path, headers, body, query)
             if fault and fault.kind == "slow":
                 await asyncio.sleep(clock.wall(fault.seconds))
@@ -182,7 +172,7 @@ def _remember_deleted_alarm(body: dict[str, Any], query: Query) -> dict[str, Any
 
 
 def _add_fault(fault: dict[str, Any], query: Query) -> dict[str, Any]:
-    if fault["kind"] not in faults.OF_CALLS | faults.OF_RESOURCES:
+    if fault["kind"] not in faults.OF_CALLS | faults.OF_RESOURCES | faults.OF_ANSWERS:
         raise ValueError(f"unknown kind of fault {fault['kind']}")
     faults.add(faults.Fault(**fault))
     return {}
@@ -341,6 +331,8 @@ def _serve_local() -> None:
             with scope(query["account"][0], query["region"][0]):
                 layer = ecr.layer(query["repository"][0], query["digest"][0])
             return (404, {}, b"") if layer is None else (200, {"Content-Type": "application/octet-stream"}, layer)
+        if models.wrong:
+            return _answer(500, {"error": models.said()})
         endpoint = ENDPOINTS.get((method, path.removeprefix("/_local/")))
         if endpoint is None:
             return _answer(404, {"error": f"no {method} {path}"})

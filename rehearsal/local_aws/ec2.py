@@ -337,6 +337,19 @@ def _forget_tags(name: str, parameter: str) -> None:
     ec2._ACTION_MAP[name] = wrapped
 
 
+def _tell_no_parts_of_vpcs() -> None:
+    """A VPC does not name its main route table, its default group or its network ACL
+    (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Vpc.html); MiniStack lets it."""
+    render = ec2._vpc_fields_xml
+
+    def vpc_fields_xml(vpc: dict[str, Any], tag: str = "item") -> str:
+        parts = ("DefaultNetworkAclId", "DefaultSecurityGroupId", "MainRouteTableId")
+        told: str = render({name: value for name, value in vpc.items() if name not in parts}, tag)
+        return told
+
+    ec2._vpc_fields_xml = vpc_fields_xml
+
+
 def describe_subnets(ids: list[str]) -> list[dict[str, Any]]:
     """Subnets as App Runner sees them: public where the route table leads to an internet gateway."""
     found = []
@@ -359,6 +372,7 @@ def describe_subnets(ids: list[str]) -> list[dict[str, Any]]:
 def install() -> None:
     _count_addresses()
     _tag_interfaces()
+    _tell_no_parts_of_vpcs()
     ec2._ACTION_MAP["DescribeNetworkInterfaces"] = _describe_interfaces
     for name, honoured in _FILTERS.items():
         _wrap(name, _check_filters(honoured))

@@ -25,6 +25,17 @@ LAYER_PATH = "/_local/layer"
 _parts: dict[str, bytes] = {}
 
 
+def _initiate_layer_upload(data: dict[str, Any]) -> Response:
+    """The id and the size of parts, no more
+    (https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_InitiateLayerUpload.html)."""
+    response: Response = _ministack_initiate_layer_upload(data)
+    begun = json.loads(response[2])
+    if response[0] != 200:
+        return response
+    answer: Response = ecr.json_response({name: begun[name] for name in ("uploadId", "partSize")})
+    return answer
+
+
 def _upload_layer_part(data: dict[str, Any]) -> Response:
     """MiniStack takes parts and forgets them."""
     upload, blob = data["uploadId"], base64.b64decode(data["layerPartBlob"])
@@ -230,9 +241,11 @@ def _serve_other_registries() -> None:
 _store_image = ecr._put_image
 _delete_images = ecr._batch_delete_image
 _list_image_details = ecr._describe_images
+_ministack_initiate_layer_upload = ecr._initiate_layer_upload
 
 
 def install() -> None:
+    ecr._initiate_layer_upload = _initiate_layer_upload
     ecr._upload_layer_part = _upload_layer_part
     ecr._complete_layer_upload = _complete_layer_upload
     ecr._get_download_url_for_layer = _get_download_url_for_layer

@@ -18,6 +18,8 @@ class Fault:
 # What is accepted and then fails, or never ends, is the resource's fault, not the call's: the resource asks for it.
 OF_RESOURCES = {"fails", "stuck"}
 OF_CALLS = {"throttle", "error", "timeout-after", "slow"}
+# The answer has a member or an error code that AWS does not send.
+OF_ANSWERS = {"foreign"}
 
 _faults: list[Fault] = []
 _lock = threading.Lock()

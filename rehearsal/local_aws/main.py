@@ -100,6 +100,7 @@ def main() -> None:
     import eventbridge
     import iam
     import lambda_functions
+    import models
     import rds
     import scheduler
     import secretsmanager
@@ -122,6 +123,7 @@ def main() -> None:
         stepfunctions,
         tagging,
         iam,
+        models,
         control,
     ):
         part.install()

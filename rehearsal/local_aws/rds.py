@@ -450,11 +450,23 @@ def _tell_what_is_known() -> None:
     rds._instance_xml = instance_xml
 
 
+def _tell_no_instance_of_snapshots() -> None:
+    """A snapshot has neither a class nor the name of a database, and says `Encrypted` of itself
+    (https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBSnapshot.html)."""
+    render = rds._snapshot_xml
+
+    def snapshot_xml(snapshot: dict[str, Any]) -> str:
+        return re.sub(r"<(DBName|DBInstanceClass|StorageEncrypted)>[^<]*</\1>", "", str(render(snapshot)))
+
+    rds._snapshot_xml = snapshot_xml
+
+
 _ministack: dict[str, Action] = dict(rds._ACTION_MAP)
 
 
 def install() -> None:
     _tell_what_is_known()
+    _tell_no_instance_of_snapshots()
     rds._ACTION_MAP |= {
         "CreateDBInstance": _create_instance,
         "CreateDBInstanceReadReplica": _create_replica,

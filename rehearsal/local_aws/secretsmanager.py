@@ -74,7 +74,12 @@ def _update_secret(data: dict[str, Any]) -> Response:
         return response
     described = {name: value for name, value in data.items() if name not in ("SecretString", "SecretBinary")}
     response = _ministack_update_secret(described)
-    return response if response[0] != 200 else _put_secret_value(data)
+    if response[0] != 200 or (response := _put_secret_value(data))[0] != 200:
+        return response
+    # The stages are PutSecretValue's to tell (https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_UpdateSecret.html).
+    answer = {name: value for name, value in json.loads(response[2]).items() if name != "VersionStages"}
+    response = secretsmanager.json_response(answer)
+    return response
 
 
 def _update_secret_version_stage(data: dict[str, Any]) -> Response:

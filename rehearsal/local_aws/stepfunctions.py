@@ -3,8 +3,7 @@
 Waits and retry intervals are AWS seconds, as are a machine's TimeoutSeconds and that of a nested execution. A task's
 TimeoutSeconds is wall time: a Lambda function works no faster here than on AWS.
 
-Not restored: permission checks of `aws-sdk:` integrations, redrive, `parameters` in TaskScheduled, what is aborted in the
-history, distributed Map states.
+Not restored: permission checks of `aws-sdk:` integrations, redrive, what is aborted in the history, distributed Map states.
 """
 
 import contextlib
@@ -35,6 +34,8 @@ _execution: ContextVar[Execution | None] = ContextVar("execution", default=None)
 _branches: ContextVar[tuple[threading.Event, ...]] = ContextVar("branches", default=())
 # The id of the last event on the current path through the graph, in a list because threads of one path share it.
 _previous: ContextVar[list[int] | None] = ContextVar("previous", default=None)
+# The parameters of the task that the current path is about to schedule.
+_parameters: ContextVar[Any] = ContextVar("parameters", default=None)
 _events = threading.Lock()
 
 # States.ALL and States.TaskFailed do not match these
@@ -85,6 +86,9 @@ def _add_event(execution: Execution, kind: str, details: dict[str, Any] | None =
     for name, fields in details.items():
         if name.startswith("task") and str(fields.get("resource", "")).startswith("arn:aws:states:::"):
             fields |= _integration(fields["resource"])
+    if kind == "TaskScheduled":
+        # Both are in each such event (https://docs.aws.amazon.com/step-functions/latest/apireference/API_TaskScheduledEventDetails.html).
+        details["taskScheduledEventDetails"] |= {"region": sf.get_region(), "parameters": json.dumps(_parameters.get())}
     if kind == "TaskFailed" and details["taskFailedEventDetails"]["error"] == "States.Timeout":
         kind, details = "TaskTimedOut", {"taskTimedOutEventDetails": details["taskFailedEventDetails"]}
     previous = _previous.get() if own else None
@@ -97,6 +101,17 @@ def _add_event(execution: Execution, kind: str, details: dict[str, Any] | None =
         started = {key: details["taskScheduledEventDetails"].get(key) for key in ("resourceType", "resource")}
         _add_event(execution, "TaskStarted", {"taskStartedEventDetails": started})
     return event
+
+
+def _remember_parameters(apply: Callable[..., Any]) -> Callable[..., Any]:
+    """Of a state; only a task looks at them, right after."""
+
+    def remember(*arguments: Any) -> Any:
+        parameters = apply(*arguments)
+        _parameters.set(parameters)
+        return parameters
+
+    return remember
 
 
 # -- retries -----------------------------------------------------------------------------------------------------------
@@ -448,6 +463,8 @@ _ministack_start_execution: Callable[..., Any] = sf._start_execution
 def install() -> None:
     sf._scaled_sleep = _sleep
     sf._add_event = _add_event
+    sf._apply_parameters = _remember_parameters(sf._apply_parameters)
+    sf._apply_jsonata_arguments = _remember_parameters(sf._apply_jsonata_arguments)
     sf._find_matching_retrier = _find_retrier
     sf._find_matching_catcher = _find_catcher
     sf._call_lambda = _call_lambda

@@ -122,6 +122,8 @@ pub enum FaultKind {
     Fails,
     /// It is accepted, and never ends.
     Stuck,
+    /// The answer has a member or an error code that AWS does not send.
+    Foreign,
 }
 
 /// A lasting limit on calls; what is over it is refused as throttled.

@@ -2,6 +2,7 @@
 
 use super::stage::{Stage, play};
 use aws_sdk_sfn::Client;
+use aws_sdk_sfn::error::ProvideErrorMetadata as _;
 use rehearsal::{End, What};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -37,8 +38,10 @@ fn a_name_is_one_execution() {
         let closed = closed.into_service_error();
         assert!(closed.is_execution_already_exists(), "{closed:?}");
 
-        let invalid = start(&"n".repeat(81), "{}").await.unwrap_err();
+        let invalid = start("no name", "{}").await.unwrap_err();
         assert!(invalid.into_service_error().is_invalid_name());
+        let long = start(&"n".repeat(81), "{}").await.unwrap_err();
+        assert_eq!(long.code(), Some("ValidationException"));
         let invalid = start("input", "{").await.unwrap_err();
         assert!(invalid.into_service_error().is_invalid_execution_input());
     });
