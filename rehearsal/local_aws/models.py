@@ -1,11 +1,11 @@
-"""Every signed request, and every answer to one, is held against AWS's own model of the operation.
+"""Every signed request and every answer to it is held against AWS's own model of the operation, which botocore carries.
 
-A request that the model refuses is answered as AWS would. An answer that AWS would not send, be it MiniStack's, this overlay's or
-the App Runner emulator's, is a fault of the local AWS: from then on it answers nothing else than that, so that whoever plays on it
-notices. There are no exceptions: what MiniStack answers otherwise is mended in the file of its service.
+A request that the model refuses gets the error that AWS answers. An answer that AWS does not send is a fault of the local AWS,
+whether MiniStack, this folder or the App Runner emulator made it. From then on the local AWS answers every request with that fault,
+so that each test and each rehearsal on it fails. There are no exceptions: the file of a service mends what MiniStack answers.
 
-Not restored: requests without the header `Authorization` (presigned ones) and integrations of state machines, which make no
-requests here, are not held against anything. EC2's model declares no errors, so that their codes are not held.
+Not restored: presigned requests and the integrations of state machines, which make no requests here, are held against nothing.
+EC2's model declares no errors, so its error codes are not held.
 """
 
 import re
@@ -25,13 +25,13 @@ _CREDENTIAL = re.compile(r"Credential=([^/,]+)/\d+/[^/]+/([^/]+)/aws4_request")
 
 # -- requests ----------------------------------------------------------------------------------------------------------
 
-# The codes of a refusal by its kind. That of a constraint is the rule: "1 validation error detected: Value 'x' at 'roleName' failed
-# to satisfy constraint: Member must have length less than or equal to 64 (Error Code: ValidationError)" is IAM's, and
-# ValidationException is what services that speak JSON say (Secrets Manager: "ValidationException: 1 validation error detected: Value
-# null at 'secretId' failed to satisfy constraint: Member must not be null"). A wrong type is told before
-# ("SerializationException: NUMBER_VALUE can not be converted to a String", Athena).
-# Assumption: AWS ignores members that it does not know, but for EC2. They are refused here, for whoever sends one believes in it.
-# Assumption: a request is read and validated before its caller is authorised. Of CloudWatch Logs MiniStack says so.
+# The error codes of a refusal, by the kind of the problem; a kind that is missing has the code of a constraint. Public reports:
+# "SerializationException: NUMBER_VALUE can not be converted to a String"; "ValidationException: 1 validation error detected: Value
+# null at 'secretId' failed to satisfy constraint: Member must not be null" (Secrets Manager); "Value '…' at 'roleName' failed to
+# satisfy constraint: Member must have length less than or equal to 64 (… Error Code: ValidationError …)" (IAM).
+# Assumption: AWS ignores unknown members, except EC2 (UnknownParameter). They are refused here, because no SDK can send one.
+# Assumption: AWS validates a request before it authorises the caller. MiniStack observed that of CloudWatch Logs.
+# Assumption: a form with a wrong type is a MalformedInput.
 _JSON = {"constraint": "ValidationException", "type": "SerializationException"}
 _QUERY = {"constraint": "ValidationError", "type": "MalformedInput"}
 _CODES = {
@@ -39,16 +39,16 @@ _CODES = {
     "ec2": {"constraint": "InvalidParameterValue", "missing": "MissingParameter", "unknown": "UnknownParameter"},
     # https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/CommonErrors.html
     "rds": {"constraint": "InvalidParameterValue", "missing": "MissingParameter"},
-    # "InvalidParameter: Invalid parameter: TopicArn" is what Publish says; Assumption: of all operations.
+    # Assumption: every operation answers as Publish does, "InvalidParameter: Invalid parameter: TopicArn".
     "sns": {"constraint": "InvalidParameter"},
     # "InvalidParameterException: 1 validation error detected: Value '…' at 'logGroupName' failed to satisfy constraint"
     "logs": _JSON | {"constraint": "InvalidParameterException"},
     # "InvalidParameterException: Invalid parameter at 'repositoryName' failed to satisfy constraint: 'must satisfy …'"
     "ecr": _JSON | {"constraint": "InvalidParameterException"},
-    # Assumption: its models declare these and no ValidationException.
+    # Assumption: the models of both declare these errors and no ValidationException.
     "apprunner": _JSON | {"constraint": "InvalidRequestException"},
     "resourcegroupstaggingapi": _JSON | {"constraint": "InvalidParameterException"},
-    # Assumption: as before it spoke CBOR.
+    # Assumption: the code did not change when CloudWatch changed from forms to CBOR.
     "cloudwatch": {"constraint": "ValidationError"},
 }
 
@@ -107,8 +107,8 @@ def _request_problems(request: wire.Request) -> list[Problem]:
 
 # -- answers -----------------------------------------------------------------------------------------------------------
 
-# What any operation may answer (https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html,
-# https://docs.aws.amazon.com/apprunner/latest/api/CommonErrors.html), by the way in which the protocol spells it.
+# Errors of every operation, in the spelling of JSON and of forms (https://docs.aws.amazon.com/apprunner/latest/api/CommonErrors.html,
+# https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html).
 _COMMON = {
     "AccessDeniedException",
     "ExpiredTokenException",
@@ -145,7 +145,7 @@ _COMMON_QUERY = {
     "ValidationError",
 }
 
-# What was answered and AWS would not send.
+# The answers so far that AWS does not send.
 wrong: list[str] = []
 
 
@@ -182,7 +182,7 @@ def _error_problems(request: wire.Request, answer: wire.Answer, spoil: bool) -> 
 
 
 def said() -> str:
-    """What every request is answered with after such an answer."""
+    """The message of every answer after a wrong one."""
     return "the local AWS answered what AWS does not send: " + "; ".join(wrong)
 
 
@@ -210,13 +210,13 @@ def _hold() -> None:
             return refuse(call, 400, code, headers, str(error))
         call.operation = request.operation.name
         if problems:
-            # For the log of calls.
+            # The log of calls reads this.
             call.principal = iam.principal_name(access_key)
             iam.CURRENT.set(call)
             code, message = _refusal(request, problems)
             return refuse(call, 400, code, headers, message)
         answer = await dispatch(method, path, headers, body, query, request_id)
-        if answer[0] == 504:  # an answer that is lost
+        if answer[0] == 504:  # a lost answer
             return answer
         spoil = faults.take(call.action.split(":")[0], call.operation, faults.OF_ANSWERS) is not None
         try:

@@ -1,13 +1,12 @@
-"""Values held against the shapes of AWS's own models, which botocore carries. Each shape becomes a function, once.
+"""Values, held against the shapes of botocore's models. Each shape becomes a function once.
 
-A request is held against everything that the model says. An answer is held against its members, their types and the values of
-enums: AWS itself keeps neither the lengths nor the patterns (App Runner's ServiceId has 32 characters, and a pattern of 36).
+A request is held against the whole shape. An answer is held against members, types and enums: AWS's own answers break lengths and
+patterns (App Runner's ServiceId has 32 characters, its pattern has 36).
 
-A pattern has to match the whole text, as in AWS's messages ("Member must satisfy regular expression pattern"), which quote
-patterns without anchors. Python's `re` reads them, with what `_compile` rewrites.
+A pattern must match the whole text: most patterns of the models have no anchors, and AWS quotes them in its refusals of longer
+texts. Python's `re` compiles them after `_REWRITTEN`.
 
-Not restored: `.` stops only at a line feed, in Java at other line ends as well; `\\p{L}` and `\\p{N}` are what `str.isalnum` takes,
-and the underscore.
+Not restored: `.` excludes only the line feed, in Java also other line ends; `\\p{L}` and `\\p{N}` include the underscore.
 """
 
 import base64
@@ -21,7 +20,7 @@ from botocore.model import Shape
 
 
 class Problem(NamedTuple):
-    """What is wrong with a value: a member that is missing, one that is unknown, a type, or a constraint."""
+    """A fault of a value. Its kind is `missing`, `unknown`, `type` or `constraint`."""
 
     kind: str
     path: str
@@ -30,7 +29,7 @@ class Problem(NamedTuple):
 
 
 class Foreign(NamedTuple):
-    """Something on the wire that is no value of any shape."""
+    """A thing on the wire that is no value of any shape."""
 
     what: str
 
@@ -39,7 +38,7 @@ Check = Callable[[Any], list[Problem]]
 
 _RIGHT: list[Problem] = []
 _SEPARATORS = " \\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
-# What the models' patterns have and Python does not.
+# Syntax of the models' patterns that Python lacks.
 _REWRITTEN = {
     r"\p{L}": r"\w",
     r"\p{N}": r"\w",
@@ -107,6 +106,8 @@ class Checks:
                 if member is None:
                     rule = f"{shape.name} has no such member, it has {', '.join(members) or 'none'}"
                     problems.append(Problem("unknown", name, item, rule))
+                elif member is _free_text and type(item) is str:  # most members of answers
+                    continue
                 elif item is not None and (found := member(item)):
                     problems += _below(name, found)
             for name in required:
@@ -152,13 +153,12 @@ class Checks:
         size, values = self._bounds(shape, "length"), frozenset(shape.enum)
         published = shape.metadata.get("pattern") if self._is_request else None
         pattern = _compile(published) if published else None
-        is_free = size is _unbounded and not values and not pattern
+        if size is _unbounded and not values and not pattern:
+            return _free_text
 
         def check(value: Any) -> list[Problem]:
             if not isinstance(value, str):
                 return [_wrong_type(value, "a string")]
-            if is_free:
-                return _RIGHT
             problems = size(len(value), value)
             if values and value not in values:
                 rule = f"Member must satisfy enum value set: [{', '.join(shape.enum)}]"
@@ -223,6 +223,10 @@ class Checks:
 
 def _unbounded(number: float, value: Any) -> list[Problem]:
     return _RIGHT
+
+
+def _free_text(value: Any) -> list[Problem]:
+    return _RIGHT if isinstance(value, str) else [_wrong_type(value, "a string")]
 
 
 def _typed(wanted: str, is_right: Callable[[Any], bool]) -> Check:
