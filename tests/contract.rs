@@ -1,6 +1,7 @@
 //! What the parts of the project say about each other: the state machines, the functions, the template and the events.
 //! Nothing is started for it.
 
+mod assumptions;
 pub(crate) mod authorizations;
 mod events;
 mod state_machines;

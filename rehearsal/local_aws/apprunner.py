@@ -91,7 +91,7 @@ async def read_tags(target: str, body: bytes) -> None:
             _tags.get()[arn] = json.loads(answer).get("Tags") or []
 
 
-# An assumption, for nobody has seen the service that App Runner passes a role to: any of these, or none. The Service
+# Assumption passed-to-service: nobody has seen the service that App Runner passes a role to, so any of these, or none. The Service
 # Authorization Reference prints `bullet` for CreateService and UpdateService, AWSAppRunnerFullAccess names `apprunner`, and the
 # trust policies name `build` and `tasks`. Four accounts refused a StringEquals with one or two of the last three, and allowed the
 # call without it, as if there were no such key. So a policy has to allow all of them.

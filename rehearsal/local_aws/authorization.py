@@ -4,7 +4,7 @@ iam.py says which actions and resources a call comes to. Here that is held again
 that AWS does not know is a mistake of the local AWS, and so is a required type that is left out. A condition key is there only
 if AWS supplies it for this action on this type; every other key is absent, whatever a policy hopes for.
 
-Assumption A-TAGS-OF-WHAT-IS-CREATED: aws:ResourceTag is absent while a resource is created.
+Assumption tags-at-creation: aws:ResourceTag is absent while a resource is created.
 """
 
 import json

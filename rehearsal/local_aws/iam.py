@@ -322,7 +322,7 @@ _NOT_ASKED_FOR = {
     "secretsmanager:CreateSecret": ("secretsmanager:ReplicateSecretToRegions",),
     "sns:CreateTopic": ("sns:PutDataProtectionPolicy", "iam:PassRole"),
     "sns:Subscribe": ("iam:PassRole",),  # of a Firehose stream
-    "states:StartExecution": ("states:DescribeExecution",),  # Assumption A-START: of a name that is taken
+    "states:StartExecution": ("states:DescribeExecution",),  # Assumption start-without-describe
 }
 # Types that AWS's data require for an action, and that no call here names.
 _NOT_NAMED = {

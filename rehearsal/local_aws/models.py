@@ -29,9 +29,9 @@ _CREDENTIAL = re.compile(r"Credential=([^/,]+)/\d+/[^/]+/([^/]+)/aws4_request")
 # "SerializationException: NUMBER_VALUE can not be converted to a String"; "ValidationException: 1 validation error detected: Value
 # null at 'secretId' failed to satisfy constraint: Member must not be null" (Secrets Manager); "Value '…' at 'roleName' failed to
 # satisfy constraint: Member must have length less than or equal to 64 (… Error Code: ValidationError …)" (IAM).
-# Assumption: AWS ignores unknown members, except EC2 (UnknownParameter). They are refused here, because no SDK can send one.
-# Assumption: AWS validates a request before it authorises the caller. MiniStack observed that of CloudWatch Logs.
-# Assumption: a form with a wrong type is a MalformedInput.
+# Assumption unknown-members: AWS ignores unknown members, except EC2 (UnknownParameter). They are refused here, because no SDK can send one.
+# Assumption validation-first: AWS validates a request before it authorises the caller. MiniStack observed that of CloudWatch Logs.
+# Assumption malformed-form: a form with a wrong type is a MalformedInput.
 _JSON = {"constraint": "ValidationException", "type": "SerializationException"}
 _QUERY = {"constraint": "ValidationError", "type": "MalformedInput"}
 _CODES = {
@@ -39,16 +39,16 @@ _CODES = {
     "ec2": {"constraint": "InvalidParameterValue", "missing": "MissingParameter", "unknown": "UnknownParameter"},
     # https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/CommonErrors.html
     "rds": {"constraint": "InvalidParameterValue", "missing": "MissingParameter"},
-    # Assumption: every operation answers as Publish does, "InvalidParameter: Invalid parameter: TopicArn".
+    # Assumption sns-validation: every operation answers as Publish does, "InvalidParameter: Invalid parameter: TopicArn".
     "sns": {"constraint": "InvalidParameter"},
     # "InvalidParameterException: 1 validation error detected: Value '…' at 'logGroupName' failed to satisfy constraint"
     "logs": _JSON | {"constraint": "InvalidParameterException"},
     # "InvalidParameterException: Invalid parameter at 'repositoryName' failed to satisfy constraint: 'must satisfy …'"
     "ecr": _JSON | {"constraint": "InvalidParameterException"},
-    # Assumption: the models of both declare these errors and no ValidationException.
+    # Assumption declared-validation: the models of both declare these errors and no ValidationException.
     "apprunner": _JSON | {"constraint": "InvalidRequestException"},
     "resourcegroupstaggingapi": _JSON | {"constraint": "InvalidParameterException"},
-    # Assumption: the code did not change when CloudWatch changed from forms to CBOR.
+    # Assumption cloudwatch-codes: the code did not change when CloudWatch changed from forms to CBOR.
     "cloudwatch": {"constraint": "ValidationError"},
 }
 

@@ -125,7 +125,7 @@ def _describe_secret(data: dict[str, Any]) -> Response:
 def _emit_label_updated(secret: dict[str, Any], label: str, version: str) -> None:
     """A label other than AWSPENDING and AWSPREVIOUS has moved
     (https://docs.aws.amazon.com/secretsmanager/latest/userguide/event-detail-secret-label-updated-secretsmanager.html).
-    MiniStack emits it past what the local AWS remembers of events."""
+    MiniStack emits it past what the local AWS remembers of events. Assumption first-label: so does the first version of a secret."""
     detail = {"name": secret["Name"], "labelUpdated": label, "versionId": version}
     eventbridge.emit("aws.secretsmanager", "Secret Label Updated", detail, [secret["ARN"]])
 

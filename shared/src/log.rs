@@ -26,7 +26,7 @@ where
     W: for<'a> fmt::MakeWriter<'a> + Send + Sync + 'static,
 {
     let level = match level {
-        "" => LevelFilter::INFO, // tracing would take it for ERROR
+        "" => LevelFilter::INFO,       // tracing would take it for ERROR
         "FATAL" => LevelFilter::ERROR, // Lambda knows it, and nothing of ours is worse than an error
         level => level.parse().unwrap_or(LevelFilter::INFO),
     };

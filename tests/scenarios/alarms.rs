@@ -3,7 +3,7 @@
 use crate::stage::{
     Service, Stage, assert_succeeded, eventually, is_of_database, play, spec, watched,
 };
-use aws_sdk_cloudwatch::types::{ComparisonOperator, MetricAlarm, Statistic};
+use aws_sdk_cloudwatch::types::{ComparisonOperator, MetricAlarm, Statistic, Tag};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -203,6 +203,50 @@ fn o9_what_is_not_ours_gets_no_alarms_and_keeps_its_own() {
             .iter()
             .find(|alarm| alarm.alarm_name() == Some("theirs-dev-cpu-groundcrew"));
         assert_eq!(cpu.expect("it is there").namespace(), Some("Theirs"));
+    });
+}
+
+#[test]
+fn o9_alarms_and_the_dashboard_of_0_1_give_way_to_those_with_new_names() {
+    play(async |stage| {
+        let service = by_hand(stage, "renamed").await;
+        service.has_alarms(6).await;
+        // As groundcrew 0.1 left them, and one that a person made under such a name.
+        let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
+        let ours = vec![
+            tag("groundcrew:managed", "true"),
+            tag("groundcrew:app", "renamed"),
+            tag("groundcrew:environment", "dev"),
+        ];
+        for (name, tags) in [("cpu", Some(ours)), ("latency", None)] {
+            let put = stage.local.aws().cloudwatch().put_metric_alarm();
+            put.alarm_name(format!("renamed-dev-{name}"))
+                .namespace("AWS/AppRunner")
+                .metric_name("CPUUtilization")
+                .statistic(Statistic::Average)
+                .period(300)
+                .evaluation_periods(1)
+                .threshold(80.0)
+                .comparison_operator(ComparisonOperator::GreaterThanThreshold)
+                .set_tags(tags)
+                .send()
+                .await
+                .expect("an alarm");
+        }
+        let old = stage.dashboard_of_0_1("renamed", "dev").await;
+        let apprunner = stage.local.aws().apprunner();
+        let deployed = apprunner.start_deployment().service_arn(&service.arn);
+        deployed.send().await.expect("accepted");
+        let mut names: Vec<_> = service.has_alarms(7).await;
+        names.retain(|alarm| !alarm.alarm_name().unwrap().ends_with("-groundcrew"));
+        let names: Vec<_> = names.iter().map(|it| it.alarm_name()).collect();
+        assert_eq!(names, [Some("renamed-dev-latency")], "the person's stays");
+        eventually("there is one dashboard, with the new name", async || {
+            let dashboards = stage.world().await.dashboards;
+            let has = |name: &str| dashboards.contains_key(name);
+            (!has(&old) && has(&format!("{old}-groundcrew"))).then_some(())
+        })
+        .await;
     });
 }
 

@@ -600,7 +600,7 @@ async fn start_deployment(aws: &Aws, managed: &Managed) -> Result<String> {
     match started {
         Ok(started) => Ok(started.operation_id),
         // StartDeployment knows no InvalidStateException: of a service in an operation it says InvalidRequestException,
-        // as of any mistake (aws-facts: found in many repositories). The service's status tells them apart.
+        // as of any mistake (many public repositories quote it). The service's status tells them apart.
         Err(Error::Aws { code, reason, call }) if code == "InvalidRequestException" => {
             let now = groundcrew::managed::describe(aws, managed.arn()).await?;
             let busy = now.is_some_and(|now| now.status() == &ServiceStatus::OperationInProgress);

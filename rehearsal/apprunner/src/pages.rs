@@ -7,7 +7,7 @@ use crate::refusal::Refusal;
 /// Answers `items` under the name `list`, from where `NextToken` of the request points, at most `MaxResults` of them.
 /// A page never holds more than `largest`, the maximum of `MaxResults` in the service model: the model's text promises
 /// everything at once when MaxResults is absent, but a client that relies on that cannot read a long list. Behind a list that
-/// has become shorter meanwhile there is an empty page, which is an assumption: what App Runner does then is not documented.
+/// has become shorter meanwhile there is an empty page (Assumption page-behind-the-end).
 pub(crate) fn page(
     list: &str,
     items: Vec<Value>,

@@ -72,7 +72,7 @@ use Verdict::{Gone, Request, State, Yes};
 /// operation is in progress), the answer is the refusal, so that nobody comes to rely on it: "all mutating actions are
 /// blocked" during maintenance (developer guide, architecture). An update of a paused service is refused as the guide
 /// says (manage-pause), although an older error text named PAUSED (aws/apprunner-roadmap#95); an update of a
-/// CREATE_FAILED one rebuilds it (manage-rebuild).
+/// CREATE_FAILED one rebuilds it (manage-rebuild). Assumption update-while-paused, Assumption tags-while-busy.
 #[rustfmt::skip]
 const TABLE: [(Call, [Verdict; 6]); 6] = [
     //                      RUNNING  PAUSED   IN_PROGRESS  CREATE_FAILED  DELETE_FAILED  DELETED

@@ -29,7 +29,7 @@ pub(super) struct Alarm {
 }
 
 impl Alarm {
-    /// The alarms of a service. The dimensions of App Runner are `ServiceName` with `ServiceID`: CloudWatch keeps
+    /// The alarms of a service. The dimensions of App Runner are `ServiceName` with `ServiceID` (Assumption dimensions): CloudWatch keeps
     /// statistics only for combinations that were published, so an alarm on `ServiceName` alone never gets data.
     pub(super) fn of_service(wanted: &Alarms, name: &str, id: &str, max_size: i32) -> Vec<Self> {
         let alarm = |part: &str, metric, statistic, threshold: f64, periods, sentence: &str| Self {
