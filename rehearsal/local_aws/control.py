@@ -114,6 +114,9 @@ def _watch_calls() -> None:
                 return refuse(call, *_THROTTLED.get(service, (400, "ThrottlingException")), headers, "injected fault")
             if fault and fault.kind == "error":
                 return refuse(call, *_FAILED.get(service, (500, "InternalFailure")), headers, "injected fault")
+            if fault and fault.kind == "refusal":
+                refusal = faults.REFUSALS[fault.refusal]
+                return refuse(call, refusal["status"], refusal["code"], headers, refusal["message"])
             answer = await handler(method, path, headers, body, query)
             if fault and fault.kind == "slow":
                 await asyncio.sleep(clock.wall(fault.seconds))
@@ -176,6 +179,16 @@ def _add_fault(fault: dict[str, Any], query: Query) -> dict[str, Any]:
         raise ValueError(f"unknown kind of fault {fault['kind']}")
     faults.add(faults.Fault(**fault))
     return {}
+
+
+def _refuse_calls(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    faults.refuse(body["refusal"], body["times"])
+    return {}
+
+
+def _list_faults(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    """What has not struck yet: the ids of refusals, and the kinds of all others."""
+    return {"faults": faults.waiting()}
 
 
 def _clear_faults(body: dict[str, Any], query: Query) -> dict[str, Any]:
@@ -295,6 +308,8 @@ ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any
     ("POST", "rds/seven-days"): _pass_seven_days,
     ("POST", "tags/deleted-alarm"): _remember_deleted_alarm,
     ("POST", "faults"): _add_fault,
+    ("GET", "faults"): _list_faults,
+    ("POST", "refusals"): _refuse_calls,
     ("DELETE", "faults"): _clear_faults,
     ("POST", "limits"): _add_limit,
     ("DELETE", "limits"): _clear_limits,

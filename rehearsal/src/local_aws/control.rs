@@ -284,6 +284,25 @@ impl LocalAws {
             .map(drop)
     }
 
+    /// Refuses the next calls that a line of `rehearsal/local_aws/refusals.json` is about, in AWS's own words.
+    ///
+    /// # Errors
+    /// [`Error::Call`], also when there is no line of this id.
+    pub async fn refuse(&self, refusal: &str, times: u32) -> Result<()> {
+        let body = json!({"refusal": refusal, "times": times});
+        ask(self.port, "POST", "refusals", Some(body))
+            .await
+            .map(drop)
+    }
+
+    /// The refusals that no call has met yet, by id; and the other faults, by kind.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn faults_to_come(&self) -> Result<Vec<String>> {
+        self.list("faults", "faults").await
+    }
+
     /// Lets seven days pass since a database was stopped: RDS starts it by itself, as well as was arranged with a fault of
     /// `StartDBInstance`.
     ///
