@@ -5,5 +5,6 @@ mod deployments;
 mod fleet;
 mod nights;
 mod permissions;
+mod refusals;
 mod stacks;
 mod sweeps;

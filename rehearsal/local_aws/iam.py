@@ -362,7 +362,11 @@ def _implied(call: Call) -> Iterator[Check]:
 
 def _make_linked_role(call: Call) -> None:
     if (linked := LINKED_ROLES.get(call.action)) and linked[1] not in roles._roles:
-        service, name = linked
+        _create_linked_role(*linked)
+
+
+def _create_linked_role(service: str, name: str) -> None:
+    if name not in roles._roles:
         principal = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
         trust = json.dumps({"Version": "2012-10-17", "Statement": [principal]})
         path = f"/aws-service-role/{service}/"
@@ -559,6 +563,28 @@ def _name_what_was_denied() -> None:
     iam_actions.access_denied_response = access_denied_response
 
 
+def _name_linked_roles() -> None:
+    """MiniStack makes their names up, and refuses a second one with another code than AWS
+    (https://github.com/lgallard/terraform-aws-elasticsearch/issues/5)."""
+    names = dict(LINKED_ROLES.values())
+    create: Callable[[Any], Any] = roles._IAM_HANDLERS["CreateServiceLinkedRole"]
+
+    def create_service_linked_role(p):  # type: ignore[no-untyped-def]
+        service = roles._p(p, "AWSServiceName")
+        name = names.get(service)
+        if name is None:
+            return create(p)
+        if name in roles._roles:
+            message = f"Service role name {name} has been taken in this account, please try a different suffix."
+            return roles._error(400, "InvalidInput", message, ns="iam")
+        _create_linked_role(service, name)
+        role = roles._role_xml(name)
+        result = f"<CreateServiceLinkedRoleResult><Role>{role}</Role></CreateServiceLinkedRoleResult>"
+        return roles._xml(200, "CreateServiceLinkedRoleResponse", result, ns="iam")
+
+    roles._IAM_HANDLERS["CreateServiceLinkedRole"] = create_service_linked_role
+
+
 def _remember_when_roles_were_made() -> None:
     """IAM is eventually consistent: App Runner refuses a role that is some seconds old, so its age must be known."""
     create_role = roles._IAM_HANDLERS["CreateRole"]
@@ -579,4 +605,5 @@ def install() -> None:
     _know_the_resource()
     _check_each_resource()
     _name_what_was_denied()
+    _name_linked_roles()
     _remember_when_roles_were_made()

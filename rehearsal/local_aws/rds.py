@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ministack.services import rds
+from ministack.services import iam, rds
 
 import clock
 import ec2
@@ -318,8 +318,11 @@ def _check_deletion(p: Parameters, instance: Instance) -> Response | None:
     if snapshot in rds._snapshots:
         message = f"Cannot create the snapshot because a snapshot with the identifier {snapshot} already exists."
         return _error("DBSnapshotAlreadyExists", message)
-    if snapshot and status in _BROKEN | {"creating"}:
-        message = f"Instance {name} is currently {status} - a final snapshot cannot be taken."
+    if snapshot and status not in ("available", "storage-optimization"):
+        # "You can't create a final DB snapshot of your DB instance if it isn't in the Available state"
+        # (https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_DeleteInstance.html; the words are those of
+        # https://github.com/hashicorp/terraform-provider-aws/pull/46687).
+        message = f"Cannot create a snapshot because the database instance {name} is not currently in the available state."
         return _error("InvalidDBInstanceState", message)
     if instance["ReadReplicaDBInstanceIdentifiers"]:
         message = f"Instance {name} cannot be deleted: it is the source of a read replica."
@@ -360,6 +363,10 @@ def _create_subnet_group(p: Parameters) -> Response:
     if name in rds._subnet_groups:
         message = f"The DB subnet group '{name}' already exists."
         return _error("DBSubnetGroupAlreadyExists", message)
+    if "AWSServiceRoleForRDS" not in iam._roles:
+        # An instance makes the role, a subnet group does not (https://github.com/crossplane-contrib/provider-aws/issues/479,
+        # https://github.com/terraform-aws-modules/terraform-aws-rds/issues/364).
+        return _error("InvalidParameterValue", faults.REFUSALS["rds-first-use-of-a-subnet-group"]["message"])
     if refused := _check_zones(p):
         return refused
     p["DBSubnetGroupName"] = [name]

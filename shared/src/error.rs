@@ -213,8 +213,11 @@ impl Error {
                 | "Resource.AlreadyAssociated"
                 | "ResourceExistsException",
             ) => Self::NotReady(format!("what {call} has made already ({reason})")),
-            // The same, of what App Runner has no code of its own for.
+            // The same, of what has no code of its own.
             ("apprunner", "InvalidRequestException") if reason.contains("already exists") => {
+                Self::NotReady(format!("what {call} has made already ({reason})"))
+            }
+            ("iam", "InvalidInput") if reason.contains("has been taken") => {
                 Self::NotReady(format!("what {call} has made already ({reason})"))
             }
             // It was deleted since it was listed; or what was just made is not known everywhere; or a look has missed what a call

@@ -1,7 +1,7 @@
 //! The RDS PostgreSQL instance, its subnet group and, if the spec asks for one, its read replica.
 
 use super::credentials::Credentials;
-use super::network;
+use super::{network, roles};
 use aws_sdk_rds::types::{DbInstance, DbSubnetGroup, PendingModifiedValues, Tag};
 use groundcrew::stack::{TAG_CHANGED_BY, Tags};
 use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack, database};
@@ -273,6 +273,7 @@ async fn subnet_group(
         };
     }
     if run.create(format!("DB subnet group {name}")) {
+        roles::of_rds(aws).await?;
         aws.rds()
             .create_db_subnet_group()
             .db_subnet_group_name(&name)

@@ -226,6 +226,20 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
     Ok(())
 }
 
+/// The role that RDS works with in an account: an instance makes it on the first use of RDS, but the subnet group, which comes
+/// before, is refused without it (crossplane-contrib/provider-aws#479).
+pub(super) async fn of_rds(aws: &Aws) -> Result<()> {
+    if find(aws, "AWSServiceRoleForRDS").await?.is_none() {
+        aws.iam()
+            .create_service_linked_role()
+            .aws_service_name("rds.amazonaws.com")
+            .send()
+            .await
+            .map_err(Error::aws("iam:CreateServiceLinkedRole"))?;
+    }
+    Ok(())
+}
+
 async fn find(aws: &Aws, name: &str) -> Result<Option<Role>> {
     match aws.iam().get_role().role_name(name).send().await {
         Ok(found) => Ok(found.role),
