@@ -24,7 +24,13 @@ INTERFACE_LINGER_SECONDS = 60
 _FILTERS = {
     "DescribeVpcs": {"vpc-id", "cidr", "cidr-block-association.cidr-block", "state", "owner-id", "is-default"},
     "DescribeSubnets": {"vpc-id", "availability-zone", "subnet-id", "cidr-block", "cidr", "default-for-az"},
-    "DescribeSecurityGroups": {"vpc-id", "group-name", "group-id"},
+    "DescribeSecurityGroups": {
+        "vpc-id",
+        "group-name",
+        "group-id",
+        "ip-permission.group-id",
+        "egress.ip-permission.group-id",
+    },
     "DescribeSecurityGroupRules": {"group-id", "security-group-rule-id"},
     "DescribeRouteTables": {
         "association.route-table-association-id",
@@ -33,6 +39,9 @@ _FILTERS = {
         "vpc-id",
     },
     "DescribeInternetGateways": {"internet-gateway-id", "owner-id", "attachment.vpc-id", "attachment.state"},
+    "DescribeNetworkAcls": {"vpc-id", "default"},
+    "DescribeVpcPeeringConnections": {"status-code"},
+    "DescribeVpnGateways": {"attachment.vpc-id", "attachment.state"},
 }
 
 
@@ -120,22 +129,50 @@ def _count_addresses() -> None:
 # -- security groups ---------------------------------------------------------------------------------------------------
 
 
-def _single_rules(permissions: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
+# What the source of a rule is called, by its kind.
+_SOURCES = {
+    "IpRanges": "CidrIp",
+    "Ipv6Ranges": "CidrIpv6",
+    "PrefixListIds": "PrefixListId",
+    "UserIdGroupPairs": "GroupId",
+}
+
+
+def _split(permissions: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """A permission is as many rules as it has sources."""
     for permission in permissions:
-        ports = permission["IpProtocol"], permission.get("FromPort"), permission.get("ToPort")
-        for kind, name in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6"), ("UserIdGroupPairs", "GroupId")):
+        for kind in _SOURCES:
             for source in permission.get(kind, []):
-                yield *ports, source.get(name)
+                yield {**permission, **{name: [] for name in _SOURCES}, kind: [source]}
+
+
+def _single_rules(permissions: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    for rule in _split(permissions):
+        ports = rule["IpProtocol"], rule.get("FromPort"), rule.get("ToPort")
+        yield (*ports, next(source.get(name) for kind, name in _SOURCES.items() for source in rule[kind]))
+
+
+def _permissions(p: Parameters) -> list[dict[str, Any]]:
+    """The permissions of a request, also of one that has the parameters of a single one, which MiniStack passes over."""
+    if ec2._p(p, "IpProtocol"):
+        for given, meant in {
+            "IpProtocol": "IpProtocol",
+            "FromPort": "FromPort",
+            "ToPort": "ToPort",
+            "CidrIp": "IpRanges.1.CidrIp",
+        }.items():
+            if given in p:
+                p[f"IpPermissions.1.{meant}"] = p.pop(given)
+    return ec2._parse_ip_permissions(p, "IpPermissions")
 
 
 def _check_rules(stored: str) -> Callable[[Parameters], Response | None]:
     def check(p: Parameters) -> Response | None:
         group = ec2._security_groups.get(ec2._p(p, "GroupId"))
+        permissions = _permissions(p)
         if group is None:
             return None
         existing = set(_single_rules(group[stored]))
-        permissions = ec2._parse_ip_permissions(p, "IpPermissions")
         for protocol, from_port, to_port, peer in _single_rules(permissions):
             if (protocol, from_port, to_port, peer) in existing:
                 return _error(
@@ -148,6 +185,42 @@ def _check_rules(stored: str) -> Callable[[Parameters], Response | None]:
         return None
 
     return check
+
+
+def _check_revocation(stored: str) -> Callable[[Parameters], Response | None]:
+    """MiniStack revokes what was authorised in the same words. "If the values you specify do not match the existing rule's values,
+    an InvalidPermission.NotFound client error is returned, and no rules are revoked" (botocore, RevokeSecurityGroupIngress)."""
+
+    def check(p: Parameters) -> Response | None:
+        group = ec2._security_groups.get(ec2._p(p, "GroupId"))
+        wanted = set(_single_rules(_permissions(p)))
+        if group is None or not wanted:
+            return None
+        if not wanted <= set(_single_rules(group[stored])):
+            return _error("InvalidPermission.NotFound", "The specified rule does not exist in this security group.")
+        group[stored] = [rule for rule in _split(group[stored]) if next(_single_rules([rule])) not in wanted]
+        return None
+
+    return check
+
+
+def _merge_sources() -> None:
+    """EC2 describes the sources of one protocol and its ports as one permission."""
+    render = ec2._sg_xml
+
+    def merged(permissions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for rule in permissions:
+            ports = rule["IpProtocol"], rule.get("FromPort"), rule.get("ToPort")
+            first = found.setdefault(ports, {**rule, **{kind: [] for kind in _SOURCES}})
+            for kind in _SOURCES:
+                first[kind] = [*first[kind], *rule.get(kind, [])]
+        return list(found.values())
+
+    def sg_xml(group: dict[str, Any]) -> str:
+        return str(render(group | {kind: merged(group[kind]) for kind in ("IpPermissions", "IpPermissionsEgress")}))
+
+    ec2._sg_xml = sg_xml
 
 
 def _check_group_vpc(p: Parameters) -> Response | None:
@@ -206,10 +279,20 @@ def _check_table_unused(p: Parameters) -> Response | None:
 
 
 def _check_vpc_unused(p: Parameters) -> Response | None:
+    """ "You must detach or delete all gateways and resources that are associated with the VPC" (botocore, DeleteVpc); a peering
+    connection goes with it (https://github.com/stackshy/cloudemu/pull/488)."""
     vpc_id = ec2._p(p, "VpcId")
     tables = [table for table in ec2._route_tables.values() if table["VpcId"] == vpc_id]
     own_tables = [table for table in tables if not any(a.get("Main") for a in table["Associations"])]
-    return _depends("vpc", vpc_id) if own_tables else None
+    inside = [*ec2._network_interfaces.values(), *ec2._vpc_endpoints.values(), *ec2._egress_igws.values()]
+    inside += [acl for acl in ec2._network_acls.values() if not acl.get("IsDefault")]
+    inside += [attachment for gateway in ec2._vpn_gateways.values() for attachment in gateway["Attachments"]]
+    if own_tables or any(it["VpcId"] == vpc_id for it in inside):
+        return _depends("vpc", vpc_id)
+    for name, peering in list(ec2._vpc_peering.items()):
+        if vpc_id in (peering["RequesterVpcInfo"]["VpcId"], peering["AccepterVpcInfo"]["VpcId"]):
+            del ec2._vpc_peering[name]
+    return None
 
 
 # -- network interfaces ------------------------------------------------------------------------------------------------
@@ -298,6 +381,46 @@ def _tag_interfaces() -> None:
     ec2._ACTION_MAP["CreateNetworkInterface"] = create_network_interface
 
 
+def _interfaces_of_nat_gateways() -> None:
+    """A NAT gateway has one, described so (public dumps of accounts have it word for word)."""
+    create, delete = (ec2._ACTION_MAP["CreateNatGateway"], ec2._ACTION_MAP["DeleteNatGateway"])
+    interfaces: dict[str, str] = {}
+
+    def create_nat_gateway(p: Parameters) -> Response:
+        response = create(p)
+        if nat_id := _created(response, "natGatewayId"):
+            subnet_id = ec2._p(p, "SubnetId")
+            interfaces[nat_id] = create_interface(subnet_id, [], f"Interface for NAT Gateway {nat_id}", {})
+        return response
+
+    def delete_nat_gateway(p: Parameters) -> Response:
+        delete_interface(interfaces.pop(ec2._p(p, "NatGatewayId"), ""))
+        return delete(p)
+
+    ec2._ACTION_MAP |= {"CreateNatGateway": create_nat_gateway, "DeleteNatGateway": delete_nat_gateway}
+
+
+def _filter_endpoints() -> None:
+    """MiniStack passes over the filters of DescribeVpcEndpoints."""
+    describe: Action = ec2._ACTION_MAP["DescribeVpcEndpoints"]
+
+    def describe_vpc_endpoints(p: Parameters) -> Response:
+        filters = ec2._parse_filters(p)
+        if refused := _refuse_filters(filters, {"vpc-id"}):
+            return refused
+        if not filters:
+            return describe(p)
+        items = "".join(
+            ec2._vpce_fields_xml(endpoint)
+            for endpoint in ec2._vpc_endpoints.values()
+            if endpoint["VpcId"] in filters.get("vpc-id", [endpoint["VpcId"]])
+            and ec2._resource_matches_tag_filters(endpoint["VpcEndpointId"], filters)
+        )
+        return ec2._xml(200, "DescribeVpcEndpointsResponse", f"<vpcEndpointSet>{items}</vpcEndpointSet>")
+
+    ec2._ACTION_MAP["DescribeVpcEndpoints"] = describe_vpc_endpoints
+
+
 # -- filters and tags --------------------------------------------------------------------------------------------------
 
 
@@ -312,12 +435,20 @@ def _check_filters(honoured: set[str]) -> Callable[[Parameters], Response | None
     return lambda p: _refuse_filters(ec2._parse_filters(p), honoured)
 
 
-def _filter_groups_by_id(p: Parameters) -> Response | None:
-    """MiniStack does not know the filter `group-id`: ask by `GroupId.N`, which differs for unknown ids."""
+# The filters of groups by what their rules refer to, and where these rules are kept.
+_REFERRING = {"ip-permission.group-id": "IpPermissions", "egress.ip-permission.group-id": "IpPermissionsEgress"}
+
+
+def _filter_groups(p: Parameters) -> Response | None:
+    """MiniStack knows none of these filters: ask by `GroupId.N`, which differs for unknown ids."""
     filters = ec2._parse_filters(p)
-    if "group-id" not in filters:
+    known = [group_id for group_id in filters.get("group-id", []) if group_id in ec2._security_groups]
+    for name, stored in _REFERRING.items():
+        for group in ec2._security_groups.values():
+            if any(rule[-1] in filters.get(name, []) for rule in _single_rules(group[stored])):
+                known.append(group["GroupId"])
+    if not {"group-id", *_REFERRING} & set(filters):
         return None
-    known = [group_id for group_id in filters["group-id"] if group_id in ec2._security_groups]
     if not known:
         return ec2._xml(200, "DescribeSecurityGroupsResponse", "<securityGroupInfo/>")
     p |= {f"GroupId.{number}": [group_id] for number, group_id in enumerate(known, 1)}
@@ -373,16 +504,21 @@ def install() -> None:
     _count_addresses()
     _tag_interfaces()
     _tell_no_parts_of_vpcs()
+    _interfaces_of_nat_gateways()
+    _merge_sources()
+    _filter_endpoints()
     ec2._ACTION_MAP["DescribeNetworkInterfaces"] = _describe_interfaces
     for name, honoured in _FILTERS.items():
         _wrap(name, _check_filters(honoured))
     for name, before in {
-        "DescribeSecurityGroups": _filter_groups_by_id,
+        "DescribeSecurityGroups": _filter_groups,
         "CreateVpc": _check_vpc,
         "CreateSubnet": _check_subnet,
         "CreateSecurityGroup": _check_group_vpc,
         "AuthorizeSecurityGroupIngress": _check_rules("IpPermissions"),
         "AuthorizeSecurityGroupEgress": _check_rules("IpPermissionsEgress"),
+        "RevokeSecurityGroupIngress": _check_revocation("IpPermissions"),
+        "RevokeSecurityGroupEgress": _check_revocation("IpPermissionsEgress"),
         "AssociateRouteTable": _check_association,
         "DeleteSecurityGroup": _check_group_unused,
         "DeleteSubnet": _check_subnet_unused,

@@ -585,6 +585,39 @@ def _name_linked_roles() -> None:
     roles._IAM_HANDLERS["CreateServiceLinkedRole"] = create_service_linked_role
 
 
+def _policies_linger() -> None:
+    """A role is refused to be deleted once more right after a policy of it was removed: IAM is eventually consistent, and
+    terraform-provider-aws repeats the call (internal/service/iam/role.go). The words:
+    https://github.com/aws-controllers-k8s/community/issues/1910, https://github.com/99designs/iamy/pull/68."""
+    lingering: set[str] = set()
+    for operation in ("DeleteRolePolicy", "DetachRolePolicy"):
+        remove = roles._IAM_HANDLERS[operation]
+
+        def removed(p, remove=remove):  # type: ignore[no-untyped-def]
+            response = remove(p)
+            if response[0] == 200:
+                lingering.add(roles._p(p, "RoleName"))
+            return response
+
+        roles._IAM_HANDLERS[operation] = removed
+    delete = roles._IAM_HANDLERS["DeleteRole"]
+
+    def delete_role(p):  # type: ignore[no-untyped-def]
+        name = roles._p(p, "RoleName")
+        role = roles._roles.get(name, {})
+        if name in lingering or (role.get("InlinePolicies") and not role.get("AttachedPolicies")):
+            lingering.discard(name)
+            message = "Cannot delete entity, must delete policies first."
+            return roles._error(409, "DeleteConflict", message, ns="iam")
+        response = delete(p)
+        if response[0] == 409 and any(name in profile["Roles"] for profile in roles._instance_profiles.values()):
+            message = "Cannot delete entity, must remove roles from instance profile first."
+            return roles._error(409, "DeleteConflict", message, ns="iam")
+        return response
+
+    roles._IAM_HANDLERS["DeleteRole"] = delete_role
+
+
 def _remember_when_roles_were_made() -> None:
     """IAM is eventually consistent: App Runner refuses a role that is some seconds old, so its age must be known."""
     create_role = roles._IAM_HANDLERS["CreateRole"]
@@ -607,3 +640,4 @@ def install() -> None:
     _name_what_was_denied()
     _name_linked_roles()
     _remember_when_roles_were_made()
+    _policies_linger()

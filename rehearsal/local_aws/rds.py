@@ -322,7 +322,9 @@ def _check_deletion(p: Parameters, instance: Instance) -> Response | None:
         # "You can't create a final DB snapshot of your DB instance if it isn't in the Available state"
         # (https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_DeleteInstance.html; the words are those of
         # https://github.com/hashicorp/terraform-provider-aws/pull/46687).
-        message = f"Cannot create a snapshot because the database instance {name} is not currently in the available state."
+        message = (
+            f"Cannot create a snapshot because the database instance {name} is not currently in the available state."
+        )
         return _error("InvalidDBInstanceState", message)
     if instance["ReadReplicaDBInstanceIdentifiers"]:
         message = f"Instance {name} cannot be deleted: it is the source of a read replica."

@@ -64,6 +64,21 @@ pub enum Arrangement {
         /// The name of the service.
         service: String,
     },
+    /// The service gets a VPC ingress connection, or loses it again: there is no call for that here.
+    Ingress {
+        /// The name of the service, which need not exist yet.
+        service: String,
+        /// Whether it has one.
+        connected: bool,
+    },
+    /// App Runner holds the VPC connector of this name although no service uses it, or lets go of it
+    /// (aws/apprunner-roadmap#161).
+    Held {
+        /// The name of the connector, which need not exist yet.
+        connector: String,
+        /// Whether it is held.
+        held: bool,
+    },
     /// A service loses all its tags at once, in whatever state it is: a test is done with it.
     Untagged {
         /// The ARN of the service.
@@ -189,6 +204,20 @@ impl Emulation {
                 let service = service.ok_or(ArrangementError::NotMaintained(name))?;
                 let arn = service.arn.clone();
                 self.end_maintenance(world, &arn);
+            }
+            Arrangement::Ingress { service, connected } => {
+                world.ingress_connections.remove(&service);
+                if connected {
+                    let arn = self.ingress_connection_arn(&service);
+                    world.ingress_connections.insert(service, arn);
+                }
+            }
+            Arrangement::Held { connector, held } => {
+                if held {
+                    world.held_connectors.insert(connector);
+                } else {
+                    world.held_connectors.remove(&connector);
+                }
             }
             Arrangement::Untagged { service_arn } => {
                 let service = world.service_mut(&service_arn);

@@ -152,6 +152,7 @@ impl Emulation {
             "CreateVpcConnector" => self.create_vpc_connector(request).await,
             "DescribeVpcConnector" => self.describe_vpc_connector(request),
             "ListVpcConnectors" => self.list_vpc_connectors(request),
+            "ListVpcIngressConnections" => self.list_vpc_ingress_connections(request),
             "DeleteVpcConnector" => self.delete_vpc_connector(request),
             "TagResource" => self.tag_resource(request),
             "UntagResource" => self.untag_resource(request),

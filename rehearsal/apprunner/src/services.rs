@@ -147,8 +147,37 @@ impl Emulation {
 
     pub(crate) fn delete_service(self: &Arc<Self>, request: &Value) -> Result<Value, Refusal> {
         let world = &mut *self.world();
-        self.service_for(world, service_arn(request), Call::DeleteService)?;
+        let service = self.service_for(world, service_arn(request), Call::DeleteService)?;
+        let name = service.name.clone();
+        if world.ingress_connections.contains_key(&name) {
+            // hashicorp/terraform-provider-aws#40896
+            return Err(Refusal::invalid_state(
+                "You cannot delete a Service while it has VpcIngressConnections with a status of AVAILABLE.",
+            ));
+        }
         Ok(self.begin(world, service_arn(request), OperationType::DeleteService))
+    }
+
+    pub(crate) fn ingress_connection_arn(&self, service: &str) -> String {
+        let id = ids::resource_id();
+        format!(
+            "arn:aws:apprunner:{}:{}:vpcingressconnection/{service}/{id}",
+            self.region, self.account
+        )
+    }
+
+    pub(crate) fn list_vpc_ingress_connections(&self, request: &Value) -> Result<Value, Refusal> {
+        let world = self.world();
+        let of = request["Filter"]["ServiceArn"].as_str();
+        let living = world
+            .living()
+            .filter(|it| of.is_none_or(|arn| it.arn == arn));
+        let connections = living.filter_map(|it| {
+            let arn = world.ingress_connections.get(&it.name)?;
+            Some(json!({"VpcIngressConnectionArn": arn, "ServiceArn": it.arn}))
+        });
+        let connections = connections.collect();
+        pages::page("VpcIngressConnectionSummaryList", connections, request, 100)
     }
 
     pub(crate) fn list_operations(&self, request: &Value) -> Result<Value, Refusal> {

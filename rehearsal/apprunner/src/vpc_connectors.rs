@@ -95,7 +95,8 @@ impl Emulation {
                 .flatten()
                 .any(|configuration| configuration.vpc_connector_arn() == Some(arn))
         };
-        if world.living().any(uses) {
+        let is_held = world.held_connectors.contains(&found(world, arn)?.name);
+        if is_held || world.living().any(uses) {
             // aws/apprunner-roadmap#161
             return Err(Refusal::invalid_request(format!(
                 "Provided VPC connector arn is being used by other services. ARN:  {arn}"

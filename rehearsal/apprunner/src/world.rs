@@ -1,6 +1,6 @@
 //! What exists in the emulated account.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -58,6 +58,10 @@ pub(crate) struct World {
     pub(crate) next_operations: Vec<NextOperation>,
     /// The services in maintenance, by ARN, with the status that they have afterwards.
     pub(crate) maintained: BTreeMap<String, ServiceStatus>,
+    /// The ARNs of VPC ingress connections, by the name of their service.
+    pub(crate) ingress_connections: BTreeMap<String, String>,
+    /// The names of the connectors that App Runner holds although no service uses them.
+    pub(crate) held_connectors: BTreeSet<String>,
     /// What the health path of a service (by name) answers instead of 200.
     pub(crate) health_answers: BTreeMap<String, StatusCode>,
     /// What the health path answers while this image (by digest) runs.
@@ -144,6 +148,8 @@ impl Emulation {
             connectors: Revisions::new(of("vpcconnector")),
             next_operations: Vec::new(),
             maintained: BTreeMap::new(),
+            ingress_connections: BTreeMap::new(),
+            held_connectors: BTreeSet::new(),
             health_answers: BTreeMap::new(),
             image_answers: BTreeMap::new(),
             service_quota: SERVICES,
