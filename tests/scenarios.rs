@@ -8,3 +8,4 @@ mod permissions;
 mod refusals;
 mod stacks;
 mod sweeps;
+mod teardowns;

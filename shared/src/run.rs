@@ -68,6 +68,11 @@ impl Run {
         self.note(Outcome::Removed, "remove", what.into())
     }
 
+    /// Notes what stays although it is the stack's, and why.
+    pub fn leave(&mut self, what: impl Into<String>) {
+        self.changes.push(format!("leave {}", what.into()));
+    }
+
     fn note(&mut self, outcome: Outcome, verb: &str, what: String) -> bool {
         if !self.dry_run {
             tracing::info!(execution = self.execution, "{verb} {what}");

@@ -36,6 +36,9 @@ pub const TAG_PARKED: &str = "groundcrew:parked";
 /// On a service: the beginning of the tags that keep its last releases; the time follows.
 pub const TAG_RELEASE: &str = "groundcrew:release-";
 
+/// On a service or a database: it stays awake until this time.
+pub const TAG_AWAKE_UNTIL: &str = "groundcrew:awake-until";
+
 /// The tags of one AWS resource.
 pub type Tags = BTreeMap<String, String>;
 

@@ -114,6 +114,26 @@ async fn play_every_branch(stage: &Stage) {
             .expect("changed by hand");
     }
     stage.dashboard_of_0_1("rich", "prod").await;
+    // Somebody gave a role a policy, and the database is stopped, which it can be once its replica is gone.
+    let attached = aws
+        .iam()
+        .attach_role_policy()
+        .role_name("rich-prod-instance-us-east-1");
+    let attached = attached.policy_arn("arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess");
+    attached.send().await.expect("changed by hand");
+    let replica = aws
+        .rds()
+        .delete_db_instance()
+        .db_instance_identifier("rich-prod-replica");
+    let replica = replica.skip_final_snapshot(true).send().await;
+    replica.expect("changed by hand");
+    stage.database_is("rich-prod-replica", None).await;
+    let stopped = aws
+        .rds()
+        .stop_db_instance()
+        .db_instance_identifier("rich-prod");
+    stopped.send().await.expect("changed by hand");
+    stage.database_is("rich-prod", Some("stopped")).await;
     let removal = json!({"app": "rich", "environment": "prod", "ignore_deletion_protection": true});
     assert_succeeded(&stage.remove(&removal).await);
 

@@ -5,8 +5,8 @@ use groundcrew::claim::NONE;
 use groundcrew::stack::Tags;
 use jiff::Timestamp;
 
-/// On a service or a database: it stays awake until this time.
-pub(crate) const TAG_AWAKE_UNTIL: &str = "groundcrew:awake-until";
+pub(crate) use groundcrew::stack::TAG_AWAKE_UNTIL;
+
 /// On a service or a database: it stays parked until this time.
 pub(crate) const TAG_PARKED_UNTIL: &str = "groundcrew:parked-until";
 

@@ -1,6 +1,8 @@
 //! What only AWS can tell about an input, asked before anything is created: otherwise it would come out minutes later.
 
-use crate::resources::{availability_zones, database_drift, protected, subnets_of};
+use crate::resources::{
+    availability_zones, database_drift, database_refused, in_the_way, subnets_of,
+};
 use groundcrew::reference::Repository;
 use groundcrew::spec::Mistake;
 use groundcrew::{Aws, Error, Removal, Result, Spec, database, image};
@@ -151,18 +153,24 @@ async fn image(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
     }))
 }
 
-/// Refuses to remove a protected database before anything else is removed.
+/// Refuses what could not be removed to the end before anything is removed. An undo removes what it can.
 ///
 /// # Errors
-/// [`Error::Invalid`] if the stack's database is protected and the removal does not say that this is meant.
+/// [`Error::Invalid`] with all at once: a protected database, and whatever is not the stack's and keeps a part of it.
 pub(crate) async fn removal(aws: &Aws, removal: &Removal) -> Result<()> {
-    let name = removal.stack().name();
-    let Some(instance) = database::find(aws, &name).await? else {
-        return Ok(());
-    };
-    let ours = removal.covers(&groundcrew::database::tags(instance.tag_list()));
-    if ours && instance.deletion_protection() == Some(true) && !removal.ignore_deletion_protection {
-        return Err(protected(&name));
+    let mut mistakes = Vec::new();
+    if let Some(instance) = database::find(aws, &removal.stack().name()).await?
+        && removal.covers(&database::tags(instance.tag_list()))
+    {
+        mistakes.extend(database_refused(removal, &instance));
     }
-    Ok(())
+    if removal.created_by.is_none() {
+        let found = in_the_way(aws, removal).await?;
+        mistakes.extend(found.into_iter().map(Mistake::from));
+    }
+    if mistakes.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(mistakes))
+    }
 }

@@ -3,7 +3,7 @@
 use crate::check;
 use crate::resources::{Resource, check_health};
 use groundcrew::{Aws, Error, Failure, Removal, Result, Run, Spec, image};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -84,6 +84,22 @@ fn sentence(failure: &Failure, left: &[String]) -> String {
     format!("{}. And {left}.", failure.sentence())
 }
 
+/// An undo does not wait for hours for what App Runner has not let go of: a person wants to hear of the failure. What is left
+/// costs nothing, is named, and a later teardown removes it.
+fn impatient(error: Error, resource: Resource, removal: &Removal, entered: Timestamp) -> Error {
+    const PATIENCE: SignedDuration = SignedDuration::from_mins(40);
+    let lingers = [Resource::Configuration, Resource::Network].contains(&resource);
+    let waited = Timestamp::now().duration_since(entered);
+    match error {
+        Error::NotReady(_) if lingers && removal.created_by.is_some() && waited > PATIENCE => {
+            Error::Failed(format!(
+                "{error}; start teardown when App Runner has let go of it"
+            ))
+        }
+        error => error,
+    }
+}
+
 impl Step {
     /// Reads the input of the function.
     ///
@@ -145,7 +161,8 @@ impl Step {
                 entered,
             } => {
                 let mut run = Run::acting("");
-                resource.destroy(aws, &removal, &mut run).await?;
+                let destroyed = resource.destroy(aws, &removal, &mut run).await;
+                destroyed.map_err(|error| impatient(error, resource, &removal, entered))?;
                 Ok(run.report(Some(entered)))
             }
             Self::Prune { spec } => {
@@ -158,10 +175,11 @@ impl Step {
                 for resource in Resource::ALL {
                     let mut run = Run::deciding("");
                     resource.destroy(aws, &removal, &mut run).await?;
-                    let names = run
-                        .changes()
-                        .iter()
-                        .filter_map(|change| change.strip_prefix("remove "));
+                    let names = run.changes().iter().filter_map(|change| {
+                        change
+                            .strip_prefix("remove ")
+                            .or_else(|| change.strip_prefix("leave "))
+                    });
                     left.extend(names.map(str::to_owned));
                 }
                 let sentence = failure.map(|failure| sentence(&failure, &left));
@@ -190,6 +208,22 @@ mod tests {
             sentence(&failure(cause), &left),
             "database shop-dev is failed. And this execution created and left: database shop-dev, VPC vpc-1."
         );
+    }
+
+    #[test]
+    fn an_undo_does_not_wait_for_hours_for_what_app_runner_keeps_and_a_teardown_does() {
+        let after_an_hour = |created_by: Option<&str>, resource| {
+            let removal = json!({"app": "shop", "environment": "dev", "created_by": created_by});
+            let removal = Removal::parse(&removal).expect("a removal");
+            let entered = Timestamp::now() - SignedDuration::from_hours(1);
+            let waits = Error::NotReady("the connector".into());
+            impatient(waits, resource, &removal, entered).name()
+        };
+        let undo = Some("first 2026-11-20T08:00:00Z");
+        assert_eq!(after_an_hour(undo, Resource::Configuration), "Failed");
+        assert_eq!(after_an_hour(undo, Resource::Network), "Failed");
+        assert_eq!(after_an_hour(undo, Resource::Database), "NotReady");
+        assert_eq!(after_an_hour(None, Resource::Configuration), "NotReady");
     }
 
     #[test]

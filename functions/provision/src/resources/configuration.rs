@@ -1,10 +1,10 @@
 //! What a service is configured with and shares a name with: its VPC connector, its auto scaling configuration and, for
 //! X-Ray, its observability configuration.
 
-use super::network;
+use super::{foreign, network};
 use aws_sdk_apprunner::types::{
-    AutoScalingConfiguration, AutoScalingConfigurationSummary, Tag, TraceConfiguration,
-    TracingVendor, VpcConnector,
+    AutoScalingConfiguration, AutoScalingConfigurationSummary, Service, Tag, TraceConfiguration,
+    TracingVendor, VpcConnector, VpcConnectorStatus,
 };
 use groundcrew::stack::{TAG_CHANGED_BY, TAG_CREATED_BY, Tags};
 use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack};
@@ -196,31 +196,82 @@ pub(crate) async fn prune(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
+/// The ARNs of what is to be removed: the connector first, then each revision of a configuration.
+pub(super) async fn owned(aws: &Aws, removal: &Removal) -> Result<Vec<String>> {
     let name = removal.stack().name();
-    if let Some(arn) = find_connector(aws, &name)
-        .await?
-        .and_then(|connector| connector.vpc_connector_arn)
-        && removal.covers(&tags(aws, &arn).await?)
-        && run.remove(arn.clone())
-    {
-        aws.apprunner()
-            .delete_vpc_connector()
-            .vpc_connector_arn(&arn)
-            .send()
-            .await
-            .map_err(Error::aws("apprunner:DeleteVpcConnector"))?;
-    }
-    for (arn, _) in auto_scaling_revisions(aws, &name).await? {
-        if removal.covers(&tags(aws, &arn).await?) && run.remove(arn.clone()) {
-            delete_auto_scaling(aws, &arn).await?;
+    let connector = find_connector(aws, &name).await?;
+    let connector = connector.and_then(|connector| connector.vpc_connector_arn);
+    let scaling = auto_scaling_revisions(aws, &name).await?;
+    let mut all: Vec<_> = connector.into_iter().collect();
+    all.extend(scaling.into_iter().map(|(arn, _)| arn));
+    all.extend(observability_revisions(aws, &name).await?);
+    let mut owned = Vec::new();
+    for arn in all {
+        if removal.covers(&tags(aws, &arn).await?) {
+            owned.push(arn);
         }
     }
-    for arn in observability_revisions(aws, &name).await? {
-        if removal.covers(&tags(aws, &arn).await?) && run.remove(arn.clone()) {
-            delete_observability(aws, &arn).await?;
+    Ok(owned)
+}
+
+/// The ARNs of the connector and of the configurations that a service uses.
+pub(super) fn used_by(service: &Service) -> impl Iterator<Item = &String> {
+    let network = service.network_configuration();
+    let egress = network.and_then(|network| network.egress_configuration.as_ref());
+    let scaling = service.auto_scaling_configuration_summary.as_ref();
+    let observability = service.observability_configuration.as_ref();
+    [
+        egress.and_then(|egress| egress.vpc_connector_arn.as_ref()),
+        scaling.and_then(|scaling| scaling.auto_scaling_configuration_arn.as_ref()),
+        observability.and_then(|it| it.observability_configuration_arn.as_ref()),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
+    for arn in owned(aws, removal).await? {
+        if !run.remove(&*arn) {
+            continue;
+        }
+        let kind = arn.split([':', '/']).nth(5);
+        let deleted = match kind {
+            Some("vpcconnector") => delete_connector(aws, &arn).await,
+            Some("autoscalingconfiguration") => delete_auto_scaling(aws, &arn).await,
+            _ => delete_observability(aws, &arn).await,
+        };
+        if let Err(refusal) = deleted {
+            return Err(explained(aws, removal, &arn, refusal).await);
         }
     }
+    Ok(())
+}
+
+/// A service of somebody else's that uses what cannot be deleted for it. If there is none, App Runner lets go of it by itself,
+/// after hours perhaps.
+async fn explained(aws: &Aws, removal: &Removal, arn: &String, refusal: Error) -> Error {
+    if !matches!(refusal, Error::NotReady(_)) {
+        return refusal;
+    }
+    match foreign::services_but(aws, &removal.stack().name()).await {
+        Ok(others) => match others.iter().find(|it| used_by(it).any(|used| used == arn)) {
+            Some(service) => Error::Failed(format!(
+                "{arn} is not the stack's alone: service {} uses it. Give that service one of its own, then start teardown again ({refusal})",
+                service.service_name
+            )),
+            None => refusal,
+        },
+        Err(error) => error,
+    }
+}
+
+async fn delete_connector(aws: &Aws, arn: &str) -> Result<()> {
+    aws.apprunner()
+        .delete_vpc_connector()
+        .vpc_connector_arn(arn)
+        .send()
+        .await
+        .map_err(Error::aws("apprunner:DeleteVpcConnector"))?;
     Ok(())
 }
 
@@ -255,7 +306,13 @@ async fn own(aws: &Aws, stack: &Stack, run: &mut Run, arn: Option<&str>, what: &
 }
 
 async fn find_connector(aws: &Aws, name: &str) -> Result<Option<VpcConnector>> {
-    let mut next_token = None;
+    let mut all = connectors(aws).await?.into_iter();
+    Ok(all.find(|connector| connector.vpc_connector_name() == Some(name)))
+}
+
+/// All connectors that are not deleted, whoever owns them.
+pub(super) async fn connectors(aws: &Aws) -> Result<Vec<VpcConnector>> {
+    let (mut found, mut next_token) = (Vec::new(), None);
     loop {
         let page = aws
             .apprunner()
@@ -264,12 +321,10 @@ async fn find_connector(aws: &Aws, name: &str) -> Result<Option<VpcConnector>> {
             .send()
             .await
             .map_err(Error::aws("apprunner:ListVpcConnectors"))?;
-        let found = page.vpc_connectors.into_iter().find(|connector| {
-            connector.vpc_connector_name() == Some(name)
-                && connector.status() == Some(&aws_sdk_apprunner::types::VpcConnectorStatus::Active)
-        });
+        found.extend(page.vpc_connectors);
         next_token = page.next_token;
-        if found.is_some() || next_token.is_none() {
+        if next_token.is_none() {
+            found.retain(|connector| connector.status() == Some(&VpcConnectorStatus::Active));
             return Ok(found);
         }
     }

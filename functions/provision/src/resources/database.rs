@@ -3,8 +3,10 @@
 use super::credentials::Credentials;
 use super::{network, roles};
 use aws_sdk_rds::types::{DbInstance, DbSubnetGroup, PendingModifiedValues, Tag};
-use groundcrew::stack::{TAG_CHANGED_BY, Tags};
+use groundcrew::spec::Mistake;
+use groundcrew::stack::{TAG_AWAKE_UNTIL, TAG_CHANGED_BY, Tags};
 use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack, database};
+use jiff::Timestamp;
 
 pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     let stack = &spec.stack();
@@ -235,6 +237,20 @@ async fn modify(aws: &Aws, spec: &Spec, instance: &DbInstance) -> Result<()> {
     Ok(())
 }
 
+/// Whether no time leads out of a state, and RDS neither changes nor snapshots an instance in it.
+fn is_broken(status: &str) -> bool {
+    let broken = [
+        "failed",
+        "insufficient-capacity",
+        "restore-error",
+        "storage-full",
+        "upgrade_failed",
+    ];
+    broken.contains(&status)
+        || status.starts_with("incompatible-")
+        || status.starts_with("inaccessible-")
+}
+
 /// Content when the instance can be used or changed.
 fn available(instance: &DbInstance) -> Result<()> {
     let name = instance.db_instance_identifier().unwrap_or_default();
@@ -243,16 +259,9 @@ fn available(instance: &DbInstance) -> Result<()> {
         status @ ("stopped" | "stopping") => Err(Error::Failed(format!(
             "database {name} is {status}, and RDS changes nothing on a stopped instance: resume the stack, then start again"
         ))),
-        status
-            if status == "failed"
-                || status == "storage-full"
-                || status.starts_with("incompatible-")
-                || status.starts_with("inaccessible-") =>
-        {
-            Err(Error::Failed(format!(
-                "database {name} is {status}: see its events in RDS; RDS does not repair this by itself"
-            )))
-        }
+        status if is_broken(status) => Err(Error::Failed(format!(
+            "database {name} is {status}: see its events in RDS; RDS does not repair this by itself"
+        ))),
         status => Err(Error::NotReady(format!("database {name} ({status})"))),
     }
 }
@@ -393,10 +402,18 @@ async fn remove(aws: &Aws, removal: &Removal, run: &mut Run, instance: &DbInstan
     if status == "deleting" {
         return gone();
     }
-    if instance.deletion_protection() == Some(true) {
-        if !removal.ignore_deletion_protection {
-            return Err(protected(name));
-        }
+    let is_protected = instance.deletion_protection() == Some(true);
+    if is_protected && !removal.ignore_deletion_protection {
+        return Err(Error::Invalid(vec![protected(name)]));
+    }
+    let snapshot = takes_snapshot(removal, instance).then(|| final_snapshot_name(instance));
+    // "You can't create a final DB snapshot of your DB instance if it isn't in the Available state" (RDS user guide, "Deleting a DB
+    // instance"), nor modify it while it is stopped ("Stopping an Amazon RDS DB instance temporarily"). Deleted it can be.
+    if (is_protected || snapshot.is_some()) && ["stopped", "stopping", "starting"].contains(&status)
+    {
+        return start(aws, instance).await;
+    }
+    if is_protected {
         aws.rds()
             .modify_db_instance()
             .db_instance_identifier(name)
@@ -409,13 +426,6 @@ async fn remove(aws: &Aws, removal: &Removal, run: &mut Run, instance: &DbInstan
             "database {name}, whose deletion protection is being turned off,"
         )));
     }
-    // A replica has nothing of its own, and an instance that failed cannot be snapshotted.
-    let is_replica = instance
-        .read_replica_source_db_instance_identifier()
-        .is_some();
-    let is_broken = status == "failed" || status.starts_with("incompatible-");
-    let snapshot = (removal.final_snapshot && !is_replica && !is_broken)
-        .then(|| final_snapshot_name(instance));
     aws.rds()
         .delete_db_instance()
         .db_instance_identifier(name)
@@ -428,6 +438,40 @@ async fn remove(aws: &Aws, removal: &Removal, run: &mut Run, instance: &DbInstan
     gone()
 }
 
+/// A replica has nothing of its own, and an instance that failed cannot be snapshotted.
+fn takes_snapshot(removal: &Removal, instance: &DbInstance) -> bool {
+    let source = instance.read_replica_source_db_instance_identifier();
+    let status = instance.db_instance_status().unwrap_or_default();
+    let has_failed = status == "failed" || status.starts_with("incompatible-");
+    removal.final_snapshot && source.is_none() && !has_failed
+}
+
+/// Starts a database that is stopped, and keeps `park` from stopping it again until it is gone.
+async fn start(aws: &Aws, instance: &DbInstance) -> Result<()> {
+    let name = instance.db_instance_identifier().unwrap_or_default();
+    let status = instance.db_instance_status().unwrap_or_default();
+    if status == "stopped" {
+        let until = Timestamp::now().as_second() + 24 * 60 * 60;
+        let until = Timestamp::from_second(until).unwrap_or(Timestamp::MAX);
+        aws.rds()
+            .add_tags_to_resource()
+            .resource_name(instance.db_instance_arn().unwrap_or_default())
+            .tags(tag(TAG_AWAKE_UNTIL, &until.to_string()))
+            .send()
+            .await
+            .map_err(Error::aws("rds:AddTagsToResource"))?;
+        aws.rds()
+            .start_db_instance()
+            .db_instance_identifier(name)
+            .send()
+            .await
+            .map_err(Error::aws("rds:StartDBInstance"))?;
+    }
+    Err(Error::NotReady(format!(
+        "database {name} ({status}), which is started first, for RDS neither changes nor snapshots a stopped one,"
+    )))
+}
+
 /// The same for every attempt, and another one for the next instance of that name.
 fn final_snapshot_name(instance: &DbInstance) -> String {
     let name = instance.db_instance_identifier().unwrap_or_default();
@@ -438,13 +482,31 @@ fn final_snapshot_name(instance: &DbInstance) -> String {
     format!("{name}-final-{}", id.trim_start_matches("db-"))
 }
 
+/// What keeps a database from being removed as it is asked for.
+pub(crate) fn refused(removal: &Removal, instance: &DbInstance) -> Vec<Mistake> {
+    let name = instance.db_instance_identifier().unwrap_or_default();
+    let status = instance.db_instance_status().unwrap_or_default();
+    let mut mistakes = Vec::new();
+    let is_protected = instance.deletion_protection() == Some(true);
+    if is_protected && !removal.ignore_deletion_protection {
+        mistakes.push(protected(name));
+    }
+    if is_protected && is_broken(status) {
+        let allowed = "a state in which RDS turns deletion protection off: see its events in RDS, or ask AWS Support";
+        mistakes.push(Mistake::new(format!("database {name}"), status, allowed));
+    } else if takes_snapshot(removal, instance) && is_broken(status) {
+        let allowed =
+            format!("false: database {name} is {status}, and RDS snapshots only what is available");
+        mistakes.push(Mistake::new("final_snapshot", true, allowed));
+    }
+    mistakes
+}
+
 /// The refusal to remove a protected database.
-pub(crate) fn protected(name: &str) -> Error {
-    Error::invalid(
-        "ignore_deletion_protection",
-        false,
-        format!("true, if database {name}, which is protected from deletion, is really to go"),
-    )
+fn protected(name: &str) -> Mistake {
+    let allowed =
+        format!("true, if database {name}, which is protected from deletion, is really to go");
+    Mistake::new("ignore_deletion_protection", false, allowed)
 }
 
 async fn find_subnet_group(aws: &Aws, name: &str) -> Result<Option<DbSubnetGroup>> {
@@ -511,7 +573,7 @@ fn tag(key: &str, value: &str) -> Tag {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     /// What drift says of an instance with 20 GiB when the spec asks for another size.
     fn asked_for(storage_gib: u32) -> Result<Vec<String>> {
@@ -531,6 +593,36 @@ mod tests {
         assert!(asked_for(20).unwrap().is_empty());
         assert_eq!(asked_for(21).unwrap_err().name(), "Invalid");
         assert_eq!(asked_for(22).unwrap(), ["storage 20 → 22"]);
+    }
+
+    #[test]
+    fn a_database_that_cannot_go_as_it_is_asked_for_is_refused_with_what_to_ask_for() {
+        let fields = |status: &str, is_protected: bool, removal: Value| {
+            let mut removal = removal;
+            removal["app"] = json!("shop");
+            removal["environment"] = json!("prod");
+            let instance = DbInstance::builder()
+                .db_instance_identifier("shop-prod")
+                .db_instance_status(status)
+                .deletion_protection(is_protected)
+                .build();
+            let removal = Removal::parse(&removal).expect("a removal");
+            let mistakes = refused(&removal, &instance).into_iter();
+            mistakes.map(|it| it.field).collect::<Vec<_>>()
+        };
+        let meant = json!({"ignore_deletion_protection": true});
+        assert_eq!(fields("stopped", true, meant.clone()), [""; 0]);
+        assert_eq!(
+            fields("stopped", true, json!({})),
+            ["ignore_deletion_protection"]
+        );
+        assert_eq!(fields("storage-full", false, json!({})), ["final_snapshot"]);
+        assert_eq!(
+            fields("storage-full", false, json!({"final_snapshot": false})),
+            [""; 0]
+        );
+        assert_eq!(fields("failed", false, json!({})), [""; 0]);
+        assert_eq!(fields("failed", true, meant), ["database shop-prod"]);
     }
 
     #[test]

@@ -5,13 +5,15 @@
 mod configuration;
 mod credentials;
 mod database;
+mod foreign;
 mod network;
 mod registry;
 mod roles;
 mod service;
 
 pub(crate) use configuration::prune;
-pub(crate) use database::{drift as database_drift, protected};
+pub(crate) use database::{drift as database_drift, refused as database_refused};
+pub(crate) use foreign::in_the_way;
 pub(crate) use network::{availability_zones, subnets_of};
 pub(crate) use service::check_health;
 

@@ -1,6 +1,7 @@
 //! The network: an own VPC with private subnets, or an existing one that is only read; and the two security groups, of
 //! which the database's accepts PostgreSQL from the connector's alone.
 
+use super::foreign;
 use aws_sdk_ec2::types::{
     Filter, IpPermission, ResourceType, RouteTable, SecurityGroup, Subnet, Tag, TagSpecification,
     UserIdGroupPair, Vpc,
@@ -338,8 +339,15 @@ fn is_from(rule: &IpPermission, group_id: &str) -> bool {
         && matches!(rule.user_id_group_pairs(), [pair] if pair.group_id() == Some(group_id))
 }
 
-/// Removes what is ours, and leaves an existing VPC as it was found.
+/// Removes what is ours, and leaves an existing VPC as it was found. What stands in the way is named.
 pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
+    match remove(aws, removal, run).await {
+        Err(refusal) => Err(foreign::explained(aws, &removal.stack(), refusal).await),
+        Ok(()) => Ok(()),
+    }
+}
+
+async fn remove(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
     let stack = &removal.stack();
     let covers = |found: &[Tag]| removal.covers(&tags(found));
     let groups = aws
@@ -503,7 +511,7 @@ pub(crate) async fn availability_zones(aws: &Aws) -> Result<Vec<String>> {
 
 /// The stack's VPCs: one, unless an answer was lost right after a creation. The first by id is the one that is used, and
 /// removal takes them all.
-async fn own_vpcs(aws: &Aws, stack: &Stack) -> Result<Vec<Vpc>> {
+pub(super) async fn own_vpcs(aws: &Aws, stack: &Stack) -> Result<Vec<Vpc>> {
     let found = aws
         .ec2()
         .describe_vpcs()
@@ -568,7 +576,7 @@ async fn find_group(
     }
 }
 
-fn ours(stack: &Stack) -> Vec<Filter> {
+pub(super) fn ours(stack: &Stack) -> Vec<Filter> {
     let tagged = |key: &str, value: &str| filter(&format!("tag:{key}"), value);
     vec![
         tagged(TAG_APP, &stack.app),
@@ -577,7 +585,7 @@ fn ours(stack: &Stack) -> Vec<Filter> {
     ]
 }
 
-fn filter(name: &str, value: &str) -> Filter {
+pub(super) fn filter(name: &str, value: &str) -> Filter {
     Filter::builder().name(name).values(value).build()
 }
 
@@ -585,7 +593,7 @@ fn tag(key: &str, value: &str) -> Tag {
     Tag::builder().key(key).value(value).build()
 }
 
-fn tags(found: &[Tag]) -> Tags {
+pub(super) fn tags(found: &[Tag]) -> Tags {
     found
         .iter()
         .filter_map(|tag| Some((tag.key.clone()?, tag.value.clone()?)))

@@ -1,5 +1,7 @@
 //! The ECR repository: an own one, scanned on push and tidied by a lifecycle policy, or an existing one that is only read.
 
+use super::foreign;
+use aws_sdk_apprunner::types::Service;
 use aws_sdk_ecr::types::{
     EncryptionConfiguration, EncryptionType, ImageScanningConfiguration, ImageTagMutability,
     Repository, Tag,
@@ -193,13 +195,28 @@ fn mutability(spec: &Spec) -> ImageTagMutability {
     }
 }
 
+/// Removes the repository with its images, unless a service runs one of them: that of another stack, or of nobody.
 pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
     let name = removal.stack().name();
     let Some(repository) = find(aws, &name).await? else {
         return Ok(());
     };
     let tags = tags(aws, repository.repository_arn().unwrap_or_default()).await?;
-    if removal.covers(&tags) && run.remove(format!("repository {name} with its images")) {
+    if !removal.covers(&tags) {
+        return Ok(());
+    }
+    let services = foreign::services_but(aws, &name).await?;
+    let uri = repository.repository_uri().unwrap_or_default();
+    let users: Vec<_> = services.iter().filter(|it| runs_from(it, uri)).collect();
+    if !users.is_empty() {
+        let users: Vec<_> = users.iter().map(|it| it.service_name.as_str()).collect();
+        run.leave(format!(
+            "repository {name}, of which service {} runs an image",
+            users.join(", ")
+        ));
+        return Ok(());
+    }
+    if run.remove(format!("repository {name} with its images")) {
         aws.ecr()
             .delete_repository()
             .repository_name(&name)
@@ -209,6 +226,14 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
             .map_err(Error::aws("ecr:DeleteRepository"))?;
     }
     Ok(())
+}
+
+/// Whether a service runs an image of this repository: `uri`, and then `:tag` or `@digest`.
+fn runs_from(service: &Service, uri: &str) -> bool {
+    let source = service.source_configuration();
+    let image = source.and_then(|source| source.image_repository());
+    let rest = image.and_then(|image| image.image_identifier().strip_prefix(uri));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '@']))
 }
 
 async fn tags(aws: &Aws, arn: &str) -> Result<Tags> {

@@ -191,39 +191,114 @@ fn instance_policy(spec: &Spec, own_secret_arn: &str) -> Value {
     json!({"Version": "2012-10-17", "Statement": statements})
 }
 
-pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
+/// The names of the roles that are to be removed.
+pub(super) async fn own(aws: &Aws, removal: &Removal) -> Result<Vec<String>> {
+    let mut own = Vec::new();
     for (kind, _) in ROLES {
         let name = role_name(aws, &removal.stack(), kind);
-        let Some(role) = find(aws, &name).await? else {
-            continue;
-        };
-        if !removal.covers(&tags(&role)) || !run.remove(format!("role {name}")) {
+        let role = find(aws, &name).await?;
+        if role.is_some_and(|role| removal.covers(&tags(&role))) {
+            own.push(name);
+        }
+    }
+    Ok(own)
+}
+
+/// Removes the roles with all their policies, also those that somebody attached or put there by hand: IAM deletes no role that
+/// still has one.
+pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
+    for name in own(aws, removal).await? {
+        if !run.remove(format!("role {name}")) {
             continue;
         }
-        // IAM deletes no role that still has a policy.
-        match aws
-            .iam()
-            .delete_role_policy()
-            .role_name(&name)
-            .policy_name(POLICY)
-            .send()
-            .await
-        {
+        let mut policies = Vec::new();
+        for policy_arn in attached_policies(aws, &name).await? {
+            aws.iam()
+                .detach_role_policy()
+                .role_name(&name)
+                .policy_arn(&policy_arn)
+                .send()
+                .await
+                .map_err(Error::aws("iam:DetachRolePolicy"))?;
+            policies.push(policy_arn);
+        }
+        for policy in inline_policies(aws, &name).await? {
+            aws.iam()
+                .delete_role_policy()
+                .role_name(&name)
+                .policy_name(&policy)
+                .send()
+                .await
+                .map_err(Error::aws("iam:DeleteRolePolicy"))?;
+            policies.push(policy);
+        }
+        let deleted = aws.iam().delete_role().role_name(&name).send().await;
+        match deleted.map_err(Error::aws("iam:DeleteRole")) {
             Ok(_) => {}
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|error| error.is_no_such_entity_exception()) => {}
-            Err(error) => return Err(Error::aws("iam:DeleteRolePolicy")(error)),
+            Err(Error::NotReady(waits)) => return Err(held(aws, &name, &policies, waits).await),
+            Err(error) => return Err(error),
         }
-        aws.iam()
-            .delete_role()
-            .role_name(&name)
-            .send()
-            .await
-            .map_err(Error::aws("iam:DeleteRole"))?;
     }
     Ok(())
+}
+
+/// Why a role cannot be deleted: an instance profile is somebody else's, and of policies that were just removed IAM does not know
+/// everywhere yet.
+async fn held(aws: &Aws, name: &str, policies: &[String], waits: String) -> Error {
+    match instance_profiles(aws, name).await {
+        Ok(profiles) if !profiles.is_empty() => Error::Failed(format!(
+            "role {name} is in the instance profile {}: take it out of it, then start teardown again",
+            profiles.join(", ")
+        )),
+        Ok(_) => Error::NotReady(format!(
+            "role {name}, of which IAM has just been told to remove {}: {waits}, so it",
+            policies.join(", ")
+        )),
+        Err(error) => error,
+    }
+}
+
+async fn attached_policies(aws: &Aws, name: &str) -> Result<Vec<String>> {
+    let listed = aws.iam().list_attached_role_policies().role_name(name);
+    let mut pages = listed.into_paginator().send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(Error::aws("iam:ListAttachedRolePolicies"))?;
+        let policies = page.attached_policies.unwrap_or_default().into_iter();
+        found.extend(policies.filter_map(|policy| policy.policy_arn));
+    }
+    Ok(found)
+}
+
+async fn inline_policies(aws: &Aws, name: &str) -> Result<Vec<String>> {
+    let mut pages = aws
+        .iam()
+        .list_role_policies()
+        .role_name(name)
+        .into_paginator()
+        .send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(Error::aws("iam:ListRolePolicies"))?;
+        found.extend(page.policy_names);
+    }
+    Ok(found)
+}
+
+/// The instance profiles that a role is in. They are somebody else's: App Runner knows none.
+pub(super) async fn instance_profiles(aws: &Aws, name: &str) -> Result<Vec<String>> {
+    let listed = aws.iam().list_instance_profiles_for_role().role_name(name);
+    let mut pages = listed.into_paginator().send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(Error::aws("iam:ListInstanceProfilesForRole"))?;
+        found.extend(
+            page.instance_profiles
+                .into_iter()
+                .map(|it| it.instance_profile_name),
+        );
+    }
+    Ok(found)
 }
 
 /// The role that RDS works with in an account: an instance makes it on the first use of RDS, but the subnet group, which comes
