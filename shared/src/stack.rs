@@ -1,5 +1,6 @@
 //! Which stack: its names and its tags, all derived from (app, environment).
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -122,6 +123,11 @@ impl Stack {
                 !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit())
             })
     }
+}
+
+/// When the execution began that created a resource with these tags: the tag holds its name, a space and its start.
+pub fn created_at(tags: &Tags) -> Option<Timestamp> {
+    tags.get(TAG_CREATED_BY)?.rsplit(' ').next()?.parse().ok()
 }
 
 /// An execution's name as the value of a tag: Step Functions allows characters in it that RDS refuses there.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the function that deletes may change all the same.
-const CHANGED_BY_DELETION: [(&str, &str); 7] = [
+const CHANGED_BY_DELETION: [(&str, &str); 9] = [
     (
         "apprunner:DisassociateCustomDomain",
         "AWS asks for it when a service is deleted",
@@ -16,12 +16,16 @@ const CHANGED_BY_DELETION: [(&str, &str); 7] = [
         "a dashboard of groundcrew 0.1 has no tag, without which it cannot be deleted",
     ),
     (
+        "iam:DetachRolePolicy",
+        "a policy that somebody attached goes with the role",
+    ),
+    (
         "logs:TagResource",
         "a group that outlives its service is marked as removed",
     ),
     (
         "rds:AddTagsToResource",
-        "the final snapshot takes the tags of its instance",
+        "the final snapshot takes the tags of its instance, and a database that is started is not to be parked",
     ),
     (
         "rds:CreateDBSnapshot",
@@ -30,6 +34,10 @@ const CHANGED_BY_DELETION: [(&str, &str); 7] = [
     (
         "rds:ModifyDBInstance",
         "deletion protection is turned off first",
+    ),
+    (
+        "rds:StartDBInstance",
+        "a stopped database is started for its final snapshot",
     ),
     (
         "secretsmanager:TagResource",
@@ -543,7 +551,11 @@ fn nothing_is_paused_or_stopped_outside_the_environments_that_sleep() {
 #[test]
 fn park_sets_its_own_tags_and_no_other() {
     let constant = Regex::new(r#"const TAG_[A-Z_]+: &str = "([^"]+)""#).unwrap();
-    let mut own = BTreeSet::from([groundcrew::stack::TAG_PARKED.to_owned()]);
+    let shared = [
+        groundcrew::stack::TAG_PARKED,
+        groundcrew::stack::TAG_AWAKE_UNTIL,
+    ];
+    let mut own: BTreeSet<_> = shared.map(str::to_owned).into();
     for file in files("functions/park/src") {
         let code = text(&format!("functions/park/src/{file}"));
         let keys = constant.captures_iter(&code);

@@ -154,6 +154,12 @@ impl<'a> Parked<'a> {
             .send()
             .await
             .expect("untagged");
+        if self.has_database {
+            let arn = format!("arn:aws:rds:us-east-1:123456789012:db:{}", self.name);
+            let untagged = self.stage.local.aws().rds().remove_tags_from_resource();
+            let untagged = untagged.resource_name(arn).tag_keys("groundcrew:managed");
+            untagged.send().await.expect("untagged");
+        }
     }
 }
 
@@ -438,6 +444,49 @@ fn o7_the_database_that_rds_starts_by_itself_is_stopped_again_and_nobody_is_told
         stack.assert_asleep("after seven days").await;
         assert_eq!(told(stage).await.len(), notified);
         stack.retire().await;
+    });
+}
+
+/// A database of a stack whose service is gone.
+async fn alone(stage: &Stage, app: &str) {
+    let tags = [
+        ("groundcrew:managed", "true"),
+        ("groundcrew:app", app),
+        ("groundcrew:environment", "staging"),
+    ];
+    let name = format!("{app}-staging");
+    let database = stage.local.create_database(&name, &tags).await;
+    database.expect("a database");
+    stage.database_is(&name, Some("available")).await;
+}
+
+#[test]
+fn o7_a_database_whose_service_is_gone_is_still_put_to_sleep_and_started_for_whoever_asks() {
+    play(|stage| async move {
+        alone(stage, "alone").await;
+        let night = tick_well(stage, EVENING).await;
+        let rows = night.output["stacks"].as_array();
+        let is_seen = |row: &Value| row["stack"] == "alone-staging";
+        assert!(
+            rows.is_some_and(|rows| rows.iter().any(is_seen)),
+            "{:?}",
+            night.output
+        );
+        stage.database_is("alone-staging", Some("stopped")).await;
+        // Nobody would use it in the morning.
+        tick_well(stage, MORNING).await;
+        assert_eq!(
+            stage.database("alone-staging").await.as_deref(),
+            Some("stopped")
+        );
+        let resume = json!({"action": "resume", "stack": "alone-staging", "now": MORNING});
+        assert_succeeded(&stage.park(&resume).await);
+        stage.database_is("alone-staging", Some("available")).await;
+        assert_succeeded(
+            &stage
+                .teardown(&json!({"app": "alone", "environment": "staging"}))
+                .await,
+        );
     });
 }
 
@@ -946,6 +995,7 @@ fn the_role_of_park_grants_exactly_the_actions_that_its_function_calls() {
             },
         )
         .await;
+        alone(stage, "single").await;
         stage.local.clear_calls().await.expect("cleared");
         let database = format!("arn:aws:rds:us-east-1:123456789012:db:{}", stack.name);
         let tag = aws_sdk_rds::types::Tag::builder()
@@ -980,5 +1030,10 @@ fn the_role_of_park_grants_exactly_the_actions_that_its_function_calls() {
 
         stage.assert_grants_what_it_calls("ParkFunction").await;
         stack.retire().await;
+        assert_succeeded(
+            &stage
+                .teardown(&json!({"app": "single", "environment": "staging"}))
+                .await,
+        );
     });
 }

@@ -118,130 +118,114 @@ fn a_stopped_database_without_a_last_snapshot_goes_as_it_is() {
     });
 }
 
-/// What others made around a stack, by the ids that a person needs.
-struct Others {
-    interface: String,
-    ids: Vec<String>,
-    /// A service of somebody else's: its ARN.
-    service: String,
-}
+/// Everything that AWS lets somebody make in our VPC, and refers to what is ours; by the ids that a person needs.
+async fn others_come(stage: &Stage, stack: &str) -> Vec<String> {
+    let ec2 = stage.local.aws().ec2();
+    let world = stage.world().await;
+    let is_named =
+        |found: &[aws_sdk_ec2::types::Tag]| tags(found).get("Name").is_some_and(|it| it == stack);
+    let vpc = world
+        .vpcs
+        .iter()
+        .find(|it| is_named(it.tags()))
+        .expect("the VPC");
+    let vpc = vpc.vpc_id().expect("an id");
+    let of_vpc = world.subnets.iter().find(|it| it.vpc_id() == Some(vpc));
+    let subnet = of_vpc.and_then(|it| it.subnet_id()).expect("a subnet");
+    let connector = format!("{stack}-connector");
+    let mut groups = world.security_groups.iter();
+    let group = groups
+        .find(|it| it.group_name() == Some(&connector))
+        .expect("a group");
+    let group = group.group_id().expect("an id").to_owned();
+    let mut ids = Vec::new();
 
-impl Others {
-    /// Everything that AWS lets somebody make in our VPC, and refers to what is ours.
-    async fn come(stage: &Stage, stack: &str) -> Self {
-        let ec2 = stage.local.aws().ec2();
-        let world = stage.world().await;
-        let is_named = |found: &[aws_sdk_ec2::types::Tag]| {
-            tags(found).get("Name").is_some_and(|it| it == stack)
-        };
-        let vpc = world
-            .vpcs
-            .iter()
-            .find(|it| is_named(it.tags()))
-            .expect("the VPC");
-        let vpc = vpc.vpc_id().expect("an id");
-        let of_vpc = world.subnets.iter().find(|it| it.vpc_id() == Some(vpc));
-        let subnet = of_vpc.and_then(|it| it.subnet_id()).expect("a subnet");
-        let connector = format!("{stack}-connector");
-        let mut groups = world.security_groups.iter();
-        let group = groups
-            .find(|it| it.group_name() == Some(&connector))
-            .expect("a group");
-        let group = group.group_id().expect("an id").to_owned();
-        let mut ids = Vec::new();
-
-        let interface = interface(stage, subnet).await;
-        ids.push(interface.clone());
-        let made = ec2
-            .create_nat_gateway()
-            .subnet_id(subnet)
-            .send()
-            .await
-            .expect("made");
-        ids.extend(made.nat_gateway.and_then(|it| it.nat_gateway_id));
-        let made = ec2.create_internet_gateway().send().await.expect("made");
-        let gateway = made
-            .internet_gateway
-            .and_then(|it| it.internet_gateway_id)
-            .expect("an id");
-        let attached = ec2.attach_internet_gateway().internet_gateway_id(&gateway);
-        attached.vpc_id(vpc).send().await.expect("attached");
-        ids.push(gateway);
-        let made = ec2
-            .create_egress_only_internet_gateway()
-            .vpc_id(vpc)
-            .send()
-            .await
-            .expect("made");
-        let gateway = made.egress_only_internet_gateway;
-        ids.extend(gateway.and_then(|it| it.egress_only_internet_gateway_id));
-        let made = ec2
-            .create_vpc_endpoint()
-            .vpc_id(vpc)
-            .service_name("com.amazonaws.us-east-1.s3");
-        let made = made.send().await.expect("made");
-        ids.extend(made.vpc_endpoint.and_then(|it| it.vpc_endpoint_id));
-        let made = ec2
-            .create_network_acl()
-            .vpc_id(vpc)
-            .send()
-            .await
-            .expect("made");
-        ids.extend(made.network_acl.and_then(|it| it.network_acl_id));
-        let made = ec2
-            .create_subnet()
-            .vpc_id(vpc)
-            .cidr_block("10.0.192.0/18")
-            .send()
-            .await
-            .expect("made");
-        ids.extend(made.subnet.and_then(|it| it.subnet_id));
-        let peer = ec2
-            .create_vpc()
-            .cidr_block("10.77.0.0/16")
-            .send()
-            .await
-            .expect("made");
-        let peer = peer.vpc.and_then(|it| it.vpc_id).expect("an id");
-        let made = ec2
-            .create_vpc_peering_connection()
-            .vpc_id(&peer)
-            .peer_vpc_id(vpc);
-        let made = made.send().await.expect("made").vpc_peering_connection;
-        let peering = made
-            .and_then(|it| it.vpc_peering_connection_id)
-            .expect("an id");
-        let accepted = ec2
-            .accept_vpc_peering_connection()
-            .vpc_peering_connection_id(&peering);
-        accepted.send().await.expect("accepted");
-        ids.push(peering);
-        // A group of theirs lets ours in.
-        let made = ec2
-            .create_security_group()
-            .vpc_id(vpc)
-            .group_name("theirs")
-            .description("theirs");
-        let theirs = made.send().await.expect("made").group_id.expect("an id");
-        let pair = UserIdGroupPair::builder().group_id(&group).build();
-        let rule = IpPermission::builder()
-            .ip_protocol("tcp")
-            .from_port(443)
-            .to_port(443);
-        let rule = rule.user_id_group_pairs(pair).build();
-        let opened = ec2
-            .authorize_security_group_ingress()
-            .group_id(&theirs)
-            .ip_permissions(rule);
-        opened.send().await.expect("opened");
-        ids.push(format!("a rule of security group {theirs}"));
-        ids.push(theirs);
-        Self {
-            interface,
-            ids,
-            service: service(stage, stack).await,
-        }
-    }
+    ids.push(interface(stage, subnet).await);
+    let made = ec2
+        .create_nat_gateway()
+        .subnet_id(subnet)
+        .send()
+        .await
+        .expect("made");
+    ids.extend(made.nat_gateway.and_then(|it| it.nat_gateway_id));
+    let made = ec2.create_internet_gateway().send().await.expect("made");
+    let gateway = made
+        .internet_gateway
+        .and_then(|it| it.internet_gateway_id)
+        .expect("an id");
+    let attached = ec2.attach_internet_gateway().internet_gateway_id(&gateway);
+    attached.vpc_id(vpc).send().await.expect("attached");
+    ids.push(gateway);
+    let made = ec2
+        .create_egress_only_internet_gateway()
+        .vpc_id(vpc)
+        .send()
+        .await
+        .expect("made");
+    let gateway = made.egress_only_internet_gateway;
+    ids.extend(gateway.and_then(|it| it.egress_only_internet_gateway_id));
+    let made = ec2
+        .create_vpc_endpoint()
+        .vpc_id(vpc)
+        .service_name("com.amazonaws.us-east-1.s3");
+    let made = made.send().await.expect("made");
+    ids.extend(made.vpc_endpoint.and_then(|it| it.vpc_endpoint_id));
+    let made = ec2
+        .create_network_acl()
+        .vpc_id(vpc)
+        .send()
+        .await
+        .expect("made");
+    ids.extend(made.network_acl.and_then(|it| it.network_acl_id));
+    let made = ec2
+        .create_subnet()
+        .vpc_id(vpc)
+        .cidr_block("10.0.192.0/18")
+        .send()
+        .await
+        .expect("made");
+    ids.extend(made.subnet.and_then(|it| it.subnet_id));
+    let peer = ec2
+        .create_vpc()
+        .cidr_block("10.77.0.0/16")
+        .send()
+        .await
+        .expect("made");
+    let peer = peer.vpc.and_then(|it| it.vpc_id).expect("an id");
+    let made = ec2
+        .create_vpc_peering_connection()
+        .vpc_id(&peer)
+        .peer_vpc_id(vpc);
+    let made = made.send().await.expect("made").vpc_peering_connection;
+    let peering = made
+        .and_then(|it| it.vpc_peering_connection_id)
+        .expect("an id");
+    let accepted = ec2
+        .accept_vpc_peering_connection()
+        .vpc_peering_connection_id(&peering);
+    accepted.send().await.expect("accepted");
+    ids.push(peering);
+    // A group of theirs lets ours in.
+    let made = ec2
+        .create_security_group()
+        .vpc_id(vpc)
+        .group_name("theirs")
+        .description("theirs");
+    let theirs = made.send().await.expect("made").group_id.expect("an id");
+    let pair = UserIdGroupPair::builder().group_id(&group).build();
+    let rule = IpPermission::builder()
+        .ip_protocol("tcp")
+        .from_port(443)
+        .to_port(443);
+    let rule = rule.user_id_group_pairs(pair).build();
+    let opened = ec2
+        .authorize_security_group_ingress()
+        .group_id(&theirs)
+        .ip_permissions(rule);
+    opened.send().await.expect("opened");
+    ids.push(format!("a rule of security group {theirs}"));
+    ids.push(theirs);
+    ids
 }
 
 /// A network interface of somebody's.
@@ -278,7 +262,8 @@ fn what_is_somebody_elses_and_stands_in_the_way_is_named_before_anything_is_remo
         let aws = stage.local.aws();
         let spec = spec("crowded");
         assert_succeeded(&stage.provision(&spec).await);
-        let others = Others::come(stage, "crowded-dev").await;
+        let others = others_come(stage, "crowded-dev").await;
+        service(stage, "crowded-dev").await;
         arrange(
             stage,
             &json!({"kind": "ingress", "service": "crowded-dev", "connected": true}),
@@ -306,7 +291,7 @@ fn what_is_somebody_elses_and_stands_in_the_way_is_named_before_anything_is_remo
             "instance profile theirs",
             "service user-of-crowded-dev, which uses it",
         ];
-        let named = others.ids.iter().map(String::as_str).chain(more);
+        let named = others.iter().map(String::as_str).chain(more);
         for named in named {
             assert!(end.message.contains(named), "{named}: {}", end.message);
         }

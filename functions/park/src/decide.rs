@@ -1,10 +1,11 @@
 //! What is to be done with a stack: a pure function of what there is, the schedule and the moment.
 
-use crate::observed::{Observed, Service};
+use crate::observed::{Database, Observed, Service};
 use crate::schedule::Schedule;
 use crate::wish::Wish;
 use aws_sdk_apprunner::types::ServiceStatus;
-use jiff::Timestamp;
+use groundcrew::stack::created_at;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What is to be done with a stack, and why.
@@ -40,11 +41,18 @@ pub struct Sleep {
     pub until: Timestamp,
 }
 
+/// An execution that builds a stack, or takes it down, has ended by then.
+const NEW: SignedDuration = SignedDuration::from_hours(24);
+
 /// Decides. Whatever cannot be parked is found out here, before anything is touched.
 pub fn decide(stack: &Observed, schedule: &Schedule, now: Timestamp) -> Decision {
-    match Wish::of(schedule, &stack.stack.environment, stack.tags(), now) {
+    let wish = Wish::of(schedule, &stack.stack.environment, stack.tags(), now);
+    if stack.services.is_empty() {
+        return without_service(stack, wish, now);
+    }
+    match wish {
         Wish::Unclear { why } => leave(why),
-        Wish::Awake { why } => awake(stack, &why, now),
+        Wish::Awake { why, .. } => awake(stack, &why, now),
         Wish::Asleep {
             since,
             until,
@@ -83,6 +91,47 @@ fn awake(stack: &Observed, why: &str, now: Timestamp) -> Decision {
         action: Action::Resume,
         reason: format!("{why}, and it is parked since {since}"),
         sleep: Some(Sleep { since, until: now }),
+    }
+}
+
+/// A database whose service is gone: nobody uses it, so the schedule puts it to sleep and does not wake it.
+fn without_service(stack: &Observed, wish: Wish, now: Timestamp) -> Decision {
+    let databases = || stack.databases.iter();
+    let is_new = |since: Timestamp| now.duration_since(since) < NEW;
+    let (since, until, why) = match wish {
+        Wish::Unclear { why } => return leave(why),
+        Wish::Awake { by_tag: true, why } if databases().any(Database::is_down) => {
+            return Decision {
+                action: Action::Resume,
+                reason: format!("{why}, and its database is stopped; it has no service"),
+                sleep: Some(Sleep {
+                    since: now,
+                    until: now,
+                }),
+            };
+        }
+        Wish::Awake { why, .. } => return leave(format!("it has no service: {why}")),
+        Wish::Asleep {
+            since, until, why, ..
+        } => (since.unwrap_or(now), until, why),
+    };
+    if databases().any(|it| created_at(&it.tags).is_some_and(is_new)) {
+        return leave("it has no service yet, or no more: it is being built, or taken down");
+    }
+    if let Some(obstacle) = obstacle(stack) {
+        return leave(format!("it cannot be parked: {obstacle}"));
+    }
+    let (action, reason) = match databases().find(|it| !it.is_down()) {
+        Some(Database { name, status, .. }) => (
+            Action::Pause,
+            format!("database {name} is {status} although it has no service, and {why}"),
+        ),
+        None => (Action::Leave, format!("asleep without a service: {why}")),
+    };
+    Decision {
+        action,
+        reason,
+        sleep: Some(Sleep { since, until }),
     }
 }
 
@@ -292,6 +341,32 @@ mod tests {
     }
 
     #[test]
+    fn a_database_whose_service_is_gone_is_put_to_sleep_and_woken_only_if_somebody_asks() {
+        let alone = |status: &str, tags: &[(&str, &str)], now: &str| {
+            let mut stack = stack(service(Running, None), database(status));
+            stack.services.clear();
+            let tags = tags
+                .iter()
+                .map(|(key, value)| ((*key).into(), (*value).into()));
+            stack.databases[0].tags.extend(tags);
+            decided(&stack, now).action
+        };
+        assert_eq!(alone("available", &[], NIGHT), Pause);
+        assert_eq!(alone("stopped", &[], NIGHT), Leave);
+        assert_eq!(alone("stopped", &[], MORNING), Leave);
+        assert_eq!(alone("deleting", &[], NIGHT), Leave);
+        // It is started to be deleted, or to be used once more.
+        let awake = [(TAG_AWAKE_UNTIL, "2026-11-25T00:00:00Z")];
+        assert_eq!(alone("available", &awake, NIGHT), Leave);
+        assert_eq!(alone("stopped", &awake, NIGHT), Resume);
+        // A stack that is being built has its database first.
+        let built = [("groundcrew:created-by", "first 2026-11-24T01:00:00Z")];
+        assert_eq!(alone("available", &built, NIGHT), Leave);
+        let long_ago = [("groundcrew:created-by", "first 2026-10-24T01:00:00Z")];
+        assert_eq!(alone("available", &long_ago, NIGHT), Pause);
+    }
+
+    #[test]
     fn what_cannot_be_parked_is_named() {
         let mut replica = database("available");
         replica.cannot_stop = Some("it has the read replica shop-staging-replica".into());
@@ -432,7 +507,8 @@ mod tests {
             if obstacle(&stack).is_some() {
                 prop_assert!(decision.action != Pause);
             }
-            if stack.services.iter().all(Service::is_paused_by_others) {
+            let mut services = stack.services.iter();
+            if !stack.services.is_empty() && services.all(Service::is_paused_by_others) {
                 prop_assert_eq!(decision.action, Leave);
             }
         }

@@ -5,7 +5,7 @@ use aws_sdk_rds::types::DbInstance;
 use groundcrew::reference::current_secrets;
 use groundcrew::stack::Tags;
 use groundcrew::tagged::stack_of;
-use groundcrew::{Aws, Claim, Error, Managed, Mark, Result, Stack};
+use groundcrew::{Aws, Claim, Error, Managed, Mark, Result, Stack, managed};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -218,7 +218,7 @@ fn cannot_stop(instance: &DbInstance) -> Option<String> {
         .then(|| "it is a SQL Server in several availability zones".into())
 }
 
-/// The stacks of those of these services whose tags are wanted.
+/// The stacks of those of these services whose tags are wanted, and of the databases that have no service.
 ///
 /// # Errors
 /// Those of the calls.
@@ -248,13 +248,24 @@ pub(crate) async fn stacks(
         });
         observed.services.push(service);
     }
-    if !stacks.is_empty() {
-        for database in databases(aws).await? {
-            let stack = stack_of(&database.tags);
-            let key = stack.map(|stack| (stack.app, stack.environment));
-            if let Some(observed) = key.and_then(|key| stacks.get_mut(&key)) {
-                observed.databases.push(database);
-            }
+    for database in databases(aws).await? {
+        let Some(stack) = stack_of(&database.tags) else {
+            continue;
+        };
+        let key = (stack.app.clone(), stack.environment.clone());
+        if let Some(observed) = stacks.get_mut(&key) {
+            observed.databases.push(database);
+            continue;
+        }
+        // Its service is gone, unless the search does not know it yet: then the next look does.
+        let is_alone = wanted(&database.tags) && !database.is_going();
+        if is_alone && managed::named(aws, &stack.name()).await?.is_none() {
+            let observed = Observed {
+                stack,
+                services: Vec::new(),
+                databases: vec![database],
+            };
+            stacks.insert(key, observed);
         }
     }
     Ok(stacks.into_values().collect())

@@ -182,8 +182,11 @@ fn overruled(observed: &Observed, wanted: &Wanted, now: Timestamp) -> Observed {
         }
         service.tags.extend(wanted.tags());
     }
+    let is_alone = observed.services.is_empty();
     for database in &mut observed.databases {
-        if has_tag(&database.tags) {
+        if is_alone {
+            database.tags.extend(wanted.tags());
+        } else if has_tag(&database.tags) {
             database.tags.extend(silent());
         }
     }

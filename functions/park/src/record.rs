@@ -81,13 +81,16 @@ async fn write_wish(
     wanted: &Wanted,
     observed: &mut Observed,
 ) -> Result<()> {
+    // A wish about a database without a service is in the tags of the database.
+    let is_alone = observed.services.is_empty();
+    let of_database = if is_alone { wanted.tags() } else { silent() };
     let is_written = |service: &Service| wished(service) == Some(task.clock.started);
-    if observed.services.iter().all(is_written) {
+    if !is_alone && observed.services.iter().all(is_written) {
         return Ok(());
     }
-    let says = |database: &&mut Database| has_tag(&database.tags);
+    let says = |database: &&mut Database| is_alone || has_tag(&database.tags);
     for database in observed.databases.iter_mut().filter(says) {
-        let tags = silent().into_iter();
+        let tags = of_database.clone().into_iter();
         let tags = tags.map(|(key, value)| Tag::builder().key(key).value(value).build());
         aws.rds()
             .add_tags_to_resource()
@@ -96,7 +99,7 @@ async fn write_wish(
             .send()
             .await
             .map_err(Error::aws("rds:AddTagsToResource"))?;
-        database.tags.extend(silent());
+        database.tags.extend(of_database.clone());
     }
     for service in observed.services.iter_mut().filter(|it| !is_written(it)) {
         let mut tags = wanted.tags();

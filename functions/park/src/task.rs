@@ -108,12 +108,18 @@ impl Task {
     /// The stack as it is now, if what is to be done with it is still what is wanted of it.
     pub(crate) async fn look(&self, aws: &Aws, schedule: &Schedule) -> Result<Option<Observed>> {
         let observed = look(aws, &self.parts).await?;
-        // Without a service there is nobody to ask, and nothing that needs a database.
-        let still = !observed.services.is_empty() && self.is_wanted(&observed, schedule);
+        // One that has lost its services since has nobody to ask, and nothing that needs a database.
+        let is_there = self.is_alone() || !observed.services.is_empty();
+        let still = is_there && self.is_wanted(&observed, schedule);
         if !still {
             tracing::info!("{}: somebody wants something else by now", self.name());
         }
         Ok(still.then_some(observed))
+    }
+
+    /// Whether it is about databases whose service was gone before.
+    fn is_alone(&self) -> bool {
+        self.parts.services.is_empty()
     }
 
     /// Whether the tags of a stack want what this task is for.
@@ -124,7 +130,7 @@ impl Task {
             // `record` has marked what is to be paused: if nothing is marked, somebody has taken it over since.
             Action::Pause => {
                 let marked = observed.services.iter().any(|it| it.mark().is_some());
-                marked && matches!(wish, Wish::Asleep { .. })
+                (self.is_alone() || marked) && matches!(wish, Wish::Asleep { .. })
             }
             Action::Resume => matches!(wish, Wish::Awake { .. }),
             Action::Leave => true,

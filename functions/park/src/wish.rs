@@ -15,6 +15,8 @@ pub(crate) const TAG_PARKED_UNTIL: &str = "groundcrew:parked-until";
 pub(crate) enum Wish {
     /// It should be awake.
     Awake {
+        /// Whether a tag wants it so, and not only the schedule.
+        by_tag: bool,
         /// Why.
         why: String,
     },
@@ -51,11 +53,11 @@ impl Wish {
         };
         if let Some(until) = latest(TAG_AWAKE_UNTIL) {
             let why = format!("{TAG_AWAKE_UNTIL} keeps it awake until {until}");
-            return Self::Awake { why };
+            return Self::Awake { by_tag: true, why };
         }
         if !schedule.knows(environment) {
             let why = format!("the environment {environment} does not sleep");
-            return Self::Awake { why };
+            return Self::Awake { by_tag: false, why };
         }
         let period = schedule.at(now);
         let unreadable = tags.clone().find_map(unreadable);
@@ -71,6 +73,7 @@ impl Wish {
                 why: format!("{TAG_PARKED_UNTIL} keeps it parked until {until}"),
             },
             _ if period.awake => Self::Awake {
+                by_tag: false,
                 why: format!("it is day until {}", schedule.local(period.until)),
             },
             _ => Self::Asleep {

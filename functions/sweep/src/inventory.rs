@@ -3,7 +3,7 @@
 use crate::request::Request;
 use groundcrew::arn::ServiceArn;
 use groundcrew::pace::Tempo;
-use groundcrew::stack::{TAG_APP, TAG_CREATED_BY, TAG_ENVIRONMENT, Tags};
+use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT, Tags, created_at};
 use groundcrew::tagged::{find_patiently, stack_of};
 use groundcrew::{Aws, Error, Result, Stack};
 use jiff::Timestamp;
@@ -111,10 +111,7 @@ impl Inventory {
     }
 
     fn add(&mut self, arn: String, tags: &Tags) {
-        // `{execution} {its start}`
-        let created_by = tags.get(TAG_CREATED_BY);
-        let began = created_by.and_then(|it| it.rsplit(' ').next()?.parse().ok());
-        self.since = self.since.max(began);
+        self.since = self.since.max(created_at(tags));
         if let Some(service) = ServiceArn::parse(&arn) {
             self.services.push(service);
         } else if let Some((_, database)) = arn.split_once(":db:") {

@@ -99,9 +99,8 @@ impl Sweep<'_> {
         findings.extend(databases(&observed));
         if is_gone {
             findings.extend(self.left(inventory, &observed).await?);
-        } else {
-            findings.extend(self.sleep(&observed));
         }
+        findings.extend(self.sleep(&observed));
         Ok(findings)
     }
 
