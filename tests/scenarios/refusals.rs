@@ -23,6 +23,7 @@ fn a_stack_is_built_and_taken_down_although_aws_refuses_for_a_while_whatever_it_
         }
         let mut spec = spec("patient");
         spec["environment"] = json!("prod");
+        spec["alarms"] = json!({"email": "on-call@example.com"});
         assert_succeeded(&stage.provision(&spec).await);
         let removal =
             json!({"app": "patient", "environment": "prod", "ignore_deletion_protection": true});

@@ -106,11 +106,16 @@ fn a_parked_stack_is_refused_at_once_if_it_is_protected_and_otherwise_goes_with_
 }
 
 #[test]
-fn a_stopped_database_without_a_last_snapshot_goes_as_it_is() {
+fn a_stopped_database_without_a_last_snapshot_and_a_busy_service_go_as_they_are() {
     play(|stage| async move {
         let spec = spec("asleep");
         assert_succeeded(&stage.provision(&spec).await);
         stop(stage, "asleep-dev").await;
+        // App Runner is at its service when teardown comes, and then fails to delete it.
+        let maintenance = json!({"kind": "maintenance", "service": "asleep-dev", "seconds": 120});
+        arrange(stage, &maintenance);
+        let fails = json!({"kind": "next-operation", "operation": "DELETE_SERVICE", "service": "asleep-dev", "fate": "fails"});
+        arrange(stage, &fails);
         let end = stage.teardown(&spec).await;
         assert_succeeded(&end);
         assert!(!has_waited(&end, "which is started first"));
