@@ -327,7 +327,9 @@ _NOT_ASKED_FOR = {
 # Types that AWS's data require for an action, and that no call here names.
 _NOT_NAMED = {
     "rds:CreateDBInstanceReadReplica": {"cluster"},  # a replica of an instance has none
-    "states:DescribeExecution": {"express"},  # an execution is of one sort or the other
+    # An execution is of one sort or the other, and is started by a state machine or a Map state.
+    "states:DescribeExecution": {"express"},
+    "states:ListExecutions": {"maprun"},
 }
 # The first call in an account makes the role that the service itself works with
 # (https://docs.aws.amazon.com/apprunner/latest/dg/using-service-linked-roles.html,

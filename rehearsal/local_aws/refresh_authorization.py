@@ -27,6 +27,7 @@ SERVICES = (
     "lambda",
     "logs",
     "rds",
+    "scheduler",
     "secretsmanager",
     "sns",
     "sqs",
