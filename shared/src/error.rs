@@ -240,7 +240,7 @@ impl Error {
             // A connector or a configuration is in use for a while after its last service is gone
             // (apprunner-roadmap#161, terraform-provider-aws#38534).
             ("apprunner", "InvalidRequestException") if reason.contains("used by") => waits(),
-            // Another connector with these groups is refused while that of a stack that was torn down lingers. Assumption: it
+            // Another connector with these groups is refused while that of a stack that was torn down lingers. Assumption groups-of-a-connector: it
             // names them; nobody has published its text.
             ("apprunner", "InvalidRequestException")
                 if call == "apprunner:CreateVpcConnector"
