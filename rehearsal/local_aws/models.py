@@ -139,6 +139,7 @@ _COMMON_QUERY = {
     "MissingParameter",
     "OptInRequired",
     "RequestExpired",
+    "RequestTimeout",  # which the SDKs repeat (https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html)
     "ServiceUnavailable",
     "SignatureDoesNotMatch",
     "Throttling",

@@ -151,6 +151,9 @@ class Checks:
 
     def _text(self, shape: Shape) -> Check:
         size, values = self._bounds(shape, "length"), frozenset(shape.enum)
+        if shape.name == "State" and not self._is_request:
+            # Of a VPC endpoint: `available` in the samples of EC2's reference (DescribeVpcEndpoints), `Available` in its model.
+            values |= {value.lower() for value in values}
         published = shape.metadata.get("pattern") if self._is_request else None
         pattern = _compile(published) if published else None
         if size is _unbounded and not values and not pattern:
