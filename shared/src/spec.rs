@@ -4,6 +4,7 @@
 mod cidr;
 #[cfg(test)]
 mod generated;
+mod habit;
 mod mistake;
 mod rules;
 mod schema;
@@ -83,7 +84,8 @@ pub struct Image {
     /// An existing ECR repository of this account and region; it is read and never changed. Left out: the stack has a repository of its own, named like the stack.
     #[schemars(
         regex(pattern = r"^[a-z0-9]+([._/-][a-z0-9]+)*$"),
-        extend("patternErrorMessage" = "lower-case letters and digits, in parts divided by . _ - or /"),
+        extend("not" = {"pattern": r"^[0-9]{12}\.dkr\."}),
+        extend("patternErrorMessage" = "the name of an ECR repository without its registry: lower-case letters and digits, in parts divided by . _ - or /"),
         length(min = 2, max = 256)
     )]
     pub repository: Option<String>,
@@ -134,7 +136,7 @@ pub struct Service {
     /// How many instances run.
     pub scaling: Scaling,
     /// Plain environment variables. `PORT` and names that begin with `AWSAPPRUNNER` belong to App Runner.
-    #[schemars(extend("additionalProperties" = {"type": "string", "maxLength": 51200}, "propertyNames" = variable_names()))]
+    #[schemars(extend("additionalProperties" = variable_values(), "propertyNames" = variable_names()))]
     pub variables: BTreeMap<String, String>,
     /// Environment variables whose value App Runner reads at each deployment: `database:password` (a JSON key of the stack's own secret), the ARN of a Secrets Manager secret (with `:json-key::` for one key), or the ARN of an SSM parameter.
     #[schemars(extend("additionalProperties" = secret_references(), "propertyNames" = variable_names()))]
@@ -149,8 +151,19 @@ fn variable_names() -> Value {
     json!({
         "pattern": "^[A-Za-z_][A-Za-z0-9_]*$",
         "not": {"pattern": "^(PORT$|AWSAPPRUNNER)"},
-        "patternErrorMessage": "a name of letters, digits and underscores, no digit first; PORT and AWSAPPRUNNER… are App Runner's own",
+        "patternErrorMessage": "a name of letters, digits and underscores, no digit first; AWSAPPRUNNER… are App Runner's own, and so is PORT, for which there is service.port",
         "maxLength": 2048,
+    })
+}
+
+/// App Runner holds a value to `.*` (its service model, `RuntimeEnvironmentVariablesValue`), and that dot is no end of a line. An
+/// environment ends a value at its first NUL.
+fn variable_values() -> Value {
+    json!({
+        "type": "string",
+        "pattern": "^[^\0\n\r\u{85}\u{2028}\u{2029}]*$",
+        "patternErrorMessage": "a text of one line; a secret may have several",
+        "maxLength": 51200,
     })
 }
 
@@ -164,7 +177,7 @@ fn secret_references() -> Value {
     })
 }
 
-const SECRET_REFERENCE: &str = r"^(database:(engine|host|username|password|dbname|port)|arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+(:[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]*:[A-Za-z0-9-]*)?|arn:aws[a-z-]*:ssm:[a-z0-9-]+:[0-9]{12}:parameter/[A-Za-z0-9/_.-]+)$";
+const SECRET_REFERENCE: &str = r"^(database:(engine|host|username|password|dbname|port)|arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+(:[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]*:[A-Za-z0-9-]*)?|arn:aws[a-z-]*:ssm:[a-z0-9-]+:[0-9]{12}:parameter/[A-Za-z0-9/_.-]+)$";
 
 impl Default for Service {
     fn default() -> Self {
@@ -387,7 +400,21 @@ impl Spec {
     /// # Errors
     /// [`Error::Invalid`] with every mistake at once.
     pub fn parse(input: &Value) -> Result<Self> {
-        parse(&Self::schema(), input, rules::mistakes)
+        match Self::read(input) {
+            (Some(spec), mistakes) if mistakes.is_empty() => Ok(spec),
+            (_, mistakes) => Err(Error::Invalid(mistakes)),
+        }
+    }
+
+    /// Reads what is sound of a spec, for whoever has more to ask about it, and every mistake in the rest. `None` if it does
+    /// not say which stack it is about.
+    pub fn read(input: &Value) -> (Option<Self>, Vec<Mistake>) {
+        let (spec, mut mistakes) = read(&Self::schema(), input, rules::mistakes);
+        mistakes = mistakes.into_iter().map(habit::understood).collect();
+        let is_named = !mistakes
+            .iter()
+            .any(|mistake| ["", "app", "environment"].contains(&mistake.field.as_str()));
+        (spec.filter(|_| is_named), mistakes)
     }
 
     /// The JSON schema of a spec, draft 2020-12; `spec.schema.json` is a copy of it for editors.
@@ -419,12 +446,27 @@ impl Spec {
     }
 }
 
-/// Reads an input of ours: every mistake that its schema finds, and every rule between its fields that is broken.
+/// Reads an input of ours.
+///
+/// # Errors
+/// [`Error::Invalid`] with every mistake that its schema finds, and every rule between its fields that is broken.
 pub fn parse<T: serde::de::DeserializeOwned>(
     schema: &Value,
     input: &Value,
     rules: impl FnOnce(&T) -> Vec<Mistake>,
 ) -> Result<T> {
+    match read(schema, input, rules) {
+        (Some(parsed), mistakes) if mistakes.is_empty() => Ok(parsed),
+        (_, mistakes) => Err(Error::Invalid(mistakes)),
+    }
+}
+
+/// What of an input is sound, if that is enough to go by, and every mistake in the rest.
+fn read<T: serde::de::DeserializeOwned>(
+    schema: &Value,
+    input: &Value,
+    rules: impl FnOnce(&T) -> Vec<Mistake>,
+) -> (Option<T>, Vec<Mistake>) {
     let mut mistakes = schema::mistakes(schema, input);
     let mistaken: Vec<_> = mistakes
         .iter()
@@ -441,23 +483,19 @@ pub fn parse<T: serde::de::DeserializeOwned>(
     }
     match T::deserialize(sound) {
         Ok(parsed) => {
-            // A rule names the fields that it rests on; where one of those is mistaken it has nothing to say yet.
-            let rests_on = |rule: &Mistake, field: &String| {
-                rule.field == *field || rule.allowed.contains(field)
-            };
-            let broken = rules(&parsed).into_iter();
-            mistakes
-                .extend(broken.filter(|rule| !mistaken.iter().any(|field| rests_on(rule, field))));
+            // Where a field is mistaken, a rule that rests on it has nothing to say yet.
+            let mut broken = rules(&parsed);
+            broken.retain(|rule| !mistakes.iter().any(|mistake| rule.is_moot_after(mistake)));
+            mistakes.extend(broken);
+            (Some(parsed), mistakes)
+        }
+        Err(error) => {
             if mistakes.is_empty() {
-                return Ok(parsed);
+                mistakes.push(Mistake::new("", input.clone(), error.to_string()));
             }
+            (None, mistakes)
         }
-        Err(error) if mistakes.is_empty() => {
-            mistakes.push(Mistake::new("", input.clone(), error.to_string()))
-        }
-        Err(_) => {}
     }
-    Err(Error::Invalid(mistakes))
 }
 
 /// The input without what is mistaken in it, so that the rules can look at the rest.

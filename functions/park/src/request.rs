@@ -73,17 +73,19 @@ impl Request {
 
     fn mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
+        let mut wrong = |allowed: &str| {
+            let mistake = Mistake::new("action", self.action.name(), allowed);
+            let others = ["environment", "stack", "service", "until"];
+            mistakes.push(others.into_iter().fold(mistake, Mistake::rests_on));
+        };
         let scopes = [&self.environment, &self.stack, &self.service];
         let given = scopes.iter().filter(|scope| scope.is_some()).count();
         if self.action == Asked::FollowSchedule {
             if given > 0 || self.until.is_some() {
-                let allowed =
-                    "neither environment, stack, service nor until: the schedule says it all";
-                mistakes.push(Mistake::new("action", "follow-schedule", allowed));
+                wrong("neither environment, stack, service nor until: the schedule says it all");
             }
         } else if given != 1 {
-            let allowed = "one of environment, stack and service beside it";
-            mistakes.push(Mistake::new("action", self.action.name(), allowed));
+            wrong("one of environment, stack and service beside it");
         }
         for (field, value) in [("until", &self.until), ("now", &self.now)] {
             if let Some(text) = value.as_ref().filter(|text| time(text).is_none()) {

@@ -21,18 +21,24 @@ pub(super) fn mistakes(spec: &Spec) -> Vec<Mistake> {
     found.extend(service(spec));
     found.extend(network(spec));
     if spec.database.read_replica && spec.database.backup_days == 0 {
-        found.push(Mistake::new(
-            "database.backup_days",
-            0,
-            "1 to 35, because database.read_replica needs automated backups",
-        ));
+        found.push(
+            Mistake::new(
+                "database.backup_days",
+                0,
+                "1 to 35, because database.read_replica needs automated backups",
+            )
+            .rests_on("database.read_replica"),
+        );
     }
     if spec.alarms.email.is_some() && spec.alarms.topic_arn.is_some() {
-        found.push(Mistake::new(
-            "alarms.email",
-            spec.alarms.email.clone(),
-            "nothing beside alarms.topic_arn: subscribe the address to that topic yourself",
-        ));
+        found.push(
+            Mistake::new(
+                "alarms.email",
+                spec.alarms.email.clone(),
+                "nothing beside alarms.topic_arn: subscribe the address to that topic yourself",
+            )
+            .rests_on("alarms.topic_arn"),
+        );
     }
     found
 }
@@ -59,6 +65,7 @@ pub(crate) fn name(stack: &Stack) -> Option<Mistake> {
                 name.len()
             ),
         )
+        .rests_on("environment")
     })
 }
 
@@ -68,33 +75,42 @@ fn service(spec: &Spec) -> Vec<Mistake> {
     for (cpu, memories) in PAIRS {
         if cpu == service.cpu && !memories.contains(&service.memory) {
             let memories: Vec<_> = memories.iter().map(u16::to_string).collect();
-            found.push(Mistake::new(
-                "service.memory",
-                service.memory,
-                format!("{} with service.cpu {cpu}", listed(&memories, "or")),
-            ));
+            found.push(
+                Mistake::new(
+                    "service.memory",
+                    service.memory,
+                    format!("{} with service.cpu {cpu}", listed(&memories, "or")),
+                )
+                .rests_on("service.cpu"),
+            );
         }
     }
     if service.scaling.max_size < service.scaling.min_size {
-        found.push(Mistake::new(
-            "service.scaling.max_size",
-            service.scaling.max_size,
-            format!(
-                "service.scaling.min_size, which is {}, or more",
-                service.scaling.min_size
-            ),
-        ));
+        found.push(
+            Mistake::new(
+                "service.scaling.max_size",
+                service.scaling.max_size,
+                format!(
+                    "service.scaling.min_size, which is {}, or more",
+                    service.scaling.min_size
+                ),
+            )
+            .rests_on("service.scaling.min_size"),
+        );
     }
     for name in service
         .secrets
         .keys()
         .filter(|name| service.variables.contains_key(*name))
     {
-        found.push(Mistake::new(
-            format!("service.secrets.{name}"),
-            service.secrets[name].clone(),
-            "a name that service.variables does not hold too",
-        ));
+        found.push(
+            Mistake::new(
+                format!("service.secrets.{name}"),
+                service.secrets[name].clone(),
+                "a name that service.variables does not hold too",
+            )
+            .rests_on(format!("service.variables.{name}")),
+        );
     }
     found
 }
@@ -104,11 +120,14 @@ fn network(spec: &Spec) -> Vec<Mistake> {
     let mut found = Vec::new();
     if let Some(cidr) = &network.cidr {
         if network.vpc_id.is_some() {
-            found.push(Mistake::new(
-                "network.cidr",
-                cidr.clone(),
-                "nothing beside network.vpc_id: an existing VPC has its range",
-            ));
+            found.push(
+                Mistake::new(
+                    "network.cidr",
+                    cidr.clone(),
+                    "nothing beside network.vpc_id: an existing VPC has its range",
+                )
+                .rests_on("network.vpc_id"),
+            );
         }
         if !Cidr::parse(cidr).is_some_and(|cidr| (16..=24).contains(&cidr.prefix())) {
             found.push(Mistake::new(
@@ -119,16 +138,22 @@ fn network(spec: &Spec) -> Vec<Mistake> {
         }
     }
     match (&network.vpc_id, network.subnet_ids.len()) {
-        (None, 1..) => found.push(Mistake::new(
-            "network.vpc_id",
-            None::<String>,
-            "the VPC of network.subnet_ids",
-        )),
-        (Some(_), 0 | 1) => found.push(Mistake::new(
-            "network.subnet_ids",
-            network.subnet_ids.clone(),
-            "two private subnets of network.vpc_id or more, in two availability zones",
-        )),
+        (None, 1..) => found.push(
+            Mistake::new(
+                "network.vpc_id",
+                None::<String>,
+                "the VPC of network.subnet_ids",
+            )
+            .rests_on("network.subnet_ids"),
+        ),
+        (Some(_), 0 | 1) => found.push(
+            Mistake::new(
+                "network.subnet_ids",
+                network.subnet_ids.clone(),
+                "two private subnets of network.vpc_id or more, in two availability zones",
+            )
+            .rests_on("network.vpc_id"),
+        ),
         _ => {}
     }
     found

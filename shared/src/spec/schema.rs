@@ -51,19 +51,12 @@ fn check(root: &Value, schema: &Value, field: String, value: &Value, found: &mut
             })
             .collect();
         if tried.iter().all(|mistakes| !mistakes.is_empty()) {
-            found.push(Mistake::new(field, value.clone(), allowed(root, schema)));
+            found.push(refused(root, schema, field, value));
         }
         return;
     }
     if !has_type(schema, value) || !has_value(schema, value) {
-        // Somebody may have put the secret itself where its name belongs.
-        let is_secret = schema.get("writeOnly") == Some(&Value::Bool(true));
-        let shown = if is_secret {
-            "(not shown)".into()
-        } else {
-            value.clone()
-        };
-        found.push(Mistake::new(field, shown, allowed(root, schema)));
+        found.push(refused(root, schema, field, value));
         return;
     }
     match value {
@@ -76,6 +69,64 @@ fn check(root: &Value, schema: &Value, field: String, value: &Value, found: &mut
             }
         }
         _ => {}
+    }
+}
+
+/// The mistake that a value is, and what to write instead where that can be told.
+fn refused(root: &Value, schema: &Value, field: String, value: &Value) -> Mistake {
+    let allowed = allowed(root, schema);
+    // Somebody may have put the secret itself where its name belongs.
+    if schema.get("writeOnly") == Some(&Value::Bool(true)) {
+        return Mistake::new(field, "(not shown)", allowed);
+    }
+    let mut alike = alike(value).into_iter();
+    let meant = alike.find(|other| other != value && fits(root, schema, other));
+    let mistake = Mistake::new(field, value.clone(), allowed);
+    match meant {
+        Some(meant) => mistake.write(meant.to_string()),
+        None => mistake,
+    }
+}
+
+/// Whether a value that is no object is allowed.
+fn fits(root: &Value, schema: &Value, value: &Value) -> bool {
+    let schema = resolve(root, schema);
+    if let Some(alternatives) = alternatives(schema) {
+        return alternatives.iter().any(|schema| fits(root, schema, value));
+    }
+    let items = value.as_array().into_iter().flatten();
+    has_type(schema, value)
+        && has_value(schema, value)
+        && items
+            .into_iter()
+            .all(|item| fits(root, &schema["items"], item))
+}
+
+/// What a value would be without its quotes, or with some, in small letters, or in a list.
+fn alike(value: &Value) -> Vec<Value> {
+    match value {
+        Value::String(text) => {
+            let text = text.trim();
+            let bare =
+                serde_json::from_str(text).or_else(|_| serde_json::from_str(&text.to_lowercase()));
+            let bare = bare
+                .ok()
+                .filter(|bare: &Value| bare.is_number() || bare.is_boolean());
+            let texts = [text.into(), text.to_lowercase().into(), vec![text].into()];
+            bare.into_iter().chain(texts).collect()
+        }
+        Value::Number(number) => {
+            let whole = number
+                .as_f64()
+                .filter(|number| number.fract() == 0.0 && number.abs() < 1e9);
+            let whole = whole.map(|number| Value::from(number as i64));
+            whole
+                .into_iter()
+                .chain([number.to_string().into()])
+                .collect()
+        }
+        Value::Bool(_) => vec![value.to_string().into()],
+        _ => Vec::new(),
     }
 }
 

@@ -58,7 +58,10 @@ fn each_mistake_is_refused_at_its_field() {
         (json!({"log_retention_days": 31}),                                         "log_retention_days"),
         (json!({"image": "shop:latest"}),                                           "image"),
         (json!({"image": {"repository": "Shop"}}),                                  "image.repository"),
+        (json!({"image": {"repository": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop"}}), "image.repository"),
+        (json!({"image": {"repository": "arn:aws:ecr:eu-west-1:123456789012:repository/shop"}}), "image.repository"),
         (json!({"image": {"tag": "release/1"}}),                                    "image.tag"),
+        (json!({"image": {"tag": "sha256:0123"}}),                                  "image.tag"),
         (json!({"image": {"tag": "semver:1.2.3"}}),                                 "image.tag"),
         (json!({"image": {"tag": ""}}),                                             "image.tag"),
         (json!({"image": {"keep": 0}}),                                             "image.keep"),
@@ -84,6 +87,12 @@ fn each_mistake_is_refused_at_its_field() {
         (json!({"service": {"variables": {"AWSAPPRUNNER_X": "1"}}}),                "service.variables.AWSAPPRUNNER_X"),
         (json!({"service": {"variables": {"LOG-LEVEL": "info"}}}),                  "service.variables.LOG-LEVEL"),
         (json!({"service": {"variables": {"WORKERS": 4}}}),                         "service.variables.WORKERS"),
+        (json!({"service": {"variables": {"KEY": "-----BEGIN\n"}}}),                "service.variables.KEY"),
+        (json!({"service": {"variables": {"KEY": "a\r"}}}),                         "service.variables.KEY"),
+        (json!({"service": {"variables": {"KEY": "a\u{85}b"}}}),                    "service.variables.KEY"),
+        (json!({"service": {"variables": {"KEY": "a\u{2028}b"}}}),                  "service.variables.KEY"),
+        (json!({"service": {"variables": {"KEY": "a\u{2029}b"}}}),                  "service.variables.KEY"),
+        (json!({"service": {"variables": {"KEY": "a\u{0}b"}}}),                     "service.variables.KEY"),
         (json!({"service": {"secrets": {"PORT": "database:port"}}}),                "service.secrets.PORT"),
         (json!({"service": {"secrets": {"KEY": "database:hostname"}}}),             "service.secrets.KEY"),
         (json!({"service": {"secrets": {"KEY": "hunter2"}}}),                       "service.secrets.KEY"),
@@ -131,6 +140,8 @@ fn what_lies_just_within_the_limits_is_accepted() {
         json!({"service": {"scaling": {"min_size": 25, "max_size": 25, "max_concurrency": 200}}}),
         json!({"service": {"variables": {"PORTAL": "", "_": "1"}}}),
         json!({"service": {"secrets": {"KEY": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop/key-AbCdEf:key::"}}}),
+        json!({"service": {"variables": {"KEY": "tab\tand \u{b} and é"}}}),
+        json!({"service": {"secrets": {"KEY": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:rds!db-3c0b1a2d-AbCdEf:password::"}}}),
         json!({"service": {"secrets": {"KEY": "arn:aws:ssm:eu-west-1:123456789012:parameter/shop/key"}}}),
         json!({"database": {"backup_days": 0}}),
         json!({"database": {"backup_days": 1, "read_replica": true, "deletion_protection": false}}),
@@ -151,6 +162,121 @@ fn what_a_minimal_spec_leaves_out_has_the_default_of_the_schema() {
         if !["app", "environment"].contains(&name.as_str()) {
             assert_eq!(property.get("default"), Some(&parsed[name]), "{name}");
         }
+    }
+}
+
+/// What is said to write instead, at the end of the only mistake.
+fn told_to_write(changes: &Value) -> String {
+    let mistakes = Spec::parse(&spec(changes))
+        .expect_err("refused")
+        .to_string();
+    let meant = mistakes
+        .split_once("; write ")
+        .unwrap_or_else(|| panic!("{mistakes}"));
+    meant.1.to_owned()
+}
+
+#[test]
+fn what_was_meant_is_said() {
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    let registry = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+    #[rustfmt::skip]
+    let meant = [
+        (json!({"service": {"memory": "2048"}}),                                   "2048"),
+        (json!({"service": {"memory": "2 GB"}}),                                   "2048"),
+        (json!({"service": {"cpu": "0.5 vCPU", "memory": 1024}}),                  "512"),
+        (json!({"service": {"port": " 8080"}}),                                    "8080"),
+        (json!({"service": {"port": 8080.0}}),                                     "8080"),
+        (json!({"service": {"public": "True"}}),                                   "true"),
+        (json!({"service": {"variables": {"WORKERS": 4}}}),                        r#""4""#),
+        (json!({"service": {"variables": {"DEBUG": true}}}),                       r#""true""#),
+        (json!({"service": {"variables": {"PORT": "80"}}}),                        "service.port 80"),
+        (json!({"database": {"major_version": "17"}}),                             "17"),
+        (json!({"database": {"instance_class": "db.T4G.micro"}}),                  r#""db.t4g.micro""#),
+        (json!({"on_failure": "Keep"}),                                            r#""keep""#),
+        (json!({"deploy": {"refuse_findings": "HIGH"}}),                           r#""high""#),
+        (json!({"log_retention_days": "30"}),                                      "30"),
+        (json!({"app": "Shop"}),                                                   r#""shop""#),
+        (json!({"network": {"vpc_id": "vpc-1234abcd", "subnet_ids": "subnet-1234abcd"}}), r#"["subnet-1234abcd"]"#),
+        (json!({"image": "shop:1.2"}),                                             r#"{"repository":"shop","tag":"1.2"}"#),
+        (json!({"image": {"repository": format!("{registry}/team/shop")}}),        r#""team/shop""#),
+        (json!({"image": {"repository": format!("{registry}/shop:1.2")}}),         r#""shop", and in image.tag "1.2""#),
+        (json!({"image": {"repository": format!("{registry}/shop@{digest}")}}),    r#""shop", and in image.tag the tag of that image"#),
+        (json!({"image": {"repository": "nginx:latest"}}),                         r#""nginx", and in image.tag "latest""#),
+        (json!({"image": {"repository": "arn:aws:ecr:eu-west-1:123456789012:repository/team/shop"}}), r#""team/shop""#),
+        (json!({"image": {"tag": "shop:1.2"}}),                                    r#""1.2""#),
+        (json!({"image": {"tag": "semver:1.2.3"}}),                                r#""1.2.3""#),
+        (json!({"image": {"tag": "release-*"}}),                                   r#""prefix:release-""#),
+        (json!({"image": {"tag": digest}}),                                        "the tag of that image: the service is pinned to its digest all the same"),
+    ];
+    for (changes, words) in meant {
+        assert_eq!(told_to_write(&changes), words, "{changes}");
+    }
+}
+
+#[test]
+fn what_may_be_a_secret_is_never_said_back() {
+    let mistaken = spec(&json!({"service": {"secrets": {"KEY": "HUNTER2"}}}));
+    let mistakes = Spec::parse(&mistaken).expect_err("refused").to_string();
+    assert!(!mistakes.to_lowercase().contains("hunter2"), "{mistakes}");
+}
+
+/// Every name of a field, wherever it is.
+fn names(schema: &Value, found: &mut std::collections::BTreeSet<String>) {
+    if let Some(members) = schema["properties"].as_object() {
+        found.extend(members.keys().cloned());
+    }
+    let inner = schema["$defs"].as_object().into_iter().flatten();
+    inner.for_each(|(_, schema)| names(schema, found));
+}
+
+#[test]
+fn no_field_that_does_not_belong_hides_a_rule_that_is_broken() {
+    let mut stray = std::collections::BTreeSet::new();
+    names(&Spec::schema(), &mut stray);
+    stray.retain(|name| Spec::schema()["properties"].get(name).is_none());
+    assert!(stray.contains("cpu"));
+    #[rustfmt::skip]
+    let broken = [
+        (json!({"app": "a-shop-for-everything-you-need"}),                          "app"),
+        (json!({"service": {"cpu": 512, "memory": 4096}}),                          "service.memory"),
+        (json!({"service": {"scaling": {"min_size": 3, "max_size": 2}}}),           "service.scaling.max_size"),
+        (json!({"service": {"variables": {"KEY": "a"}, "secrets": {"KEY": "database:host"}}}), "service.secrets.KEY"),
+        (json!({"database": {"backup_days": 0, "read_replica": true}}),             "database.backup_days"),
+        (json!({"network": {"vpc_id": "vpc-1234abcd"}}),                            "network.subnet_ids"),
+        (json!({"alarms": {"email": "a@example.com", "topic_arn": "arn:aws:sns:eu-west-1:123456789012:ours"}}), "alarms.email"),
+    ];
+    for (changes, field) in broken {
+        for name in &stray {
+            let mut mistaken = spec(&changes);
+            mistaken[name] = json!("stray");
+            let told = refused(&mistaken);
+            assert_eq!(told, [name, field], "{name} hides a rule");
+        }
+    }
+}
+
+#[test]
+fn a_rule_is_silent_about_what_rests_on_a_mistake() {
+    for (changes, fields) in [
+        (
+            json!({"service": {"cpu": 300, "memory": 4096}}),
+            vec!["service.cpu"],
+        ),
+        (
+            json!({"environment": "Dev", "app": "a-shop-for-everything-you-need"}),
+            vec!["environment"],
+        ),
+        (
+            json!({"network": {"vpc_id": "vpc-1234abcd", "subnet_ids": ["subnet-1234abcd", "private"]}}),
+            vec!["network.subnet_ids[1]"],
+        ),
+        (
+            json!({"network": {"vpc_id": "shop", "subnet_ids": ["subnet-1234abcd", "subnet-5678abcd"]}}),
+            vec!["network.vpc_id"],
+        ),
+    ] {
+        assert_eq!(refused(&spec(&changes)), fields, "{changes}");
     }
 }
 
@@ -188,11 +314,11 @@ fn all_mistakes_are_told_at_once_each_with_its_field_its_value_and_what_is_allow
     service.health_check.interval: 30 is refused; allowed: a whole number from 1 to 20
     service.health_check.path: "health" is refused; allowed: a path that begins with /, in ASCII and without spaces
     service.health_check.retries: 3 is refused; allowed: only the fields healthy_threshold, interval, path, timeout and unhealthy_threshold
-    service.port: "8080" is refused; allowed: a whole number from 1 to 65535
+    service.port: "8080" is refused; allowed: a whole number from 1 to 65535; write 8080
     service.public: 1 is refused; allowed: true or false
     service.secrets.PASSWORD: "(not shown)" is refused; allowed: database:password (or engine, host, username, dbname, port), the ARN of a Secrets Manager secret or the ARN of an SSM parameter (2048 characters at most)
-    service.variables.PORT: "80" is refused; allowed: a name of letters, digits and underscores, no digit first; PORT and AWSAPPRUNNER… are App Runner's own (2048 characters at most)
-    service.variables.WORKERS: 4 is refused; allowed: a text (51200 characters at most)
+    service.variables.PORT: "80" is refused; allowed: a name of letters, digits and underscores, no digit first; AWSAPPRUNNER… are App Runner's own, and so is PORT, for which there is service.port (2048 characters at most); write service.port 80
+    service.variables.WORKERS: 4 is refused; allowed: a text of one line; a secret may have several (51200 characters at most); write "4"
     "#);
 }
 
