@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ministack.core import iam_actions
+from ministack.core.responses import get_region
 from ministack.services import cloudwatch
 
 import cbor
@@ -66,6 +67,24 @@ def _keep_alarms_as_they_were_put() -> None:
                 alarm.pop(name, None)
                 if name in data:
                     alarm[name] = data[name]
+        return response
+
+    cloudwatch._put_metric_alarm = put_metric_alarm
+
+
+def _refuse_topics_of_other_regions() -> None:
+    """The sentence is AWS's own, as public reports have it."""
+    put = cloudwatch._put_metric_alarm
+
+    def put_metric_alarm(form: Any, data: dict[str, Any], is_cbor: bool, is_json: bool = False) -> Response:
+        kinds = ("AlarmActions", "OKActions", "InsufficientDataActions")
+        for arn in (arn for kind in kinds for arn in (data or {}).get(kind) or []):
+            region = arn.split(":")[3]
+            if arn.startswith("arn:aws:sns:") and region != get_region():
+                message = f"Invalid region {region} specified. Only {get_region()} is supported."
+                refused: Response = cloudwatch._error("ValidationError", message, 400, is_json, is_cbor)
+                return refused
+        response: Response = put(form, data, is_cbor, is_json)
         return response
 
     cloudwatch._put_metric_alarm = put_metric_alarm
@@ -149,4 +168,5 @@ def install() -> None:
     _answer_in_cbor()
     _name_errors_as_before()
     _keep_alarms_as_they_were_put()
+    _refuse_topics_of_other_regions()
     _date_states()

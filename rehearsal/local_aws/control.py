@@ -25,9 +25,9 @@ import limits
 import models
 import queues
 import rds
+import reading
 import scans
 import scheduler
-import secretsmanager
 import sns
 import tagging
 from models import refuse
@@ -169,6 +169,13 @@ def _pass_seven_days(body: dict[str, Any], query: Query) -> dict[str, Any]:
     return {}
 
 
+def _set_quota(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    if body["quota"] not in rds.quotas:
+        raise ValueError(f"no quota {body['quota']} of RDS is known")
+    rds.quotas[body["quota"]] = body["most"]
+    return {}
+
+
 def _remember_deleted_alarm(body: dict[str, Any], query: Query) -> dict[str, Any]:
     tagging.remember_deleted_alarm(body["arn"], body["tags"])
     return {}
@@ -268,7 +275,11 @@ def _image(body: dict[str, Any], query: Query) -> dict[str, Any]:
 def _secret(body: dict[str, Any], query: Query) -> dict[str, Any]:
     """Which version of a secret a service gets: the one that its reference names, or the current one."""
     stage, version = query.get("stage", [""])[0], query.get("version", [""])[0]
-    return {"version": secretsmanager.version_of(query["arn"][0], stage or "AWSCURRENT", version or None)}
+    return reading.secret(query["arn"][0], stage or "AWSCURRENT", version or None, query["role"][0])
+
+
+def _parameter(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    return reading.parameter(query["arn"][0], query["role"][0])
 
 
 def _plant_scan(scan: dict[str, Any], query: Query) -> dict[str, Any]:
@@ -306,6 +317,7 @@ ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any
     ("GET", "schedules"): _list_schedules,
     ("POST", "schedules/fire"): _fire_schedule,
     ("POST", "rds/seven-days"): _pass_seven_days,
+    ("POST", "rds/quotas"): _set_quota,
     ("POST", "tags/deleted-alarm"): _remember_deleted_alarm,
     ("POST", "faults"): _add_fault,
     ("GET", "faults"): _list_faults,
@@ -325,6 +337,7 @@ ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any
     ("GET", "image"): _image,
     ("POST", "scan-findings"): _plant_scan,
     ("GET", "secret"): _secret,
+    ("GET", "parameter"): _parameter,
     ("GET", "subnets"): _subnets,
     ("POST", "log-groups"): _create_log_groups,
     ("POST", "network-interfaces"): _create_network_interfaces,

@@ -633,6 +633,27 @@ def _remember_when_roles_were_made() -> None:
     roles._IAM_HANDLERS["CreateRole"] = create
 
 
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: "IAM doesn't count white space".
+_INLINE_POLICIES = 10_240
+
+
+def _limit_inline_policies() -> None:
+    """The inline policies of a role together. The message is the one that people report."""
+    put_role_policy = roles._IAM_HANDLERS["PutRolePolicy"]
+
+    def put(p):  # type: ignore[no-untyped-def]
+        name = roles._p(p, "RoleName")
+        policies = (roles._roles.get(name) or {}).get("InlinePolicies") or {}
+        all_of_them = {**policies, roles._p(p, "PolicyName"): roles._p(p, "PolicyDocument")}
+        texts = (text if isinstance(text, str) else json.dumps(text) for text in all_of_them.values())
+        if sum(len(re.sub(r"\s", "", text)) for text in texts) > _INLINE_POLICIES:
+            message = f"Maximum policy size of {_INLINE_POLICIES} bytes exceeded for role {name}"
+            return roles._error(409, "LimitExceeded", message, ns="iam")
+        return put_role_policy(p)
+
+    roles._IAM_HANDLERS["PutRolePolicy"] = put
+
+
 def install() -> None:
     tagging._RESOURCE_TAG_COLLECTORS.update(TAGS)
     _supply_tags_as_aws_does()
@@ -643,3 +664,4 @@ def install() -> None:
     _name_linked_roles()
     _remember_when_roles_were_made()
     _policies_linger()
+    _limit_inline_policies()

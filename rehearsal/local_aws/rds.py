@@ -441,6 +441,26 @@ def _describe_orderable(p: Parameters) -> Response:
     return rds._xml(200, "DescribeOrderableDBInstanceOptionsResponse", result)
 
 
+# AWS's default quotas (https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Limits.html); a test lowers them.
+quotas = {"DBInstances": 40, "AllocatedStorage": 100_000, "DBSubnetGroups": 50}
+
+
+def _describe_account_attributes(p: Parameters) -> Response:
+    """The quotas with what is used of them: "DB instances", the storage of all of them in GiB, DB subnet groups
+    (https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_AccountQuota.html). The other quotas are left out."""
+    used = {
+        "DBInstances": len(rds._instances),
+        "AllocatedStorage": sum(instance["AllocatedStorage"] for instance in rds._instances.values()),
+        "DBSubnetGroups": len(rds._subnet_groups),
+    }
+    members = "".join(
+        f"<AccountQuota><AccountQuotaName>{name}</AccountQuotaName><Used>{used[name]}</Used><Max>{most}</Max></AccountQuota>"
+        for name, most in quotas.items()
+    )
+    result = f"<DescribeAccountAttributesResult><AccountQuotas>{members}</AccountQuotas></DescribeAccountAttributesResult>"
+    return rds._xml(200, "DescribeAccountAttributesResponse", result)
+
+
 # -- answers -----------------------------------------------------------------------------------------------------------
 
 
@@ -486,6 +506,7 @@ def install() -> None:
         "CreateDBSubnetGroup": _create_subnet_group,
         "ModifyDBSubnetGroup": _modify_subnet_group,
         "DeleteDBSubnetGroup": _delete_subnet_group,
+        "DescribeAccountAttributes": _describe_account_attributes,
         "DescribeDBEngineVersions": _describe_versions,
         "DescribeOrderableDBInstanceOptions": _describe_orderable,
     }

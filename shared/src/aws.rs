@@ -52,6 +52,8 @@ struct Clients {
     secrets_manager: OnceLock<aws_sdk_secretsmanager::Client>,
     sfn: OnceLock<aws_sdk_sfn::Client>,
     sns: OnceLock<aws_sdk_sns::Client>,
+    #[cfg(feature = "ssm")]
+    ssm: OnceLock<aws_sdk_ssm::Client>,
     tagging: OnceLock<aws_sdk_resourcegroupstagging::Client>,
 }
 
@@ -278,6 +280,13 @@ impl Aws {
     pub fn sns(&self) -> &aws_sdk_sns::Client {
         let build = || aws_sdk_sns::Client::new(&self.config);
         self.clients.sns.get_or_init(build)
+    }
+
+    /// Systems Manager: its parameters.
+    #[cfg(feature = "ssm")]
+    pub fn ssm(&self) -> &aws_sdk_ssm::Client {
+        let build = || aws_sdk_ssm::Client::new(&self.config);
+        self.clients.ssm.get_or_init(build)
     }
 
     /// Resource Groups Tagging: finds resources of any service by their tags.

@@ -205,7 +205,7 @@ impl Emulation {
         let Some(surroundings) = self.surroundings.as_ref().filter(|_| deploys(kind)) else {
             return Ok(Running::default());
         };
-        let (image, secrets, subnets) = {
+        let (image, secrets, role, subnets) = {
             let world = self.world();
             let Some(service) = world.services.iter().find(|service| service.arn == arn) else {
                 return Ok(Running::default());
@@ -220,6 +220,11 @@ impl Emulation {
                     .filter(|_| configuration.image_repository_type() == Some("ECR"))
                     .map(str::to_owned),
                 configuration.secrets(),
+                // The rules see to it that a service that reads secrets has one.
+                configuration
+                    .instance_role_arn()
+                    .unwrap_or_default()
+                    .to_owned(),
                 connector.map(|connector| connector.settings.subnets.clone()),
             )
         };
@@ -232,17 +237,19 @@ impl Emulation {
                 }
             }
             for (variable, reference) in &secrets {
-                let Some(secret) = SecretReference::parse(reference) else {
-                    continue; // a parameter of SSM
+                let read = match SecretReference::parse(reference) {
+                    Some(secret) => surroundings.secret(&secret, &role).await?,
+                    None => surroundings.parameter(reference, &role).await?,
                 };
-                match surroundings.secret_version(&secret).await? {
-                    Some(version) => found.secrets.insert(variable.clone(), version),
-                    None => {
-                        return Ok(Some(format!(
-                            "Secret {reference} of {variable} does not exist."
-                        )));
-                    }
-                };
+                if let Some(why) = read.refused {
+                    // No call tells it (aws/aws-cdk#17792, aws/apprunner-roadmap#110).
+                    return Ok(Some(format!(
+                        "{reference} of {variable} could not be read: {why}"
+                    )));
+                }
+                found
+                    .secrets
+                    .extend(read.version.map(|version| (variable.clone(), version)));
             }
             // Public subnets make a create fail and an update roll back (developer guide, network-vpc).
             if let Some(subnets) = subnets {

@@ -71,9 +71,14 @@ pub(crate) struct ImageReference<'a> {
     pub(crate) reference: &'a str,
 }
 
+/// What the role of a service's instances gets of a secret or a parameter, or why it gets nothing.
 #[derive(Debug, Deserialize)]
-struct Secret {
-    version: Option<String>,
+pub(crate) struct Read {
+    /// The id of the version; parameters have none.
+    #[serde(default)]
+    pub(crate) version: Option<String>,
+    #[serde(default)]
+    pub(crate) refused: Option<String>,
 }
 
 /// `SECRET_ARN`, with `:json-key:version-stage:version-id` behind it or not (developer guide, config-file-ref).
@@ -163,18 +168,25 @@ impl Surroundings {
         .await
     }
 
-    /// The id of the version that a service gets which asks for this secret now; nothing if there is none.
-    pub(crate) async fn secret_version(
+    /// What a role gets that asks for this secret now.
+    pub(crate) async fn secret(
         &self,
         secret: &SecretReference<'_>,
-    ) -> Result<Option<String>, SurroundingsError> {
+        role: &str,
+    ) -> Result<Read, SurroundingsError> {
         let (arn, stage) = (encoded(secret.arn), encoded(secret.stage));
-        let version = encoded(secret.version);
+        let (version, role) = (encoded(secret.version), encoded(role));
         self.ask(&format!(
-            "/_local/secret?arn={arn}&stage={stage}&version={version}"
+            "/_local/secret?arn={arn}&stage={stage}&version={version}&role={role}"
         ))
         .await
-        .map(|answer: Secret| answer.version)
+    }
+
+    /// What a role gets that asks for this parameter of Systems Manager now.
+    pub(crate) async fn parameter(&self, arn: &str, role: &str) -> Result<Read, SurroundingsError> {
+        let (arn, role) = (encoded(arn), encoded(role));
+        self.ask(&format!("/_local/parameter?arn={arn}&role={role}"))
+            .await
     }
 
     pub(crate) async fn subnets(&self, ids: &[String]) -> Result<Vec<Subnet>, SurroundingsError> {

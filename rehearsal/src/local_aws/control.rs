@@ -326,6 +326,17 @@ impl LocalAws {
             .map(drop)
     }
 
+    /// Sets a quota of RDS, `DBInstances` for instance.
+    ///
+    /// # Errors
+    /// [`Error::Call`] unless it is known.
+    pub async fn set_quota(&self, quota: &str, most: u64) -> Result<()> {
+        let set = json!({"quota": quota, "most": most});
+        ask(self.port, "POST", "rds/quotas", Some(set))
+            .await
+            .map(drop)
+    }
+
     /// Lets the index of tags list an alarm that was deleted lately, with the tags that it had.
     ///
     /// # Errors

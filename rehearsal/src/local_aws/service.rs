@@ -43,6 +43,9 @@ impl LocalAws {
             .await?;
         self.ensure_role(INSTANCE_ROLE, "tasks.apprunner.amazonaws.com")
             .await?;
+        if !new.secrets.is_empty() {
+            self.let_read(INSTANCE_ROLE).await?;
+        }
         let own = format!("{}.dkr.ecr.{}.amazonaws.com", super::ACCOUNT, super::REGION);
         let identifier = match new.image.split_once(".dkr.ecr.") {
             Some(_) => new.image.to_owned(),
@@ -132,6 +135,24 @@ impl LocalAws {
         created
             .map(drop)
             .map_err(Error::call("rds:CreateDBInstance"))
+    }
+
+    /// App Runner reads secrets and parameters with the role of the instances.
+    async fn let_read(&self, role: &str) -> Result<()> {
+        let policy = json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow",
+                "Action": ["secretsmanager:GetSecretValue", "ssm:GetParameters"],
+                "Resource": "*",
+            }],
+        });
+        let put = self.aws().iam().put_role_policy().role_name(role);
+        let put = put.policy_name("read").policy_document(policy.to_string());
+        put.send()
+            .await
+            .map(drop)
+            .map_err(Error::call("iam:PutRolePolicy"))
     }
 
     async fn ensure_role(&self, name: &str, principal: &str) -> Result<()> {

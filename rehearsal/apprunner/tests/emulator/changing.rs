@@ -375,13 +375,20 @@ async fn a_secret_that_changes_during_a_deployment_waits_for_the_next() {
 }
 
 #[tokio::test]
-async fn a_deployment_whose_secret_is_gone_rolls_back() {
-    let world = World::start().await;
-    let arn = with_secret(&world, SECRET).await;
-    world.local_aws.set(SECRET, json!({"version": null}));
-    let deploy = json!({"ServiceArn": arn});
-    world.call("StartDeployment", deploy).await.unwrap();
-    world.settled(&arn).await;
-    let operation = world.last_operation(&arn).await;
-    assert_eq!(operation["Status"], "ROLLBACK_SUCCEEDED");
+async fn a_deployment_that_cannot_read_a_secret_or_a_parameter_rolls_back() {
+    for reference in [
+        SECRET,
+        "arn:aws:ssm:us-east-1:123456789012:parameter/shop/key",
+    ] {
+        let world = World::start().await;
+        let arn = with_secret(&world, reference).await;
+        world
+            .local_aws
+            .set(reference, json!({"refused": "not authorized"}));
+        let deploy = json!({"ServiceArn": arn});
+        world.call("StartDeployment", deploy).await.unwrap();
+        world.settled(&arn).await;
+        let operation = world.last_operation(&arn).await;
+        assert_eq!(operation["Status"], "ROLLBACK_SUCCEEDED", "{reference}");
+    }
 }

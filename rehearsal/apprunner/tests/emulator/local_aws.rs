@@ -40,7 +40,7 @@ impl LocalAws {
         (local_aws, base)
     }
 
-    /// From now on this role (its ARN), image (`repository@reference`) or subnet (its id) looks like that.
+    /// From now on this role, secret or parameter (its ARN), image (`repository@reference`) or subnet (its id) looks like that.
     pub(crate) fn set(&self, what: &str, answer: Value) {
         self.unusual.lock().unwrap().insert(what.to_owned(), answer);
     }
@@ -84,6 +84,7 @@ impl LocalAws {
             "/_local/secret" => {
                 unusual(&query["arn"]).unwrap_or_else(|| json!({"version": "version-1"}))
             }
+            "/_local/parameter" => unusual(&query["arn"]).unwrap_or_else(|| json!({})),
             "/_local/subnets" => {
                 let usual = |id: &str| json!({"id": id, "vpc": "vpc-1", "az": "us-east-1a", "public": false});
                 let subnets: Vec<Value> = query["ids"]
