@@ -145,6 +145,13 @@ impl Error {
     fn refused(call: &'static str, code: String, reason: String, status: Option<u16>) -> Self {
         let service = call.split(':').next().unwrap_or_default();
         let waits = || Self::NotReady(format!("what {call} waits for ({reason})"));
+        // Seen of an account that came after the closure; and what another closed service says.
+        let is_closed = code == "SubscriptionRequiredException" || reason.contains("new customers");
+        if is_closed && service == "apprunner" {
+            return Self::Failed(format!(
+                "{call}: App Runner is closed to new customers since 2026-04-30, and this account may not use it: take one that used it before ({reason})"
+            ));
+        }
         match (service, code.as_str()) {
             (
                 _,

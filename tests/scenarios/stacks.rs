@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// The states of an execution in the order in which they were entered.
-fn entered(end: &End) -> Vec<&str> {
+pub(super) fn entered(end: &End) -> Vec<&str> {
     let entered = end
         .happenings
         .iter()
@@ -682,28 +682,22 @@ fn p11_every_mistake_is_named_at_once() {
 #[test]
 fn p11_an_account_that_may_not_use_app_runner_is_told_so() {
     play_alone(&[], |stage| async move {
-        let open = |open: bool| {
-            serde_json::from_value::<Arrangement>(json!({"kind": "account", "open": open}))
-                .expect("an arrangement")
+        let open = |open, reads| {
+            let account = Arrangement::Account { open, reads };
+            stage.local.apprunner().arrange(account).expect("arranged");
         };
-        stage
-            .local
-            .apprunner()
-            .arrange(open(false))
-            .expect("arranged");
-        let end = stage.provision_without_image(&spec("closed")).await;
-        stage
-            .local
-            .apprunner()
-            .arrange(open(true))
-            .expect("arranged");
-        assert_eq!(end.error, "Invalid");
-        assert!(
-            end.message
-                .contains("closed to new customers since 2026-04-30"),
-            "{}",
-            end.message
-        );
+        // Whether calls that only read are refused, too, nobody has said.
+        for (reads, error) in [(false, "Invalid"), (true, "Failed")] {
+            open(false, reads);
+            let end = stage.provision_without_image(&spec("closed")).await;
+            open(true, true);
+            assert_eq!(end.error, error, "{}", end.message);
+            let said = end
+                .message
+                .contains("closed to new customers since 2026-04-30");
+            assert!(said, "{}", end.message);
+            assert_eq!(stage.traces("closed-dev").await, Vec::<String>::new());
+        }
     });
 }
 

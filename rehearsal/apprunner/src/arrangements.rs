@@ -44,11 +44,15 @@ pub enum Arrangement {
         /// 30 at the start.
         services: usize,
     },
-    /// Whether App Runner is open to the account. When it is not, every call is refused with `AccessDeniedException`:
-    /// since 2026-04-30 App Runner takes no new customers, and how it tells them is not documented.
+    /// Whether App Runner is open to the account. When it is not, calls are refused with `SubscriptionRequiredException`: since
+    /// 2026-04-30 App Runner takes no new customers, and so one of them was told (a public report of 2026-06-22, of
+    /// CreateAutoScalingConfiguration).
     Account {
         /// As at the start.
         open: bool,
+        /// Assumption: whether calls that only read are answered all the same. Nobody has said.
+        #[serde(default)]
+        reads: bool,
     },
     /// App Runner takes a RUNNING or PAUSED service into maintenance: OPERATION_IN_PROGRESS without an operation
     /// (developer guide, architecture).
@@ -173,7 +177,9 @@ impl Emulation {
                 world.image_answers.insert(digest, final_status(status)?);
             }
             Arrangement::Quota { services } => world.service_quota = services,
-            Arrangement::Account { open } => world.account_is_open = open,
+            Arrangement::Account { open, reads } => {
+                (world.account_is_open, world.account_reads) = (open, open || reads);
+            }
             Arrangement::Maintenance {
                 service: name,
                 seconds,
@@ -288,7 +294,10 @@ mod tests {
             ),
             (
                 json!({"kind": "account", "open": false}),
-                Arrangement::Account { open: false },
+                Arrangement::Account {
+                    open: false,
+                    reads: false,
+                },
             ),
         ] {
             assert_eq!(

@@ -14,13 +14,13 @@ pub(crate) struct Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::enum_variant_names)] // the names are AWS's
 pub(crate) enum ErrorName {
-    AccessDeniedException,
     InternalServiceErrorException,
     InvalidRequestException,
     InvalidStateException,
     ResourceNotFoundException,
     SerializationException,
     ServiceQuotaExceededException,
+    SubscriptionRequiredException,
     UnknownOperationException,
 }
 
@@ -86,8 +86,8 @@ impl Refusal {
     pub(crate) fn body(&self) -> Value {
         // awsJson1.0 names the shape with its namespace: https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html
         let namespace = match self.error {
-            ErrorName::AccessDeniedException
-            | ErrorName::SerializationException
+            ErrorName::SerializationException
+            | ErrorName::SubscriptionRequiredException
             | ErrorName::UnknownOperationException => "com.amazon.coral.service",
             _ => "com.amazonaws.apprunner",
         };

@@ -102,10 +102,15 @@ impl Emulation {
             .ok_or_else(|| {
                 Refusal::unknown_operation(format!("{target} is not an operation of App Runner"))
             })?;
-        if !self.world().account_is_open {
+        let reads = operation.starts_with("Describe") || operation.starts_with("List");
+        let is_open = match self.world() {
+            world if reads => world.account_reads,
+            world => world.account_is_open,
+        };
+        if !is_open {
             return Err(Refusal {
-                error: ErrorName::AccessDeniedException,
-                message: "AWS App Runner is no longer open to new customers.".to_owned(),
+                error: ErrorName::SubscriptionRequiredException,
+                message: "The AWS Access Key Id needs a subscription for the service".to_owned(),
             });
         }
         let request: Value = match body {

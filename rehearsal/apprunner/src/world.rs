@@ -70,6 +70,8 @@ pub(crate) struct World {
     pub(crate) service_quota: usize,
     /// Whether App Runner is open to the account.
     pub(crate) account_is_open: bool,
+    /// Whether its calls that only read are answered.
+    pub(crate) account_reads: bool,
     pub(crate) complaints: Vec<String>,
 }
 
@@ -154,6 +156,7 @@ impl Emulation {
             image_answers: BTreeMap::new(),
             service_quota: SERVICES,
             account_is_open: true,
+            account_reads: true,
             complaints: Vec::new(),
         };
         auto_scaling::add_default(&mut world.auto_scaling);

@@ -141,23 +141,25 @@ async fn a_body_that_is_not_json_is_a_serialization_exception() {
 }
 
 #[tokio::test]
-async fn an_account_that_may_not_use_app_runner_is_refused_every_call() {
+async fn an_account_that_may_not_use_app_runner_is_refused_every_call_or_those_that_create() {
     let world = World::start().await;
-    world
-        .emulator
-        .arrange(Arrangement::Account { open: false })
-        .unwrap();
+    let arrange = |open: bool, reads: bool| {
+        let account = Arrangement::Account { open, reads };
+        world.emulator.arrange(account).unwrap();
+    };
+    arrange(false, false);
     for operation in ["ListServices", "CreateService", "ListVpcConnectors"] {
         world
             .call(operation, json!({}))
             .await
             .unwrap_err()
-            .is("AccessDeniedException", "new customers");
+            .is("SubscriptionRequiredException", "needs a subscription");
     }
-    world
-        .emulator
-        .arrange(Arrangement::Account { open: true })
-        .unwrap();
+    arrange(false, true);
+    world.call("ListServices", json!({})).await.unwrap();
+    let created = world.call("CreateService", json!({})).await;
+    created.unwrap_err().is("SubscriptionRequiredException", "");
+    arrange(true, false);
     world.call("ListServices", json!({})).await.unwrap();
 }
 
