@@ -2,6 +2,7 @@
 
 mod alarms;
 mod deployments;
+mod early;
 mod fleet;
 mod nights;
 mod permissions;

@@ -24,6 +24,7 @@ pub async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     let topic_arn = topic(aws, spec, run).await?;
     let Some(service) = managed::named(aws, &stack.name()).await? else {
         if run.dry_run {
+            are_free(aws, spec).await?;
             let _ = run.create(format!("alarms and dashboard of {stack}"));
             return Ok(());
         }
@@ -330,6 +331,22 @@ impl Watched<'_> {
         }
         delete(aws, gone).await
     }
+}
+
+/// Content if nobody else has what will watch a service that is not there yet.
+async fn are_free(aws: &Aws, spec: &Spec) -> Result<()> {
+    let (stack, thresholds) = (&spec.stack(), &spec.alarms);
+    let name = stack.name();
+    let mut wanted = Alarm::of_service(thresholds, &name, "", 0);
+    wanted.extend(Alarm::of_database(thresholds, &name));
+    for found in find(aws, &stack.part("")).await? {
+        let found = found.alarm_name.unwrap_or_default();
+        let is_wanted = wanted.iter().any(|alarm| alarm.name == found);
+        if is_wanted && !stack.owns(&tags(aws, &found).await?) {
+            return Err(Error::Conflict(format!("alarm {found}")));
+        }
+    }
+    dashboard::is_free(aws, stack).await
 }
 
 /// The most instances that a service may have.

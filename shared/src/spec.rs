@@ -371,7 +371,7 @@ pub struct Alarms {
     /// An existing SNS topic to tell instead of the stack's own; it is never changed.
     #[schemars(
         regex(pattern = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$"),
-        extend("patternErrorMessage" = "the ARN of an SNS topic"),
+        extend("patternErrorMessage" = "the ARN of a standard SNS topic"),
         length(max = 256) // a tag of the service keeps it
     )]
     pub topic_arn: Option<String>,

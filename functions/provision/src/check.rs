@@ -1,51 +1,137 @@
 //! What only AWS can tell about an input, asked before anything is created: otherwise it would come out minutes later.
 
+mod quotas;
+mod secrets;
+
+pub(crate) use quotas::warnings;
+
 use crate::resources::{
-    availability_zones, database_drift, database_refused, in_the_way, subnets_of,
+    Resource, availability_zones, database_refused, in_the_way, moved, subnets_of,
 };
 use groundcrew::reference::Repository;
 use groundcrew::spec::Mistake;
-use groundcrew::{Aws, Error, Removal, Result, Spec, database, image};
-use serde_json::json;
+use groundcrew::{Aws, Error, Removal, Result, Run, Spec, database, image};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Refuses a spec that AWS would refuse later.
+/// The regions that have App Runner (General Reference, "AWS App Runner endpoints and quotas"; botocore's endpoints). There is no
+/// address of it in any other: the SDK would wait for a name that does not resolve.
+const REGIONS: [&str; 11] = [
+    "ap-northeast-1",
+    "ap-south-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "eu-central-1",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "us-east-1",
+    "us-east-2",
+    "us-west-2",
+];
+
+/// Reads a spec, and refuses what AWS would refuse later. Answers it with all its defaults, and with its secrets by their whole
+/// ARNs: whatever is planned or done goes by that.
 ///
 /// # Errors
 /// [`Error::Invalid`] with every mistake at once.
-pub(crate) async fn spec(aws: &Aws, spec: &Spec) -> Result<()> {
-    let mut mistakes = Vec::new();
-    mistakes.extend(account(aws).await?);
-    mistakes.extend(network(aws, spec).await?);
-    mistakes.extend(engine(aws, spec).await?);
-    mistakes.extend(image(aws, spec).await?);
-    if let Some(instance) = database::find(aws, &spec.stack().name()).await? {
-        match database_drift(spec, &instance) {
-            Err(Error::Invalid(more)) => mistakes.extend(more),
-            other => drop(other?),
-        }
-    }
+pub(crate) async fn spec(aws: &Aws, input: &Value) -> Result<Spec> {
+    let (spec, mut mistakes) = Spec::read(input);
+    let Some(mut spec) = spec else {
+        return Err(Error::Invalid(mistakes));
+    };
+    let asked = match ask(aws, &mut spec).await {
+        // What is known to be wrong is told, whatever else there is.
+        Err(_) if !mistakes.is_empty() => Asked::default(),
+        asked => asked?,
+    };
+    let mut more = asked.mistakes;
+    more.retain(|more| !mistakes.iter().any(|mistake| more.is_moot_after(mistake)));
+    mistakes.extend(more);
+    let mut refusals = asked.refusals.into_iter();
     if mistakes.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::Invalid(mistakes))
+        return refusals.next().map_or(Ok(spec), Err);
     }
+    // Beside mistakes a refusal is one of them.
+    let name = spec.stack().name();
+    mistakes.extend(refusals.map(|refused| {
+        Mistake::new(
+            "app",
+            name.clone(),
+            format!("a stack without this: {refused}"),
+        )
+    }));
+    Err(Error::Invalid(mistakes))
 }
 
-/// AWS closed App Runner to new customers on 2026-04-30. What it answers to the others is not documented, so any refusal of
-/// the most harmless call that is not about our own policy counts.
+/// What AWS says to a spec.
+#[derive(Default)]
+struct Asked {
+    mistakes: Vec<Mistake>,
+    /// What is no mistake of the spec: a resource of somebody else's, or one that is broken.
+    refusals: Vec<Error>,
+}
+
+async fn ask(aws: &Aws, spec: &mut Spec) -> Result<Asked> {
+    let mut mistakes = Vec::new();
+    match region(&aws.account.region) {
+        Some(mistake) => mistakes.push(mistake),
+        None => mistakes.extend(account(aws).await?),
+    }
+    // Of an App Runner that is not there, or not for this account, nothing more is asked.
+    let has_app_runner = mistakes.is_empty();
+    mistakes.extend(network(aws, spec).await?);
+    mistakes.extend(moved(aws, spec, has_app_runner).await?);
+    mistakes.extend(engine(aws, spec).await?);
+    mistakes.extend(image(aws, spec).await?);
+    mistakes.extend(secrets::resolve(aws, spec).await?);
+    mistakes.extend(topic(aws, spec).await?);
+    mistakes.extend(quotas::exceeded(aws, spec).await?);
+    let mut refusals = Vec::new();
+    if has_app_runner {
+        // What is decided later is decided now, too: what an `ensure` refuses is refused before any other has acted.
+        for resource in Resource::ALL {
+            match resource.ensure(aws, spec, &mut Run::deciding("")).await {
+                Ok(()) => {}
+                Err(Error::Invalid(more)) => mistakes.extend(more),
+                Err(error @ (Error::Throttled { .. } | Error::Unavailable { .. })) => {
+                    return Err(error);
+                }
+                // The execution waits for what is on its way.
+                Err(error) if error.is_retried() => {}
+                Err(error) => refusals.push(error),
+            }
+        }
+    }
+    // Some is asked twice, and said once.
+    let mut said = Vec::new();
+    mistakes.retain(|mistake: &Mistake| {
+        let is_new = !said.contains(mistake);
+        said.push(mistake.clone());
+        is_new
+    });
+    Ok(Asked { mistakes, refusals })
+}
+
+fn region(region: &str) -> Option<Mistake> {
+    (!REGIONS.contains(&region)).then(|| {
+        let allowed = format!("a region that has App Runner: {}", REGIONS.join(", "));
+        Mistake::new("", region, allowed)
+    })
+}
+
+/// AWS closed App Runner to new customers on 2026-04-30. A call that creates was refused to one of them by
+/// SubscriptionRequiredException; whether calls that read are refused, too, nobody has said. Where they are not, the first call
+/// that creates something of App Runner says the same.
 async fn account(aws: &Aws) -> Result<Option<Mistake>> {
     let Err(refusal) = aws.apprunner().list_services().max_results(1).send().await else {
         return Ok(None);
     };
     match Error::aws("apprunner:ListServices")(refusal) {
-        Error::Denied { reason, .. } | Error::Aws { reason, .. } => Ok(Some(Mistake::new(
-            "",
-            aws.account.id.clone(),
-            format!(
-                "an account that may use App Runner, which is closed to new customers since 2026-04-30, and a region that has it ({reason})"
-            ),
-        ))),
+        Error::Failed(why) | Error::Denied { reason: why, .. } | Error::Aws { reason: why, .. } => {
+            let allowed = format!("an account that may use App Runner ({why})");
+            Ok(Some(Mistake::new("", aws.account.id.clone(), allowed)))
+        }
         transient => Err(transient),
     }
 }
@@ -69,7 +155,10 @@ async fn network(aws: &Aws, spec: &Spec) -> Result<Vec<Mistake>> {
     for (n, id) in network.subnet_ids.iter().enumerate() {
         let field = format!("network.subnet_ids[{n}]");
         match subnets.iter().find(|subnet| &subnet.id == id) {
-            None => mistakes.push(Mistake::new(field, id.clone(), format!("a subnet of {vpc_id}"))),
+            None => mistakes.push(
+                Mistake::new(field, id.clone(), format!("a subnet of {vpc_id}"))
+                    .rests_on("network.vpc_id"),
+            ),
             Some(subnet) if subnet.is_public => mistakes.push(Mistake::new(
                 field,
                 id.clone(),
@@ -90,10 +179,11 @@ async fn network(aws: &Aws, spec: &Spec) -> Result<Vec<Mistake>> {
     Ok(mistakes)
 }
 
+/// What CreateDBInstance would refuse of the class, the storage and the standby.
 async fn engine(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
     let database = &spec.database;
     let major = format!("{}.", database.major_version);
-    let mut offered = false;
+    let mut offered = Vec::new();
     let mut pages = aws
         .rds()
         .describe_orderable_db_instance_options()
@@ -103,22 +193,65 @@ async fn engine(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
         .send();
     while let Some(page) = pages.next().await {
         let page = page.map_err(Error::aws("rds:DescribeOrderableDBInstanceOptions"))?;
-        offered |= page.orderable_db_instance_options().iter().any(|option| {
-            option
-                .engine_version()
-                .is_some_and(|version| version.starts_with(&major))
-        });
+        offered.extend(page.orderable_db_instance_options.unwrap_or_default());
     }
-    Ok((!offered).then(|| {
+    offered.retain(|option| {
+        option
+            .engine_version()
+            .is_some_and(|version| version.starts_with(&major))
+    });
+    let class = |allowed: String| {
         Mistake::new(
             "database.instance_class",
             database.instance_class.clone(),
-            format!(
-                "a class that RDS offers here for PostgreSQL {}",
-                database.major_version
-            ),
+            allowed,
         )
-    }))
+        .rests_on("database.major_version")
+    };
+    if offered.is_empty() {
+        return Ok(Some(class(format!(
+            "a class that RDS offers here for PostgreSQL {}",
+            database.major_version
+        ))));
+    }
+    offered.retain(|option| option.storage_type() == Some("gp3"));
+    if offered.is_empty() {
+        return Ok(Some(class(
+            "a class that RDS offers with gp3 storage".into(),
+        )));
+    }
+    let wants = |asked: bool, has: Option<bool>| !asked || has != Some(false);
+    if !offered
+        .iter()
+        .any(|option| wants(database.multi_az, option.multi_az_capable()))
+    {
+        let allowed = "a class that RDS offers with a standby, for database.multi_az is true";
+        return Ok(Some(class(allowed.into()).rests_on("database.multi_az")));
+    }
+    if !offered
+        .iter()
+        .any(|option| wants(database.read_replica, option.read_replica_capable()))
+    {
+        let allowed =
+            "a class that RDS offers with read replicas, for database.read_replica is true";
+        return Ok(Some(
+            class(allowed.into()).rests_on("database.read_replica"),
+        ));
+    }
+    let most = offered
+        .iter()
+        .filter_map(|option| option.max_storage_size())
+        .max();
+    Ok(most
+        .filter(|most| i64::from(*most) < i64::from(database.storage_gib))
+        .map(|most| {
+            let allowed = format!(
+                "{most} at most with database.instance_class {}",
+                database.instance_class
+            );
+            Mistake::new("database.storage_gib", database.storage_gib, allowed)
+                .rests_on("database.instance_class")
+        }))
 }
 
 async fn image(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
@@ -150,7 +283,56 @@ async fn image(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
                 image::PLATFORM
             ),
         )
+        .rests_on("image.repository")
     }))
+}
+
+/// A topic that no alarm could tell. One of another account is left to it: its policy says who may publish, and nobody here may
+/// look at it (CloudWatch's console offers such topics: "Use topic ARN to notify other accounts").
+async fn topic(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
+    let Some(arn) = &spec.alarms.topic_arn else {
+        return Ok(None);
+    };
+    let refuse = |allowed: String| Ok(Some(Mistake::new("alarms.topic_arn", arn.clone(), allowed)));
+    let parts: Vec<_> = arn.split(':').collect();
+    let account = &aws.account;
+    let (of, name) = match parts.as_slice() {
+        ["arn", partition, "sns", region, of, name]
+            if *partition == account.partition && *region == account.region =>
+        {
+            (*of, *name)
+        }
+        // "Invalid region us-east-1 specified. Only us-west-2 is supported.", says PutMetricAlarm.
+        _ => {
+            return refuse(format!(
+                "a topic of {}: alarms tell none of another region",
+                account.region
+            ));
+        }
+    };
+    if of != account.id {
+        return Ok(None);
+    }
+    let described = aws.sns().get_topic_attributes().topic_arn(arn).send().await;
+    let attributes = match described {
+        Ok(found) => found.attributes.unwrap_or_default(),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_not_found_exception()) =>
+        {
+            return refuse("a topic that exists".into());
+        }
+        Err(error) => return Err(Error::aws("sns:GetTopicAttributes")(error)),
+    };
+    // The policy of that key, which nobody can change, lets no alarm use it (SNS guide, "Enable compatibility between event sources
+    // from AWS services and encrypted topics").
+    match attributes.get("KmsMasterKeyId") {
+        Some(key) if key.ends_with("alias/aws/sns") => refuse(format!(
+            "a topic without encryption, or under a key that CloudWatch may use: {name} lies under aws/sns, which it may not"
+        )),
+        _ => Ok(None),
+    }
 }
 
 /// Refuses what could not be removed to the end before anything is removed. An undo removes what it can.
@@ -172,5 +354,28 @@ pub(crate) async fn removal(aws: &Aws, removal: &Removal) -> Result<()> {
         Ok(())
     } else {
         Err(Error::Invalid(mistakes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_without_app_runner_is_refused_with_those_that_have_it() {
+        assert_eq!(region("eu-west-3"), None);
+        for elsewhere in [
+            "us-west-1",
+            "eu-north-1",
+            "ca-central-1",
+            "sa-east-1",
+            "cn-north-1",
+        ] {
+            let said = region(elsewhere).expect("refused").to_string();
+            assert!(
+                said.contains("us-west-2") && said.contains(elsewhere),
+                "{said}"
+            );
+        }
     }
 }

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 #[derive(Debug, Deserialize)]
 #[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
-    /// Refuses a bad spec, with every mistake at once; answers the spec with all its defaults.
+    /// Refuses a bad spec, with every mistake at once; answers the spec with all its defaults, and its secrets by their whole ARNs.
     CheckSpec {
         /// What the person sent.
         spec: Value,
     },
-    /// Says what `ensure` would do with each resource, and calls nothing that writes.
+    /// Says what `ensure` would do with each resource, and what AWS may refuse all the same; calls nothing that writes.
     Plan {
         /// A checked spec.
         spec: Spec,
@@ -121,11 +121,7 @@ impl Step {
     /// Those of [`Error`]; the state machine retries or catches them by name.
     pub async fn handle(self, aws: &Aws) -> Result<Value> {
         match self {
-            Self::CheckSpec { spec } => {
-                let spec = Spec::parse(&spec)?;
-                check::spec(aws, &spec).await?;
-                Ok(json!(spec))
-            }
+            Self::CheckSpec { spec } => Ok(json!(check::spec(aws, &spec).await?)),
             Self::Plan { spec, execution } => {
                 let mut resources = serde_json::Map::new();
                 for resource in Resource::ALL {
@@ -133,7 +129,7 @@ impl Step {
                     resource.ensure(aws, &spec, &mut run).await?;
                     resources.insert(resource.name().into(), run.report(None));
                 }
-                Ok(Value::Object(resources))
+                Ok(json!({"resources": resources, "warnings": check::warnings(aws, &spec).await?}))
             }
             Self::Ensure {
                 resource,

@@ -44,6 +44,17 @@ pub(super) async fn keep(aws: &Aws, stack: &Stack, run: &mut Run, service: &Serv
     Ok(())
 }
 
+/// Content if nobody else has the dashboard.
+pub(super) async fn is_free(aws: &Aws, stack: &Stack) -> Result<()> {
+    let name = name(aws, stack);
+    match find(aws, &name).await? {
+        Some(body) if !stack.owns(&tags(&body)) => {
+            Err(Error::Conflict(format!("dashboard {name}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Dashboards have one name space for all regions, and a stack may stand in several.
 fn name(aws: &Aws, stack: &Stack) -> String {
     Stack::watcher(&stack.part(&aws.account.region))

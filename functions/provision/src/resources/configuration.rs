@@ -6,6 +6,7 @@ use aws_sdk_apprunner::types::{
     AutoScalingConfiguration, AutoScalingConfigurationSummary, Service, Tag, TraceConfiguration,
     TracingVendor, VpcConnector, VpcConnectorStatus,
 };
+use groundcrew::spec::Mistake;
 use groundcrew::stack::{TAG_CHANGED_BY, TAG_CREATED_BY, Tags};
 use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack};
 use std::collections::BTreeSet;
@@ -82,18 +83,41 @@ async fn vpc_connector(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
         "vpc_connector_arn",
         connector.vpc_connector_arn().unwrap_or_default(),
     );
-    if let Some(network) = network {
-        let is: BTreeSet<_> = connector.subnets().iter().collect();
-        // App Runner keeps one revision of a connector and changes none.
-        if is != network.subnet_ids.iter().collect() {
-            return Err(Error::invalid(
-                "network",
-                serde_json::json!(spec.network),
-                "the subnets that the stack was created in: a VPC connector cannot be moved, so tear the stack down first",
-            ));
-        }
+    match moved_from(&connector, network.as_ref(), spec) {
+        Some(mistake) => Err(Error::Invalid(vec![mistake])),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// A stack whose connector leads elsewhere than the spec says.
+pub(super) async fn moved(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
+    let Some(connector) = find_connector(aws, &spec.stack().name()).await? else {
+        return Ok(None);
+    };
+    let network = network::find(aws, spec).await?;
+    Ok(moved_from(&connector, network.as_ref(), spec))
+}
+
+/// App Runner keeps one revision of a connector and changes none.
+fn moved_from(
+    connector: &VpcConnector,
+    network: Option<&network::Parts>,
+    spec: &Spec,
+) -> Option<Mistake> {
+    let wanted: BTreeSet<_> = network?.subnet_ids.iter().collect();
+    let is: BTreeSet<_> = connector.subnets().iter().collect();
+    (is != wanted).then(|| {
+        let is: Vec<_> = is.into_iter().map(String::as_str).collect();
+        Mistake::new(
+            "network.subnet_ids",
+            serde_json::json!(spec.network.subnet_ids),
+            format!(
+                "{}, in which the stack stands: {}",
+                is.join(", "),
+                network::STAYS
+            ),
+        )
+    })
 }
 
 async fn auto_scaling(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {

@@ -12,9 +12,11 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     let stack = &spec.stack();
     let name = stack.name();
     let network = network::find(aws, spec).await?;
-    if let Some(network) = &network {
-        subnet_group(aws, stack, run, &network.subnet_ids).await?;
-    }
+    subnet_group(aws, stack, run, network.as_ref()).await?;
+    let replica = match spec.database.read_replica {
+        true => own_replica(aws, stack).await?,
+        false => None,
+    };
     let Some(instance) = database::find(aws, &name).await? else {
         let planned = run.create(format!(
             "database {name}, PostgreSQL {} on {}",
@@ -39,8 +41,7 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         for change in drift {
             let _ = run.change(change);
         }
-        if spec.database.read_replica && database::find(aws, &replica_name(stack)).await?.is_none()
-        {
+        if spec.database.read_replica && replica.is_none() {
             let _ = run.create(format!("read replica {}", replica_name(stack)));
         }
         return Ok(());
@@ -64,7 +65,7 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     }
     tell_the_secret(aws, spec, run, &instance).await?;
     if spec.database.read_replica {
-        replica(aws, stack, run, &instance).await?;
+        create_replica(aws, stack, run, &instance, replica.as_ref()).await?;
     }
     run.tell(
         "db_instance_arn",
@@ -118,7 +119,7 @@ async fn create(aws: &Aws, spec: &Spec, run: &Run, database_group_id: &str) -> R
 ///
 /// # Errors
 /// [`Error::Invalid`] for what RDS cannot do to a living instance.
-pub(crate) fn drift(spec: &Spec, instance: &DbInstance) -> Result<Vec<String>> {
+fn drift(spec: &Spec, instance: &DbInstance) -> Result<Vec<String>> {
     let database = &spec.database;
     let pending = instance.pending_modified_values();
     let mut found = Vec::new();
@@ -270,7 +271,7 @@ async fn subnet_group(
     aws: &Aws,
     stack: &Stack,
     run: &mut Run,
-    subnet_ids: &[String],
+    network: Option<&network::Parts>,
 ) -> Result<()> {
     let name = stack.name();
     if let Some(group) = find_subnet_group(aws, &name).await? {
@@ -282,12 +283,13 @@ async fn subnet_group(
         };
     }
     if run.create(format!("DB subnet group {name}")) {
+        let network = network.ok_or_else(|| Error::NotReady(format!("the network of {stack}")))?;
         roles::of_rds(aws).await?;
         aws.rds()
             .create_db_subnet_group()
             .db_subnet_group_name(&name)
             .db_subnet_group_description(format!("The private subnets of {stack}"))
-            .set_subnet_ids(Some(subnet_ids.to_vec()))
+            .set_subnet_ids(Some(network.subnet_ids.clone()))
             .set_tags(Some(tag_list(stack, run)))
             .send()
             .await
@@ -317,17 +319,32 @@ async fn tell_the_secret(
     Ok(())
 }
 
-fn replica_name(stack: &Stack) -> String {
+/// The name of a stack's read replica.
+pub(crate) fn replica_name(stack: &Stack) -> String {
     stack.part("replica")
 }
 
-async fn replica(aws: &Aws, stack: &Stack, run: &mut Run, source: &DbInstance) -> Result<()> {
+async fn own_replica(aws: &Aws, stack: &Stack) -> Result<Option<DbInstance>> {
     let name = replica_name(stack);
-    if let Some(replica) = database::find(aws, &name).await? {
-        if !stack.owns(&database::tags(replica.tag_list())) {
-            return Err(Error::Conflict(format!("database {name}")));
+    let found = database::find(aws, &name).await?;
+    match &found {
+        Some(replica) if !stack.owns(&database::tags(replica.tag_list())) => {
+            Err(Error::Conflict(format!("database {name}")))
         }
-        return available(&replica);
+        _ => Ok(found),
+    }
+}
+
+async fn create_replica(
+    aws: &Aws,
+    stack: &Stack,
+    run: &mut Run,
+    source: &DbInstance,
+    found: Option<&DbInstance>,
+) -> Result<()> {
+    let name = replica_name(stack);
+    if let Some(replica) = found {
+        return available(replica);
     }
     let groups = source.vpc_security_groups().iter();
     let security_groups = groups
@@ -507,6 +524,11 @@ fn protected(name: &str) -> Mistake {
     let allowed =
         format!("true, if database {name}, which is protected from deletion, is really to go");
     Mistake::new("ignore_deletion_protection", false, allowed)
+}
+
+/// Whether there is a subnet group of that name, whoever owns it.
+pub(crate) async fn has_subnet_group(aws: &Aws, name: &str) -> Result<bool> {
+    Ok(find_subnet_group(aws, name).await?.is_some())
 }
 
 async fn find_subnet_group(aws: &Aws, name: &str) -> Result<Option<DbSubnetGroup>> {

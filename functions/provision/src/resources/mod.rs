@@ -12,11 +12,13 @@ mod roles;
 mod service;
 
 pub(crate) use configuration::prune;
-pub(crate) use database::{drift as database_drift, refused as database_refused};
+pub(crate) use database::{has_subnet_group, refused as database_refused, replica_name};
 pub(crate) use foreign::in_the_way;
-pub(crate) use network::{availability_zones, subnets_of};
+pub(crate) use network::{availability_zones, own_vpcs, subnets_of};
+pub(crate) use roles::too_many_secrets;
 pub(crate) use service::check_health;
 
+use groundcrew::spec::Mistake;
 use groundcrew::{Aws, Removal, Result, Run, Spec, alarms};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +42,15 @@ pub enum Resource {
     Service,
     /// The alarms, the dashboard, the topic and the log retention.
     Alarms,
+}
+
+/// An existing stack that the spec wants elsewhere: neither a connector nor a database can be moved.
+pub(crate) async fn moved(aws: &Aws, spec: &Spec, has_app_runner: bool) -> Result<Option<Mistake>> {
+    let moved = network::moved(aws, spec).await?;
+    match moved {
+        None if has_app_runner => configuration::moved(aws, spec).await,
+        moved => Ok(moved),
+    }
 }
 
 impl Resource {

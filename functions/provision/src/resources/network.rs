@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{
     Filter, IpPermission, ResourceType, RouteTable, SecurityGroup, Subnet, Tag, TagSpecification,
     UserIdGroupPair, Vpc,
 };
-use groundcrew::spec::Cidr;
+use groundcrew::spec::{self, Cidr, Mistake};
 use groundcrew::stack::{TAG_APP, TAG_CHANGED_BY, TAG_ENVIRONMENT, TAG_MANAGED, Tags};
 use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack};
 
@@ -70,6 +70,53 @@ pub(super) async fn find(aws: &Aws, spec: &Spec) -> Result<Option<Parts>> {
         connector_group_id: connector.group_id.unwrap_or_default(),
         database_group_id: database.group_id.unwrap_or_default(),
     }))
+}
+
+/// Why a stack stays where it is, and what to do if it must not.
+pub(super) const STAYS: &str = "neither a VPC connector nor a database can be moved, so tear the stack down (with its final snapshot) and provision it anew, or provision another one beside it";
+
+/// A stack that the spec wants in another VPC, or in another range, than where it stands.
+pub(super) async fn moved(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
+    let stack = &spec.stack();
+    if let Some(own) = own_vpcs(aws, stack).await?.into_iter().next() {
+        let (id, range) = (
+            own.vpc_id().unwrap_or_default(),
+            own.cidr_block().unwrap_or_default(),
+        );
+        return Ok(moved_from_own(&spec.network, id, range));
+    }
+    let groups = aws
+        .ec2()
+        .describe_security_groups()
+        .set_filters(Some(ours(stack)))
+        .send()
+        .await
+        .map_err(Error::aws("ec2:DescribeSecurityGroups"))?;
+    let mut stands = groups
+        .security_groups()
+        .iter()
+        .filter_map(|group| group.vpc_id());
+    Ok(stands
+        .next()
+        .and_then(|id| moved_from_existing(&spec.network, id)))
+}
+
+fn moved_from_own(network: &spec::Network, id: &str, range: &str) -> Option<Mistake> {
+    if let Some(wanted) = &network.vpc_id {
+        let allowed = format!("nothing: the stack stands in its own VPC {id}, and {STAYS}");
+        return Some(Mistake::new("network.vpc_id", wanted.clone(), allowed));
+    }
+    let wanted = network.cidr.as_ref().filter(|wanted| *wanted != range)?;
+    let allowed = format!("{range}, the range of the VPC in which the stack stands: {STAYS}");
+    Some(Mistake::new("network.cidr", wanted.clone(), allowed))
+}
+
+fn moved_from_existing(network: &spec::Network, id: &str) -> Option<Mistake> {
+    let wanted = network.vpc_id.as_deref();
+    (wanted != Some(id)).then(|| {
+        let allowed = format!("{id}, in which the stack stands: {STAYS}");
+        Mistake::new("network.vpc_id", wanted, allowed)
+    })
 }
 
 async fn own_vpc(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<(Option<String>, Vec<String>)> {
@@ -511,7 +558,7 @@ pub(crate) async fn availability_zones(aws: &Aws) -> Result<Vec<String>> {
 
 /// The stack's VPCs: one, unless an answer was lost right after a creation. The first by id is the one that is used, and
 /// removal takes them all.
-pub(super) async fn own_vpcs(aws: &Aws, stack: &Stack) -> Result<Vec<Vpc>> {
+pub(crate) async fn own_vpcs(aws: &Aws, stack: &Stack) -> Result<Vec<Vpc>> {
     let found = aws
         .ec2()
         .describe_vpcs()
@@ -617,6 +664,44 @@ fn tagged(kind: ResourceType, stack: &Stack, run: &Run, name: &str) -> TagSpecif
 mod tests {
     use super::*;
     use aws_sdk_ec2::types::IpRange;
+    use serde_json::json;
+
+    fn network(fields: serde_json::Value) -> spec::Network {
+        let spec = json!({"app": "shop", "environment": "dev", "network": fields});
+        Spec::parse(&spec).expect("a good spec").network
+    }
+
+    #[test]
+    fn a_stack_stays_in_the_vpc_in_which_it_stands() {
+        let existing = |id: &str| {
+            network(json!({"vpc_id": id, "subnet_ids": ["subnet-12345678", "subnet-23456789"]}))
+        };
+        let field = |mistake: Option<Mistake>| mistake.map(|mistake| mistake.field);
+        let from_own =
+            |network: &spec::Network| field(moved_from_own(network, "vpc-11111111", "10.1.0.0/16"));
+        // One who leaves the range out leaves it as it is.
+        assert_eq!(from_own(&network(json!({}))), None);
+        assert_eq!(from_own(&network(json!({"cidr": "10.1.0.0/16"}))), None);
+        assert_eq!(
+            from_own(&network(json!({"cidr": "10.2.0.0/16"}))).as_deref(),
+            Some("network.cidr")
+        );
+        assert_eq!(
+            from_own(&existing("vpc-22222222")).as_deref(),
+            Some("network.vpc_id")
+        );
+        let from_existing =
+            |network: &spec::Network| field(moved_from_existing(network, "vpc-22222222"));
+        assert_eq!(from_existing(&existing("vpc-22222222")), None);
+        assert_eq!(
+            from_existing(&existing("vpc-33333333")).as_deref(),
+            Some("network.vpc_id")
+        );
+        assert_eq!(
+            from_existing(&network(json!({}))).as_deref(),
+            Some("network.vpc_id")
+        );
+    }
 
     #[test]
     fn a_source_that_somebody_added_is_told_from_the_connectors_group_although_ec2_merges_them() {

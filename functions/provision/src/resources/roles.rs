@@ -3,6 +3,8 @@
 
 use super::{credentials, registry};
 use aws_sdk_iam::types::{Role, Tag};
+use groundcrew::aws::Account;
+use groundcrew::spec::Mistake;
 use groundcrew::stack::{TAG_CHANGED_BY, Tags};
 use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack};
 use serde_json::{Value, json};
@@ -12,6 +14,9 @@ use std::collections::BTreeSet;
 const PATH: &str = "/groundcrew/";
 /// The name of the one inline policy of each role.
 const POLICY: &str = "groundcrew";
+/// The characters of all inline policies of a role together, white space not counted; the quota cannot be raised (IAM guide, "IAM
+/// and STS quotas").
+const POLICY_SIZE: usize = 10_240;
 
 /// The access role and the instance role, by the principals that App Runner assumes them as. (One page of AWS's guide
 /// says `tasks.apprunner.aws.com`; its prose and the CDK say otherwise, and are right.)
@@ -189,6 +194,30 @@ fn instance_policy(spec: &Spec, own_secret_arn: &str) -> Value {
         }));
     }
     json!({"Version": "2012-10-17", "Statement": statements})
+}
+
+/// More secrets and parameters than fit into the policy that lets the service read them.
+pub(crate) fn too_many_secrets(account: &Account, spec: &Spec) -> Option<Mistake> {
+    let Account {
+        partition,
+        region,
+        id,
+        ..
+    } = account;
+    let own = spec.stack().secret_name();
+    // Six characters are added to its name when it is made.
+    let own = format!("arn:{partition}:secretsmanager:{region}:{id}:secret:{own}-??????");
+    let policy = instance_policy(spec, &own).to_string();
+    let size = policy.chars().filter(|it| !it.is_whitespace()).count();
+    (size > POLICY_SIZE).then(|| {
+        Mistake::new(
+            "service.secrets",
+            format!("{} variables", spec.service.secrets.len()),
+            format!(
+                "as many secrets and parameters as the policy of the service's role holds, {POLICY_SIZE} characters: it would have {size}, so keep several values in one secret, and read them by its keys"
+            ),
+        )
+    })
 }
 
 /// The names of the roles that are to be removed.
@@ -371,4 +400,65 @@ fn tag(key: &str, value: &str) -> Result<Tag> {
         .value(value)
         .build()
         .map_err(Error::built)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> Account {
+        Account {
+            partition: "aws".into(),
+            region: "us-east-1".into(),
+            id: "123456789012".into(),
+            permissions_boundary: String::new(),
+            deploy_state_machine: String::new(),
+        }
+    }
+
+    /// A spec that reads so many secrets, the last of which has a name of some length.
+    fn reading(secrets: usize, last: usize) -> Spec {
+        let named = |n: usize| match n + 1 == secrets {
+            true => "x".repeat(last),
+            false => format!("{n:04}{}", "s".repeat(50)),
+        };
+        let secrets = (0..secrets).map(|n| {
+            let arn = format!(
+                "arn:aws:secretsmanager:us-east-1:123456789012:secret:{}-AbCdEf:key::",
+                named(n)
+            );
+            (format!("KEY_{n}"), arn)
+        });
+        let mut spec = Spec::parse(&json!({"app": "shop", "environment": "dev"})).unwrap();
+        spec.service.secrets = secrets.collect();
+        spec
+    }
+
+    #[test]
+    fn as_many_secrets_are_taken_as_the_policy_holds_to_the_character() {
+        let of = |spec: &Spec| instance_policy(spec, "").to_string().len();
+        let base = of(&reading(80, 1));
+        let room = POLICY_SIZE - base;
+        assert!(room < 1000, "the last name fills it");
+        let full = reading(80, 1 + room);
+        assert_eq!(of(&full), POLICY_SIZE);
+        assert_eq!(too_many_secrets(&account(), &full), None);
+        let mistake = too_many_secrets(&account(), &reading(80, 2 + room));
+        let mistake = mistake.expect("refused").to_string();
+        assert!(
+            mistake.starts_with("service.secrets: \"80 variables\" is refused"),
+            "{mistake}"
+        );
+        assert!(mistake.contains("it would have 10241"), "{mistake}");
+    }
+
+    #[test]
+    fn keys_of_one_secret_take_its_place_once() {
+        let mut spec = reading(1, 100);
+        let arn = spec.service.secrets["KEY_0"].clone();
+        spec.service.secrets = (0..1000)
+            .map(|n| (format!("KEY_{n}"), arn.clone()))
+            .collect();
+        assert_eq!(too_many_secrets(&account(), &spec), None);
+    }
 }
