@@ -457,7 +457,9 @@ def _describe_account_attributes(p: Parameters) -> Response:
         f"<AccountQuota><AccountQuotaName>{name}</AccountQuotaName><Used>{used[name]}</Used><Max>{most}</Max></AccountQuota>"
         for name, most in quotas.items()
     )
-    result = f"<DescribeAccountAttributesResult><AccountQuotas>{members}</AccountQuotas></DescribeAccountAttributesResult>"
+    result = (
+        f"<DescribeAccountAttributesResult><AccountQuotas>{members}</AccountQuotas></DescribeAccountAttributesResult>"
+    )
     return rds._xml(200, "DescribeAccountAttributesResponse", result)
 
 

@@ -184,6 +184,12 @@ impl Stage {
                 changes.collect::<Vec<_>>().join(", ")
             ));
         }
+        for warning in end.output["warnings"].as_array().into_iter().flatten() {
+            line(format_args!(
+                "           {}",
+                warning.as_str().unwrap_or_default()
+            ));
+        }
         let calls = self.calls().await?;
         let differences = before.differences(&World::look(&self.local).await?);
         let seen = Planned {

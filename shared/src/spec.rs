@@ -84,7 +84,7 @@ pub struct Image {
     /// An existing ECR repository of this account and region; it is read and never changed. Left out: the stack has a repository of its own, named like the stack.
     #[schemars(
         regex(pattern = r"^[a-z0-9]+([._/-][a-z0-9]+)*$"),
-        extend("not" = {"pattern": r"^[0-9]{12}\.dkr\."}),
+        extend("not" = {"type": "string", "pattern": r"^[0-9]{12}\.dkr\."}),
         extend("patternErrorMessage" = "the name of an ECR repository without its registry: lower-case letters and digits, in parts divided by . _ - or /"),
         length(min = 2, max = 256)
     )]
@@ -138,7 +138,7 @@ pub struct Service {
     /// Plain environment variables. `PORT` and names that begin with `AWSAPPRUNNER` belong to App Runner.
     #[schemars(extend("additionalProperties" = variable_values(), "propertyNames" = variable_names()))]
     pub variables: BTreeMap<String, String>,
-    /// Environment variables whose value App Runner reads at each deployment: `database:password` (a JSON key of the stack's own secret), the ARN of a Secrets Manager secret (with `:json-key::` for one key), or the ARN of an SSM parameter.
+    /// Environment variables whose value App Runner reads at each deployment: `database:password` (a JSON key of the stack's own secret), the ARN of a Secrets Manager secret (with `:json-key::` for one key), or the ARN of an SSM parameter. All are of this account and region, and under a key that AWS manages; the six characters at the end of a secret's ARN may be left out.
     #[schemars(extend("additionalProperties" = secret_references(), "propertyNames" = variable_names()))]
     pub secrets: BTreeMap<String, String>,
     /// Whether the service answers on the internet; if not, only through a VPC ingress connection.
@@ -307,7 +307,7 @@ pub struct Network {
         extend("patternErrorMessage" = "an IPv4 range such as 10.0.0.0/16")
     )]
     pub cidr: Option<String>,
-    /// An existing VPC; it is read and never changed, apart from the two security groups that the stack adds to it.
+    /// An existing VPC; it is read and never changed, apart from the two security groups that the stack adds to it. A stack stays in the VPC in which it was created.
     #[schemars(
         regex(pattern = r"^vpc-[0-9a-f]{8,17}$"),
         extend("patternErrorMessage" = "the id of a VPC, vpc- and 8 to 17 hexadecimal digits")
@@ -368,7 +368,7 @@ pub struct Alarms {
         length(max = 254)
     )]
     pub email: Option<String>,
-    /// An existing SNS topic to tell instead of the stack's own; it is never changed.
+    /// An existing SNS topic of this region to tell instead of the stack's own; it is never changed. Its own policy must let CloudWatch publish.
     #[schemars(
         regex(pattern = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$"),
         extend("patternErrorMessage" = "the ARN of a standard SNS topic"),

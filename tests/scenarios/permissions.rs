@@ -84,6 +84,15 @@ async fn play_every_branch(stage: &Stage) {
     spec["service"]["xray"] = json!(false);
     spec["database"]["storage_gib"] = json!(40);
     spec["log_retention_days"] = json!(7);
+    // A parameter and a topic that are there.
+    let put = aws.ssm().put_parameter().name("/rich/key").value("one");
+    let kind = aws_sdk_ssm::types::ParameterType::String;
+    put.r#type(kind).send().await.expect("put");
+    let topic = aws.sns().create_topic().name("rich").send().await;
+    let topic = topic.expect("created").topic_arn;
+    spec["service"]["secrets"]["KEY"] =
+        json!("arn:aws:ssm:us-east-1:123456789012:parameter/rich/key");
+    spec["alarms"] = json!({"topic_arn": topic});
     let mut plan = spec.clone();
     plan["dry_run"] = json!(true);
     assert_succeeded(&stage.provision(&plan).await);

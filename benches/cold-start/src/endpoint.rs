@@ -120,7 +120,7 @@ pub(crate) struct Answers(BTreeMap<(String, String), Answer>);
 struct Answer {
     status: u16,
     headers: &'static str,
-    body: String,
+    body: Vec<u8>,
 }
 
 impl Answers {
@@ -144,12 +144,13 @@ impl Answers {
             let headers = match kind {
                 "json" => "Content-Type: application/x-amz-json-1.1\r\n",
                 "xml" => "Content-Type: text/xml\r\n",
+                "cbor" => "Content-Type: application/cbor\r\nsmithy-protocol: rpc-v2-cbor\r\n",
                 _ => return Err(odd()),
             };
             let answer = Answer {
                 status,
                 headers,
-                body: std::fs::read_to_string(&path).map_err(failed())?,
+                body: std::fs::read(&path).map_err(failed())?,
             };
             answers.insert((service.to_owned(), operation.to_owned()), answer);
         }
@@ -200,7 +201,9 @@ impl Endpoint {
     pub(crate) fn answer_with(&self, answers: &Answers) {
         let mut answers = answers.clone();
         for answer in answers.0.values_mut() {
-            answer.body = answer.body.replace("LAYERS", &self.authorities["s3"]);
+            if let Ok(text) = std::str::from_utf8(&answer.body) {
+                answer.body = text.replace("LAYERS", &self.authorities["s3"]).into();
+            }
         }
         *lock(&self.state.answers) = Arc::new(answers);
     }
@@ -241,7 +244,7 @@ impl State {
                     status,
                     headers,
                     body,
-                }) => client.respond(*status, headers, body.as_bytes()).ok()?,
+                }) => client.respond(*status, headers, body).ok()?,
                 None => {
                     let unexpected = format!(r#"{{"__type": "Unexpected", "message": "{key:?}"}}"#);
                     let kind = "Content-Type: application/x-amz-json-1.1\r\n";

@@ -2,6 +2,7 @@
 
 use super::executions::calls;
 use super::stage::{Stage, play};
+use aws_sdk_cloudwatch::error::ProvideErrorMetadata as _;
 use aws_sdk_cloudwatch::operation::put_metric_alarm::builders::PutMetricAlarmFluentBuilder;
 use aws_sdk_cloudwatch::types::{ComparisonOperator, MetricAlarm, StateValue, Statistic, Tag};
 use aws_smithy_types::DateTime;
@@ -184,5 +185,19 @@ fn a_role_turns_off_the_actions_of_alarms_with_its_tag_and_of_no_other() {
         assert_eq!(alarm(stage, "owned").await.actions_enabled, Some(false));
         let foreign = alarm(stage, "foreign").await;
         assert_eq!(foreign.actions_enabled, Some(true));
+    });
+}
+
+#[test]
+fn an_alarm_tells_no_topic_of_another_region() {
+    play(async |stage| {
+        let far = "arn:aws:sns:us-west-2:123456789012:far";
+        let put = request(stage, "far").ok_actions(far).send().await;
+        let error = put.unwrap_err();
+        let message = error.message().unwrap_or_default();
+        assert!(
+            message.contains("Invalid region us-west-2 specified. Only us-east-1 is supported."),
+            "{message}"
+        );
     });
 }

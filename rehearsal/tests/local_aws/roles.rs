@@ -86,3 +86,33 @@ fn a_role_is_passed_only_where_it_may_go_to_whatever_service_app_runner_may_name
         }
     });
 }
+
+#[test]
+fn the_inline_policies_of_a_role_hold_so_many_characters_together_and_white_space_is_none() {
+    play(async |stage| {
+        let iam = stage.local.aws().iam();
+        let trust = json!({"Version": "2012-10-17", "Statement": []}).to_string();
+        let role = iam.create_role().role_name("full");
+        let role = role.assume_role_policy_document(trust);
+        role.send().await.unwrap();
+        let put = async |name: &str, size: usize| {
+            let policy = |resource: &str| {
+                json!({"Version": "2012-10-17", "Statement": [
+                    {"Effect": "Allow", "Action": "s3:GetObject", "Resource": resource},
+                ]})
+            };
+            let rest = size - policy("").to_string().len();
+            let policy = format!("{:#}", policy(&"x".repeat(rest)));
+            let put = iam.put_role_policy().role_name("full").policy_name(name);
+            let put = put.policy_document(policy);
+            let put = put.send().await;
+            put.err()
+                .map(|error| error.code().unwrap_or_default().to_owned())
+        };
+        assert_eq!(put("one", 10_240).await, None);
+        assert_eq!(put("one", 10_241).await.as_deref(), Some("LimitExceeded"));
+        assert_eq!(put("two", 1_000).await.as_deref(), Some("LimitExceeded"));
+        assert_eq!(put("one", 9_240).await, None);
+        assert_eq!(put("two", 1_000).await, None);
+    });
+}

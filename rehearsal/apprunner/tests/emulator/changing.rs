@@ -314,12 +314,11 @@ async fn operations_are_listed_newest_first_and_twenty_at_most() {
 }
 
 /// A service that reads a secret, and an image that is there.
-async fn with_secret(world: &World, secret: &str) -> String {
+async fn with_secret(world: &World, reference: &str) -> String {
     let image = json!({"exists": true, "digest": "sha256:11", "architectures": ["amd64"]});
     world.local_aws.set("shop@sha256:11", image);
     let mut request = create_request("shop-prod");
-    let password =
-        json!({"RuntimeEnvironmentSecrets": {"PASSWORD": format!("{secret}:password::")}});
+    let password = json!({"RuntimeEnvironmentSecrets": {"PASSWORD": reference}});
     request["SourceConfiguration"]["ImageRepository"]["ImageConfiguration"] = password;
     let arn = world.create(request).await;
     world.settled(&arn).await;
@@ -335,7 +334,7 @@ const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:shop-
 #[tokio::test]
 async fn only_a_deployment_reads_secrets() {
     let world = World::start().await;
-    let arn = with_secret(&world, SECRET).await;
+    let arn = with_secret(&world, &format!("{SECRET}:password::")).await;
     let first = RunningSnapshot {
         image_digest: Some("sha256:11".into()),
         secret_versions: [("PASSWORD".to_owned(), "version-1".to_owned())].into(),
@@ -363,7 +362,7 @@ async fn only_a_deployment_reads_secrets() {
 #[tokio::test]
 async fn a_secret_that_changes_during_a_deployment_waits_for_the_next() {
     let world = World::start().await;
-    let arn = with_secret(&world, SECRET).await;
+    let arn = with_secret(&world, &format!("{SECRET}:password::")).await;
     let deploy = json!({"ServiceArn": arn});
     world.next(OperationType::StartDeployment, Fate::Takes(3.0));
     world.call("StartDeployment", deploy).await.unwrap();
@@ -381,10 +380,10 @@ async fn a_deployment_that_cannot_read_a_secret_or_a_parameter_rolls_back() {
         "arn:aws:ssm:us-east-1:123456789012:parameter/shop/key",
     ] {
         let world = World::start().await;
-        let arn = with_secret(&world, reference).await;
+        let arn = with_secret(&world, &reference).await;
         world
             .local_aws
-            .set(reference, json!({"refused": "not authorized"}));
+            .set(read, json!({"refused": "not authorized"}));
         let deploy = json!({"ServiceArn": arn});
         world.call("StartDeployment", deploy).await.unwrap();
         world.settled(&arn).await;
