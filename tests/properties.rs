@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "so a test fails")]
 
-use groundcrew::{Error, Removal, Spec, Stack, stack};
+use apprunner_emulator::ServiceModel;
+use groundcrew::{Error, Removal, Spec, Stack, Watch, stack};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::string::string_regex;
@@ -98,6 +99,72 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn any_valid_spec_asks_app_runner_for_what_its_model_takes(input in spec()) {
+        let spec = Spec::parse(&input).unwrap();
+        for (operation, request) in requests(&spec) {
+            let refusal = MODEL.refusal(operation, &request);
+            prop_assert_eq!(refusal, None, "{}: {}", operation, request);
+        }
+    }
+}
+
+/// What a spec says in requests to App Runner, as `provision` makes them.
+fn requests(spec: &Spec) -> [(&'static str, Value); 3] {
+    let (name, service) = (spec.stack().name(), &spec.service);
+    let registry = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+    let digest = "0a".repeat(32);
+    let [(alarms, watched), (topic, told)] = Watch::of(spec).tags();
+    let create = json!({
+        "ServiceName": name,
+        "SourceConfiguration": {"ImageRepository": {
+            "ImageIdentifier": format!("{registry}/{}@sha256:{digest}", spec.repository()),
+            "ImageRepositoryType": "ECR",
+            "ImageConfiguration": {
+                "Port": service.port.to_string(),
+                "RuntimeEnvironmentVariables": service.variables,
+                "RuntimeEnvironmentSecrets": service.secrets,
+            },
+        }},
+        "InstanceConfiguration": {"Cpu": service.cpu.to_string(), "Memory": service.memory.to_string()},
+        "HealthCheckConfiguration": {
+            "Protocol": "HTTP",
+            "Path": service.health_check.path,
+            "Interval": service.health_check.interval,
+            "Timeout": service.health_check.timeout,
+            "HealthyThreshold": service.health_check.healthy_threshold,
+            "UnhealthyThreshold": service.health_check.unhealthy_threshold,
+        },
+        "Tags": [
+            {"Key": stack::TAG_IMAGE_TAG, "Value": spec.image.tag},
+            {"Key": stack::TAG_POLICY, "Value": spec.deploy.to_string()},
+            {"Key": alarms, "Value": watched},
+            {"Key": topic, "Value": told},
+        ],
+    });
+    let scaling = json!({
+        "AutoScalingConfigurationName": name,
+        "MinSize": service.scaling.min_size,
+        "MaxSize": service.scaling.max_size,
+        "MaxConcurrency": service.scaling.max_concurrency,
+    });
+    let connector = json!({"VpcConnectorName": name, "Subnets": spec.network.subnet_ids});
+    [
+        ("CreateService", create),
+        ("CreateAutoScalingConfiguration", scaling),
+        ("CreateVpcConnector", connector),
+    ]
+}
+
+/// App Runner's own model.
+static MODEL: LazyLock<ServiceModel> = LazyLock::new(|| {
+    let prepared = Runtime::new().unwrap().block_on(rehearsal::prepare());
+    ServiceModel::read(&prepared.unwrap().apprunner_model).unwrap()
+});
 
 /// The fields that are refused; an error of another kind, or one without a word, is a bug.
 fn refusal<T>(parsed: groundcrew::Result<T>) -> Vec<String> {

@@ -1,7 +1,7 @@
 """What App Runner reads for a service when it deploys: secrets and parameters, with the policy of the service's own role.
 
-"Update the IAM policy of your instance role so App Runner can access the secrets and parameters": secretsmanager:GetSecretValue,
-ssm:GetParameters, and kms:Decrypt where the key is a customer managed one
+"Update the IAM policy of your instance role so App Runner can access the secrets and parameters":
+secretsmanager:GetSecretValue, ssm:GetParameters, and kms:Decrypt where the key is a customer managed one
 (https://docs.aws.amazon.com/apprunner/latest/dg/env-variable.html). The key that AWS manages lets everybody in who may read the
 secret or parameter (https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-cmk).
 A secret is authorised by its whole ARN, by whatever it is asked for (https://github.com/aws/aws-cdk/issues/18555).

@@ -158,6 +158,14 @@ impl ServiceModel {
             .collect()
     }
 
+    /// What the model has against a request of one of its operations.
+    #[must_use]
+    pub fn refusal(&self, operation: &str, request: &Value) -> Option<String> {
+        self.check(operation, request)
+            .err()
+            .map(|refusal| refusal.message)
+    }
+
     pub(crate) fn has_operation(&self, operation: &str) -> bool {
         self.operations.contains_key(operation)
     }
