@@ -156,8 +156,8 @@ fn variable_names() -> Value {
     })
 }
 
-/// App Runner holds a value to `.*` (its service model, `RuntimeEnvironmentVariablesValue`), and that dot is no end of a line. An
-/// environment ends a value at its first NUL.
+/// App Runner holds a value to `.*` (its service model, `RuntimeEnvironmentVariablesValue`), and that dot is no end of a line
+/// (Assumption line-ends). An environment ends a value at its first NUL.
 fn variable_values() -> Value {
     json!({
         "type": "string",
@@ -371,6 +371,7 @@ pub struct Alarms {
     /// An existing SNS topic of this region to tell instead of the stack's own; it is never changed. Its own policy must let CloudWatch publish.
     #[schemars(
         regex(pattern = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$"),
+        // No FIFO topic, whose name has a dot (Assumption fifo-topics).
         extend("patternErrorMessage" = "the ARN of a standard SNS topic"),
         length(max = 256) // a tag of the service keeps it
     )]

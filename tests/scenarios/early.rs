@@ -293,7 +293,7 @@ async fn make_foreign(stage: &Stage, what: &str, name: &str) {
             let put = aws
                 .cloudwatch()
                 .put_metric_alarm()
-                .alarm_name(format!("{stack}-cpu"));
+                .alarm_name(format!("{stack}-cpu-groundcrew"));
             let put = put
                 .namespace("foreign")
                 .metric_name("foreign")
@@ -305,7 +305,7 @@ async fn make_foreign(stage: &Stage, what: &str, name: &str) {
         "dashboard" => {
             let put = aws.cloudwatch().put_dashboard();
             let put = put
-                .dashboard_name(format!("{stack}-us-east-1"))
+                .dashboard_name(format!("{stack}-us-east-1-groundcrew"))
                 .dashboard_body(r#"{"widgets": []}"#);
             put.send().await.is_ok()
         }

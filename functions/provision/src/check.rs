@@ -121,7 +121,7 @@ fn region(region: &str) -> Option<Mistake> {
 }
 
 /// AWS closed App Runner to new customers on 2026-04-30. A call that creates was refused to one of them by
-/// SubscriptionRequiredException; whether calls that read are refused, too, nobody has said. Where they are not, the first call
+/// SubscriptionRequiredException; whether calls that read are refused, too, nobody has said (Assumption closed-to-readers). Where they are not, the first call
 /// that creates something of App Runner says the same.
 async fn account(aws: &Aws) -> Result<Option<Mistake>> {
     let Err(refusal) = aws.apprunner().list_services().max_results(1).send().await else {
@@ -288,7 +288,7 @@ async fn image(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
 }
 
 /// A topic that no alarm could tell. One of another account is left to it: its policy says who may publish, and nobody here may
-/// look at it (CloudWatch's console offers such topics: "Use topic ARN to notify other accounts").
+/// look at it (Assumption foreign-topics).
 async fn topic(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
     let Some(arn) = &spec.alarms.topic_arn else {
         return Ok(None);

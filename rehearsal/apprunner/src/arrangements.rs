@@ -50,7 +50,7 @@ pub enum Arrangement {
     Account {
         /// As at the start.
         open: bool,
-        /// Assumption: whether calls that only read are answered all the same. Nobody has said.
+        /// Whether calls that only read are answered all the same (Assumption closed-to-readers).
         #[serde(default)]
         reads: bool,
     },

@@ -67,7 +67,7 @@ impl Emulation {
             .active()
             .filter(|revision| revision.name == name)
             .count();
-        // The account's own default does not count: it is not of the account's making.
+        // The account's own default does not count: it is not of the account's making (Assumption default-scaling).
         let names = world.auto_scaling.names() - 1;
         if known == 0 && names >= NAMES || known >= REVISIONS {
             return Err(Refusal::quota(format!(

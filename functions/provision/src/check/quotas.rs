@@ -191,7 +191,7 @@ async fn scalings(aws: &Aws) -> Result<BTreeSet<String>> {
         found.extend(all.filter_map(|it| it.auto_scaling_configuration_name));
         next_token = page.next_token;
         if next_token.is_none() {
-            // Assumption: the one that every account has does not count.
+            // The one that every account has does not count (Assumption default-scaling).
             found.remove("DefaultConfiguration");
             return Ok(found);
         }

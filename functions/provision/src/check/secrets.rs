@@ -195,7 +195,7 @@ async fn describe_parameters(
     Ok(found)
 }
 
-/// A key that everybody may use who may read what it protects. It is left out, or named by its alias.
+/// A key that everybody may use who may read what it protects. It is left out, or named by its alias (Assumption managed-key).
 fn is_aws_key(key: Option<&str>, alias: &str) -> bool {
     key.is_none_or(|key| key.is_empty() || key.ends_with(alias))
 }
