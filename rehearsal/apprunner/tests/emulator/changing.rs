@@ -380,10 +380,10 @@ async fn a_deployment_that_cannot_read_a_secret_or_a_parameter_rolls_back() {
         "arn:aws:ssm:us-east-1:123456789012:parameter/shop/key",
     ] {
         let world = World::start().await;
-        let arn = with_secret(&world, &reference).await;
+        let arn = with_secret(&world, reference).await;
         world
             .local_aws
-            .set(read, json!({"refused": "not authorized"}));
+            .set(reference, json!({"refused": "not authorized"}));
         let deploy = json!({"ServiceArn": arn});
         world.call("StartDeployment", deploy).await.unwrap();
         world.settled(&arn).await;
