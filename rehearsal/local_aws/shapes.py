@@ -151,9 +151,10 @@ class Checks:
 
     def _text(self, shape: Shape) -> Check:
         size, values = self._bounds(shape, "length"), frozenset(shape.enum)
-        if shape.name == "State" and not self._is_request:
-            # Of a VPC endpoint: `available` in the samples of EC2's reference (DescribeVpcEndpoints), `Available` in its model.
-            values |= {value.lower() for value in values}
+        if not self._is_request:
+            # What EC2 answers against its model: a VPC endpoint is `available` (samples of DescribeVpcEndpoints), and so is the
+            # attachment of an internet gateway (InternetGatewayAttachment, State).
+            values |= {"State": frozenset(map(str.lower, values)), "AttachmentStatus": {"available"}}.get(shape.name, set())
         published = shape.metadata.get("pattern") if self._is_request else None
         pattern = _compile(published) if published else None
         if size is _unbounded and not values and not pattern:

@@ -260,15 +260,25 @@ fn the_policies_of_each_role_fit_the_quotas_of_iam() {
 }
 
 /// What a function has asked IAM for in a play, one for each kind: of the same action on the same sort of resource with the same
-/// keys there is one. Of the keys those count that the policies of its role go by.
+/// keys there is one. Of the keys those count that the policies of its role go by for this action.
 pub(crate) fn asked(function: &str, policies: &[&Value], calls: &[Call]) -> Vec<Authorization> {
-    let policies = json!(policies).to_string();
+    let statements: Vec<_> = policies
+        .iter()
+        .flat_map(|policy| many(&policy["Statement"]))
+        .collect();
+    let go_by = |action: &str, key: &str| {
+        let mut all = statements.iter();
+        all.any(|statement| {
+            many(&statement["Action"]).iter().any(|it| *it == action)
+                && statement["Condition"].to_string().contains(key)
+        })
+    };
     let checks: Vec<_> = calls.iter().flat_map(|call| &call.checks).collect();
     let names: BTreeSet<_> = checks.iter().filter_map(|it| name(&it.keys)).collect();
     let mut kinds: BTreeMap<String, Authorization> = BTreeMap::new();
     for check in checks {
         let mut keys = check.keys.clone();
-        keys.retain(|key, _| policies.contains(key.as_str()));
+        keys.retain(|key, _| go_by(&check.action, key));
         for value in keys.values_mut() {
             if let Value::String(text) = value {
                 *text = sort(text, &names);

@@ -1,7 +1,7 @@
 //! P11: what AWS would refuse minutes later is refused in the first state, in a plan as in a run.
 
 use super::stacks::entered;
-use crate::stage::{Stage, assert_succeeded, play, play_alone, spec, touched};
+use crate::stage::{Stage, assert_succeeded, eventually, play, play_alone, spec, touched};
 use aws_sdk_cloudwatch::types::{ComparisonOperator, Statistic};
 use groundcrew::Error;
 use provision::Step;
@@ -245,15 +245,20 @@ async fn make_foreign(stage: &Stage, what: &str, name: &str) {
         "DB subnet group" => {
             let subnets = stage.world().await.subnets;
             let ids = subnets.iter().filter_map(|it| it.subnet_id.clone());
-            let create = aws.rds().create_db_subnet_group();
-            let create = create
-                .db_subnet_group_name(&stack)
-                .db_subnet_group_description("foreign");
-            create
-                .set_subnet_ids(Some(ids.collect()))
-                .send()
-                .await
-                .is_ok()
+            // RDS works with a role of its own, which the account has since its first use.
+            let linked = aws.iam().create_service_linked_role();
+            let _ = linked.aws_service_name("rds.amazonaws.com").send().await;
+            let ids: Vec<_> = ids.collect();
+            eventually("a DB subnet group", async || {
+                let create = aws.rds().create_db_subnet_group();
+                let create = create
+                    .db_subnet_group_name(&stack)
+                    .db_subnet_group_description("foreign")
+                    .set_subnet_ids(Some(ids.clone()));
+                create.send().await.ok()
+            })
+            .await;
+            true
         }
         "database" => stage.local.create_database(&stack, &[]).await.is_ok(),
         "read replica" => stage
