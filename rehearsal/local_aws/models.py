@@ -164,6 +164,8 @@ def _answer_problems(request: wire.Request, response: Response, spoil: bool) -> 
 
 
 def _error_problems(request: wire.Request, answer: wire.Answer, spoil: bool) -> list[str]:
+    if request.operation.http.get("method") == "HEAD":
+        return []  # its answer has no body, and so no code
     code, members = ("Foreign", {}) if spoil else answer.error()
     declared = {shape.error_code: shape for shape in request.operation.error_shapes}
     if request.protocol not in ("query", "ec2"):
