@@ -46,6 +46,15 @@ _REWRITTEN = {
     r"\p{ASCII}": r"[\x00-\x7f]",
     r"[\w-": r"[\w\-",
 }
+# What AWS answers against its own models, by the name of the shape and a value that tells it from others of that name.
+_ANSWERED = {
+    # Of a VPC endpoint, in the samples of EC2's reference (CreateVpcEndpoint, DescribeVpcEndpoints).
+    "State": ("PendingAcceptance", {"available", "deleted", "deleting", "pending"}),
+    # Of an internet gateway: "the state is available when attached to a VPC" (InternetGatewayAttachment).
+    "AttachmentStatus": ("attached", {"available"}),
+    # Of a stack that so far is a change set: public captures of 2023-09-24, 2024-10-21 and 2026-09-20.
+    "ResourceStatus": ("CREATE_COMPLETE", {"REVIEW_IN_PROGRESS"}),
+}
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -151,10 +160,8 @@ class Checks:
 
     def _text(self, shape: Shape) -> Check:
         size, values = self._bounds(shape, "length"), frozenset(shape.enum)
-        if not self._is_request:
-            # What EC2 answers against its model: a VPC endpoint is `available` (samples of DescribeVpcEndpoints), and so is the
-            # attachment of an internet gateway (InternetGatewayAttachment, State).
-            values |= {"State": frozenset(map(str.lower, values)), "AttachmentStatus": {"available"}}.get(shape.name, set())
+        if not self._is_request and shape.name in _ANSWERED and _ANSWERED[shape.name][0] in values:
+            values |= _ANSWERED[shape.name][1]
         published = shape.metadata.get("pattern") if self._is_request else None
         pattern = _compile(published) if published else None
         if size is _unbounded and not values and not pattern:
