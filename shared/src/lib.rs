@@ -15,6 +15,7 @@ pub mod log;
 pub mod managed;
 mod mark;
 pub mod pace;
+pub mod pages;
 pub mod policy;
 pub mod reference;
 mod removal;

@@ -1,8 +1,9 @@
 //! A service that groundcrew looks after: what App Runner says of it, and its tags.
 
+use crate::pages::{self, Page};
 use crate::stack::{TAG_APP, TAG_ENVIRONMENT, TAG_MANAGED, Tags};
 use crate::{Aws, Error, Mark, Result};
-use aws_sdk_apprunner::types::{OperationSummary, Service, ServiceStatus, Tag};
+use aws_sdk_apprunner::types::{OperationSummary, Service, ServiceStatus, ServiceSummary, Tag};
 
 /// An App Runner service with its tags.
 #[derive(Clone, Debug)]
@@ -181,30 +182,32 @@ pub async fn describe(aws: &Aws, service_arn: &str) -> Result<Option<Service>> {
     }
 }
 
+/// Every service that App Runner lists, whoever owns it.
+///
+/// # Errors
+/// Those of `apprunner:ListServices`.
+pub async fn listed(aws: &Aws) -> Result<Vec<ServiceSummary>> {
+    pages::all(|token| page(aws, token)).await
+}
+
 /// The service of that name that is not deleted, whoever owns it.
 ///
 /// # Errors
 /// Those of `apprunner:ListServices` and `apprunner:DescribeService`.
 pub async fn named(aws: &Aws, name: &str) -> Result<Option<Service>> {
-    let mut next_token = None;
-    loop {
-        let page = aws
-            .apprunner()
-            .list_services()
-            .set_next_token(next_token)
-            .send()
-            .await
-            .map_err(Error::aws("apprunner:ListServices"))?;
-        let found = page.service_summary_list.into_iter().find(|service| {
-            service.service_name() == Some(name)
-                && service.status() != Some(&ServiceStatus::Deleted)
-        });
-        if let Some(arn) = found.and_then(|service| service.service_arn) {
-            return describe(aws, &arn).await;
-        }
-        next_token = page.next_token;
-        if next_token.is_none() {
-            return Ok(None);
-        }
+    let is_it = |service: &ServiceSummary| {
+        service.service_name() == Some(name) && service.status() != Some(&ServiceStatus::Deleted)
+    };
+    let found = pages::find(|token| page(aws, token), is_it).await?;
+    match found.and_then(|service| service.service_arn) {
+        Some(arn) => describe(aws, &arn).await,
+        None => Ok(None),
     }
+}
+
+async fn page(aws: &Aws, token: Option<String>) -> Result<Page<ServiceSummary>> {
+    let page = aws.apprunner().list_services().set_next_token(token);
+    let page = page.send().await;
+    let page = page.map_err(Error::aws("apprunner:ListServices"))?;
+    Ok((page.service_summary_list, page.next_token))
 }

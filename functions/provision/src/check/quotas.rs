@@ -1,10 +1,10 @@
 //! What of a stack exceeds a quota. One whose applied value can be read refuses; of the others AWS's default is known, and a plan
 //! warns of it.
 
-use crate::resources::{has_subnet_group, own_vpcs, replica_name};
+use crate::resources::{configuration, has_subnet_group, own_vpcs, replica_name};
 use aws_sdk_rds::types::DbInstance;
 use groundcrew::spec::Mistake;
-use groundcrew::{Aws, Error, Result, Spec, database};
+use groundcrew::{Aws, Error, Result, Spec, database, managed};
 use std::collections::BTreeSet;
 
 /// What a stack still needs of a quota of RDS.
@@ -136,86 +136,31 @@ fn scarce(found: &BTreeSet<String>, name: &str, what: &str, default: usize) -> O
 }
 
 async fn services(aws: &Aws) -> Result<BTreeSet<String>> {
-    let (mut found, mut next_token) = (BTreeSet::new(), None);
-    loop {
-        let page = aws
-            .apprunner()
-            .list_services()
-            .set_next_token(next_token)
-            .send()
-            .await
-            .map_err(Error::aws("apprunner:ListServices"))?;
-        // One that could not be created counts (App Runner guide, "When service creation fails").
-        let services = page.service_summary_list.into_iter();
-        found.extend(services.filter_map(|it| it.service_name));
-        next_token = page.next_token;
-        if next_token.is_none() {
-            return Ok(found);
-        }
-    }
+    // One that could not be created counts (App Runner guide, "When service creation fails").
+    let found = managed::listed(aws).await?.into_iter();
+    Ok(found.filter_map(|it| it.service_name).collect())
 }
 
 async fn connectors(aws: &Aws) -> Result<BTreeSet<String>> {
-    use aws_sdk_apprunner::types::VpcConnectorStatus::Active;
-    let (mut found, mut next_token) = (BTreeSet::new(), None);
-    loop {
-        let page = aws
-            .apprunner()
-            .list_vpc_connectors()
-            .set_next_token(next_token)
-            .send()
-            .await
-            .map_err(Error::aws("apprunner:ListVpcConnectors"))?;
-        let active = page.vpc_connectors.into_iter();
-        let active = active.filter(|it| it.status() == Some(&Active));
-        found.extend(active.filter_map(|it| it.vpc_connector_name));
-        next_token = page.next_token;
-        if next_token.is_none() {
-            return Ok(found);
-        }
-    }
+    let found = configuration::connectors(aws).await?.into_iter();
+    Ok(found.filter_map(|it| it.vpc_connector_name).collect())
 }
 
 async fn scalings(aws: &Aws) -> Result<BTreeSet<String>> {
-    let (mut found, mut next_token) = (BTreeSet::new(), None);
-    loop {
-        let page = aws
-            .apprunner()
-            .list_auto_scaling_configurations()
-            .latest_only(true)
-            .set_next_token(next_token)
-            .send()
-            .await
-            .map_err(Error::aws("apprunner:ListAutoScalingConfigurations"))?;
-        let all = page.auto_scaling_configuration_summary_list.into_iter();
-        found.extend(all.filter_map(|it| it.auto_scaling_configuration_name));
-        next_token = page.next_token;
-        if next_token.is_none() {
-            // The one that every account has does not count (Assumption default-scaling).
-            found.remove("DefaultConfiguration");
-            return Ok(found);
-        }
-    }
+    let found = configuration::auto_scalings(aws, None).await?.into_iter();
+    let mut found: BTreeSet<_> = found
+        .filter_map(|it| it.auto_scaling_configuration_name)
+        .collect();
+    // The one that every account has does not count (Assumption default-scaling).
+    found.remove("DefaultConfiguration");
+    Ok(found)
 }
 
 async fn observabilities(aws: &Aws) -> Result<BTreeSet<String>> {
-    let (mut found, mut next_token) = (BTreeSet::new(), None);
-    loop {
-        let page = aws
-            .apprunner()
-            .list_observability_configurations()
-            .latest_only(true)
-            .set_next_token(next_token)
-            .send()
-            .await
-            .map_err(Error::aws("apprunner:ListObservabilityConfigurations"))?;
-        let all = page.observability_configuration_summary_list.into_iter();
-        found.extend(all.filter_map(|it| it.observability_configuration_name));
-        next_token = page.next_token;
-        if next_token.is_none() {
-            return Ok(found);
-        }
-    }
+    let found = configuration::observabilities(aws, None).await?.into_iter();
+    Ok(found
+        .filter_map(|it| it.observability_configuration_name)
+        .collect())
 }
 
 async fn vpcs(aws: &Aws) -> Result<BTreeSet<String>> {

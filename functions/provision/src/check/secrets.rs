@@ -1,7 +1,7 @@
 //! The secrets and parameters that a service reads. App Runner reads them when it deploys, minutes later, and no call says why
 //! it could not. No value is read here.
 
-use crate::resources::too_many_secrets;
+use crate::resources::{credentials, too_many_secrets};
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use aws_sdk_ssm::types::{ParameterMetadata, ParameterStringFilter};
 use groundcrew::aws::Account;
@@ -73,7 +73,7 @@ pub(super) async fn resolve(aws: &Aws, spec: &mut Spec) -> Result<Vec<Mistake>> 
         }
     }
     for (arn, found) in &mut secrets {
-        *found = describe(aws, arn).await?;
+        *found = credentials::describe(aws, arn).await?;
     }
     let parameters = describe_parameters(aws, &parameters).await?;
     for (name, text) in &named {
@@ -135,27 +135,6 @@ fn elsewhere(account: &Account, reference: &Reference<'_>, text: &str) -> Option
         ));
     }
     (!is(&account.id)).then(|| format!("{what} of account {}: {other_account}", account.id))
-}
-
-/// The secret of an ARN, with or without the six characters at its end.
-async fn describe(aws: &Aws, arn: &str) -> Result<Option<DescribeSecretOutput>> {
-    match aws
-        .secrets_manager()
-        .describe_secret()
-        .secret_id(arn)
-        .send()
-        .await
-    {
-        Ok(secret) => Ok(Some(secret)),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_resource_not_found_exception()) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::aws("secretsmanager:DescribeSecret")(error)),
-    }
 }
 
 /// The parameters of some ARNs. DescribeParameters goes by names, of which some begin with a slash that their ARNs lack.

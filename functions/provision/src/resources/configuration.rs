@@ -3,12 +3,12 @@
 
 use super::{foreign, network};
 use aws_sdk_apprunner::types::{
-    AutoScalingConfiguration, AutoScalingConfigurationSummary, Service, Tag, TraceConfiguration,
-    TracingVendor, VpcConnector, VpcConnectorStatus,
+    AutoScalingConfiguration, AutoScalingConfigurationSummary, ObservabilityConfigurationSummary,
+    Service, Tag, TraceConfiguration, TracingVendor, VpcConnector, VpcConnectorStatus,
 };
 use groundcrew::spec::Mistake;
 use groundcrew::stack::{TAG_CHANGED_BY, TAG_CREATED_BY, Tags};
-use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack};
+use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack, pages};
 use std::collections::BTreeSet;
 
 /// The ARNs that a service names.
@@ -335,80 +335,74 @@ async fn find_connector(aws: &Aws, name: &str) -> Result<Option<VpcConnector>> {
 }
 
 /// All connectors that are not deleted, whoever owns them.
-pub(super) async fn connectors(aws: &Aws) -> Result<Vec<VpcConnector>> {
-    let (mut found, mut next_token) = (Vec::new(), None);
-    loop {
-        let page = aws
-            .apprunner()
-            .list_vpc_connectors()
-            .set_next_token(next_token)
-            .send()
-            .await
-            .map_err(Error::aws("apprunner:ListVpcConnectors"))?;
-        found.extend(page.vpc_connectors);
-        next_token = page.next_token;
-        if next_token.is_none() {
-            found.retain(|connector| connector.status() == Some(&VpcConnectorStatus::Active));
-            return Ok(found);
-        }
-    }
+pub(crate) async fn connectors(aws: &Aws) -> Result<Vec<VpcConnector>> {
+    let mut found = pages::all(async |token| {
+        let page = aws.apprunner().list_vpc_connectors().set_next_token(token);
+        let page = page.send().await;
+        let page = page.map_err(Error::aws("apprunner:ListVpcConnectors"))?;
+        Ok((page.vpc_connectors, page.next_token))
+    })
+    .await?;
+    found.retain(|connector| connector.status() == Some(&VpcConnectorStatus::Active));
+    Ok(found)
 }
 
 /// The configuration's revisions, the oldest first: the ARN of each, and whether a service uses it.
 async fn auto_scaling_revisions(aws: &Aws, name: &str) -> Result<Vec<(String, bool)>> {
-    let (mut found, mut next_token) = (Vec::new(), None);
-    loop {
-        let page = aws
-            .apprunner()
-            .list_auto_scaling_configurations()
-            .auto_scaling_configuration_name(name)
-            .latest_only(false)
-            .set_next_token(next_token)
-            .send()
-            .await
-            .map_err(Error::aws("apprunner:ListAutoScalingConfigurations"))?;
-        found.extend(page.auto_scaling_configuration_summary_list);
-        next_token = page.next_token;
-        if next_token.is_none() {
-            found.sort_by_key(|summary| summary.auto_scaling_configuration_revision());
-            let used = |summary: &AutoScalingConfigurationSummary| {
-                summary.has_associated_service() == Some(true)
-            };
-            return Ok(found
-                .into_iter()
-                .filter_map(|summary| {
-                    Some((
-                        summary.auto_scaling_configuration_arn.clone()?,
-                        used(&summary),
-                    ))
-                })
-                .collect());
-        }
-    }
+    let mut found = auto_scalings(aws, Some(name)).await?;
+    found.sort_by_key(|summary| summary.auto_scaling_configuration_revision());
+    let found = found.into_iter().filter_map(|summary| {
+        let is_used = summary.has_associated_service() == Some(true);
+        Some((summary.auto_scaling_configuration_arn?, is_used))
+    });
+    Ok(found.collect())
 }
 
 async fn observability_revisions(aws: &Aws, name: &str) -> Result<Vec<String>> {
-    let (mut found, mut next_token) = (Vec::new(), None);
-    loop {
-        let page = aws
-            .apprunner()
-            .list_observability_configurations()
-            .observability_configuration_name(name)
-            .latest_only(false)
-            .set_next_token(next_token)
-            .send()
-            .await
-            .map_err(Error::aws("apprunner:ListObservabilityConfigurations"))?;
-        found.extend(page.observability_configuration_summary_list);
-        next_token = page.next_token;
-        if next_token.is_none() {
-            found.sort_by_key(|summary| summary.observability_configuration_revision());
-            return Ok(found
-                .into_iter()
-                .filter_map(|summary| summary.observability_configuration_arn)
-                .collect());
-        }
-    }
+    let mut found = observabilities(aws, Some(name)).await?;
+    found.sort_by_key(|summary| summary.observability_configuration_revision());
+    let found = found.into_iter();
+    Ok(found
+        .filter_map(|summary| summary.observability_configuration_arn)
+        .collect())
+}
+
+/// All revisions of the auto scaling configuration of this name; without one the latest revision of each.
+pub(crate) async fn auto_scalings(
+    aws: &Aws,
+    name: Option<&str>,
+) -> Result<Vec<AutoScalingConfigurationSummary>> {
+    pages::all(async |token| {
+        let page = aws.apprunner().list_auto_scaling_configurations();
+        let page = page.set_auto_scaling_configuration_name(name.map(str::to_owned));
+        let page = page.latest_only(name.is_none()).set_next_token(token);
+        let page = page.send().await;
+        let page = page.map_err(Error::aws("apprunner:ListAutoScalingConfigurations"))?;
+        Ok((
+            page.auto_scaling_configuration_summary_list,
+            page.next_token,
+        ))
+    })
+    .await
+}
+
+/// All revisions of the observability configuration of this name; without one the latest revision of each.
+pub(crate) async fn observabilities(
+    aws: &Aws,
+    name: Option<&str>,
+) -> Result<Vec<ObservabilityConfigurationSummary>> {
+    pages::all(async |token| {
+        let page = aws.apprunner().list_observability_configurations();
+        let page = page.set_observability_configuration_name(name.map(str::to_owned));
+        let page = page.latest_only(name.is_none()).set_next_token(token);
+        let page = page.send().await;
+        let page = page.map_err(Error::aws("apprunner:ListObservabilityConfigurations"))?;
+        Ok((
+            page.observability_configuration_summary_list,
+            page.next_token,
+        ))
+    })
+    .await
 }
 
 async fn describe_auto_scaling(aws: &Aws, arn: &str) -> Result<AutoScalingConfiguration> {

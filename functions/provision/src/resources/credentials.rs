@@ -214,7 +214,8 @@ async fn created_by(aws: &Aws, name: &str, execution: &str) -> Result<()> {
     Ok(())
 }
 
-async fn describe(aws: &Aws, name: &str) -> Result<Option<DescribeSecretOutput>> {
+/// A secret by its name or its ARN, with or without the six characters at its end; `None` if there is none.
+pub(crate) async fn describe(aws: &Aws, name: &str) -> Result<Option<DescribeSecretOutput>> {
     match aws
         .secrets_manager()
         .describe_secret()

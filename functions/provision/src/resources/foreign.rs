@@ -5,7 +5,7 @@ use super::{configuration, roles};
 use aws_sdk_apprunner::types::{Service, ServiceStatus};
 use aws_sdk_ec2::types::{Filter, NetworkInterface};
 use groundcrew::spec::Mistake;
-use groundcrew::{Aws, Error, Removal, Result, Stack, database, managed};
+use groundcrew::{Aws, Error, Removal, Result, Stack, database, managed, pages};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that is not the stack's, by what it keeps from being deleted.
@@ -100,42 +100,30 @@ async fn ingress_connections(aws: &Aws, service_arn: &str) -> Result<Vec<String>
     let of_service = aws_sdk_apprunner::types::ListVpcIngressConnectionsFilter::builder()
         .service_arn(service_arn)
         .build();
-    let listed = aws
-        .apprunner()
-        .list_vpc_ingress_connections()
-        .filter(of_service)
-        .send()
-        .await
-        .map_err(Error::aws("apprunner:ListVpcIngressConnections"))?;
-    let connections = listed.vpc_ingress_connection_summary_list.into_iter();
-    Ok(connections
+    let listed = pages::all(async |token| {
+        let page = aws.apprunner().list_vpc_ingress_connections();
+        let page = page.filter(of_service.clone()).set_next_token(token);
+        let page = page.send().await;
+        let page = page.map_err(Error::aws("apprunner:ListVpcIngressConnections"))?;
+        Ok((page.vpc_ingress_connection_summary_list, page.next_token))
+    });
+    let listed = listed.await?.into_iter();
+    Ok(listed
         .filter_map(|connection| connection.vpc_ingress_connection_arn)
         .collect())
 }
 
 /// All services but the one of this name, whoever owns them.
 pub(super) async fn services_but(aws: &Aws, name: &str) -> Result<Vec<Service>> {
-    let (mut found, mut next_token) = (Vec::new(), None);
-    loop {
-        let page = aws
-            .apprunner()
-            .list_services()
-            .set_next_token(next_token)
-            .send()
-            .await
-            .map_err(Error::aws("apprunner:ListServices"))?;
-        for summary in page.service_summary_list {
-            let is_other = summary.service_name() != Some(name)
-                && summary.status() != Some(&ServiceStatus::Deleted);
-            if let Some(arn) = summary.service_arn().filter(|_| is_other) {
-                found.extend(managed::describe(aws, arn).await?);
-            }
-        }
-        next_token = page.next_token;
-        if next_token.is_none() {
-            return Ok(found);
+    let mut found = Vec::new();
+    for summary in managed::listed(aws).await? {
+        let is_other = summary.service_name() != Some(name)
+            && summary.status() != Some(&ServiceStatus::Deleted);
+        if let Some(arn) = summary.service_arn().filter(|_| is_other) {
+            found.extend(managed::describe(aws, arn).await?);
         }
     }
+    Ok(found)
 }
 
 /// What stands in the VPC of a stack, or refers to its security groups in an existing one.

@@ -2,8 +2,8 @@
 //! `NotReady` until it can be used) and its `destroy` (content when there is nothing), both safe to repeat after a crash
 //! between any two API calls. What exists is found by name and tag, never by memory of an earlier run.
 
-mod configuration;
-mod credentials;
+pub(crate) mod configuration;
+pub(crate) mod credentials;
 mod database;
 mod foreign;
 mod network;

@@ -85,17 +85,8 @@ pub(super) async fn moved(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
         );
         return Ok(moved_from_own(&spec.network, id, range));
     }
-    let groups = aws
-        .ec2()
-        .describe_security_groups()
-        .set_filters(Some(ours(stack)))
-        .send()
-        .await
-        .map_err(Error::aws("ec2:DescribeSecurityGroups"))?;
-    let mut stands = groups
-        .security_groups()
-        .iter()
-        .filter_map(|group| group.vpc_id());
+    let groups = own_groups(aws, stack).await?;
+    let mut stands = groups.iter().filter_map(|group| group.vpc_id());
     Ok(stands
         .next()
         .and_then(|id| moved_from_existing(&spec.network, id)))
@@ -397,15 +388,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
 async fn remove(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
     let stack = &removal.stack();
     let covers = |found: &[Tag]| removal.covers(&tags(found));
-    let groups = aws
-        .ec2()
-        .describe_security_groups()
-        .set_filters(Some(ours(stack)))
-        .send()
-        .await
-        .map_err(Error::aws("ec2:DescribeSecurityGroups"))?
-        .security_groups
-        .unwrap_or_default();
+    let groups = own_groups(aws, stack).await?;
     // The database's group refers to the connector's, which cannot go before it.
     let last = stack.part(Role::Connector.name());
     let (connector, others): (Vec<_>, Vec<_>) = groups
@@ -569,6 +552,17 @@ pub(crate) async fn own_vpcs(aws: &Aws, stack: &Stack) -> Result<Vec<Vpc>> {
     let mut vpcs = found.vpcs.unwrap_or_default();
     vpcs.sort_by(|a, b| a.vpc_id.cmp(&b.vpc_id));
     Ok(vpcs)
+}
+
+async fn own_groups(aws: &Aws, stack: &Stack) -> Result<Vec<SecurityGroup>> {
+    let found = aws
+        .ec2()
+        .describe_security_groups()
+        .set_filters(Some(ours(stack)))
+        .send()
+        .await
+        .map_err(Error::aws("ec2:DescribeSecurityGroups"))?;
+    Ok(found.security_groups.unwrap_or_default())
 }
 
 async fn own_subnets(aws: &Aws, stack: &Stack, vpc_id: &str) -> Result<Vec<Subnet>> {
