@@ -200,6 +200,7 @@ fn has_rules(field: &str) -> bool {
         "network.cidr",
         "network.subnet_ids",
         "network.vpc_id",
+        "network.zones",
         "service.memory",
         "service.scaling.max_size",
     ];
@@ -531,7 +532,11 @@ fn follow_the_rules(mut spec: Value) -> Value {
         if has(&network["vpc_id"]) {
             network["cidr"] = Value::Null;
             network["subnet_ids"] = json!(["subnet-12345678", "subnet-23456789"]);
+            network["zones"] = json!([]);
         } else {
+            if network["zones"][0].is_string() {
+                network["zones"] = json!(["use1-az1", "use1-az4"]);
+            }
             network["subnet_ids"] = json!([]);
             if has(&network["cidr"]) {
                 network["cidr"] = "192.168.16.0/20".into();

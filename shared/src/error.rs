@@ -220,7 +220,7 @@ impl Error {
                 | "Resource.AlreadyAssociated"
                 | "ResourceExistsException",
             ) => Self::NotReady(format!("what {call} has made already ({reason})")),
-            // The same, of what has no code of its own.
+            // The same, of what has no code of its own; and of a connector whose groups one has that was just deleted (Assumption groups-of-a-connector).
             ("apprunner", "InvalidRequestException") if reason.contains("already exists") => {
                 Self::NotReady(format!("what {call} has made already ({reason})"))
             }
@@ -247,14 +247,6 @@ impl Error {
             // A connector or a configuration is in use for a while after its last service is gone
             // (apprunner-roadmap#161, terraform-provider-aws#38534).
             ("apprunner", "InvalidRequestException") if reason.contains("used by") => waits(),
-            // Another connector with these groups is refused while that of a stack that was torn down lingers. Assumption groups-of-a-connector: it
-            // names them; nobody has published its text.
-            ("apprunner", "InvalidRequestException")
-                if call == "apprunner:CreateVpcConnector"
-                    && reason.to_lowercase().contains("security group") =>
-            {
-                waits()
-            }
             _ if status == Some(429) => Self::Throttled { call },
             _ if status.is_some_and(|status| status >= 500) => Self::Unavailable { call, reason },
             _ => Self::Aws { call, code, reason },

@@ -25,6 +25,7 @@ pub mod spec;
 pub mod stack;
 pub mod tagged;
 pub mod watch;
+pub mod zone;
 
 pub use aws::Aws;
 pub use claim::Claim;

@@ -297,7 +297,7 @@ impl Default for Database {
     }
 }
 
-/// The network: an own VPC (`cidr`), or an existing one (`vpc_id` with `subnet_ids`).
+/// The network: an own VPC (`cidr`, `zones`), or an existing one (`vpc_id` with `subnet_ids`).
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
@@ -313,9 +313,20 @@ pub struct Network {
         extend("patternErrorMessage" = "the id of a VPC, vpc- and 8 to 17 hexadecimal digits")
     )]
     pub vpc_id: Option<String>,
-    /// Existing private subnets of that VPC, in two availability zones at least.
+    /// Existing private subnets of that VPC, in two availability zones at least, and in none that App Runner refuses.
     #[schemars(extend("items" = subnet_ids()), length(max = 16))]
     pub subnet_ids: Vec<String>,
+    /// The availability zones of the own VPC's subnets, two at least, by id: names mean other zones in other accounts. Left out: the first three by name that App Runner does not refuse. A stack stays in the zones that its service was first connected in.
+    #[schemars(extend("items" = zone_ids()), length(max = 6))]
+    pub zones: Vec<String>,
+}
+
+fn zone_ids() -> Value {
+    json!({
+        "type": "string",
+        "pattern": "^[a-z]{3,6}[0-9]-az[0-9]{1,2}$",
+        "patternErrorMessage": "the id of an availability zone, use1-az1 for instance, not its name",
+    })
 }
 
 fn subnet_ids() -> Value {

@@ -6,11 +6,12 @@ mod secrets;
 pub(crate) use quotas::warnings;
 
 use crate::resources::{
-    Resource, availability_zones, database_refused, in_the_way, moved, subnets_of,
+    ExistingSubnet, FEWEST, Resource, Zone, availability_zones, database_refused, in_the_way,
+    moved, subnets_of,
 };
 use groundcrew::reference::Repository;
-use groundcrew::spec::Mistake;
-use groundcrew::{Aws, Error, Removal, Result, Run, Spec, database, image};
+use groundcrew::spec::{Mistake, Network};
+use groundcrew::{Aws, Error, Removal, Result, Run, Spec, database, image, zone};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -138,45 +139,88 @@ async fn account(aws: &Aws) -> Result<Option<Mistake>> {
 
 async fn network(aws: &Aws, spec: &Spec) -> Result<Vec<Mistake>> {
     let network = &spec.network;
+    Ok(match &network.vpc_id {
+        Some(vpc_id) => existing(network, vpc_id, &subnets_of(aws, vpc_id).await?),
+        None => zones(network, &availability_zones(aws).await?),
+    })
+}
+
+/// What is wrong with the zones of an own VPC.
+fn zones(network: &Network, zones: &[Zone]) -> Vec<Mistake> {
+    let usable: Vec<_> = zones
+        .iter()
+        .map(|zone| zone.id.as_str())
+        .filter(|id| !zone::is_without_app_runner(id))
+        .collect();
+    if usable.len() < FEWEST {
+        return vec![Mistake::new(
+            "network",
+            json!(usable),
+            "a region with two availability zones that App Runner supports: RDS needs two",
+        )];
+    }
+    let chosen = network.zones.iter();
+    chosen
+        .filter(|id| !usable.contains(&id.as_str()))
+        .map(|id| {
+            let allowed = format!(
+                "zones of this region, of which there are {}",
+                usable.join(", ")
+            );
+            Mistake::new("network.zones", json!(id), allowed)
+        })
+        .collect()
+}
+
+/// What is wrong with the subnets of an existing VPC.
+fn existing(network: &Network, vpc_id: &str, subnets: &[ExistingSubnet]) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
-    let zones = availability_zones(aws).await?;
-    let Some(vpc_id) = &network.vpc_id else {
-        if zones.len() < 2 {
-            mistakes.push(Mistake::new(
-                "network",
-                json!(zones),
-                "a region with two availability zones, which RDS needs",
+    let mut named = Vec::new();
+    for (n, id) in network.subnet_ids.iter().enumerate() {
+        let mut refuse = |allowed: String| {
+            let field = format!("network.subnet_ids[{n}]");
+            mistakes.push(Mistake::new(field, id.clone(), allowed));
+        };
+        let Some(subnet) = subnets.iter().find(|subnet| &subnet.id == id) else {
+            let allowed = format!("a subnet of {vpc_id}");
+            let field = format!("network.subnet_ids[{n}]");
+            mistakes.push(Mistake::new(field, id.clone(), allowed).rests_on("network.vpc_id"));
+            continue;
+        };
+        named.push(subnet);
+        if subnet.is_public {
+            refuse("a private subnet: this one has a route to an internet gateway, and a VPC connector there reaches nothing".into());
+        }
+        if zone::is_without_app_runner(&subnet.zone.id) {
+            refuse(format!(
+                "a subnet in a zone that App Runner supports: this one is in {}, where it accepts no VPC connector",
+                subnet.zone
             ));
         }
-        return Ok(mistakes);
-    };
-    let subnets = subnets_of(aws, vpc_id).await?;
-    let mut covered = BTreeSet::new();
-    for (n, id) in network.subnet_ids.iter().enumerate() {
-        let field = format!("network.subnet_ids[{n}]");
-        match subnets.iter().find(|subnet| &subnet.id == id) {
-            None => mistakes.push(
-                Mistake::new(field, id.clone(), format!("a subnet of {vpc_id}"))
-                    .rests_on("network.vpc_id"),
-            ),
-            Some(subnet) if subnet.is_public => mistakes.push(Mistake::new(
-                field,
-                id.clone(),
-                "a private subnet: this one has a route to an internet gateway, and a VPC connector there reaches nothing",
-            )),
-            Some(subnet) => {
-                covered.insert(&subnet.zone);
-            }
+        // "App Runner only supports subnets of IP address type IPv4 and dual stack" (API reference, CreateVpcConnector)
+        if !subnet.has_ipv4 {
+            refuse("a subnet with IPv4 addresses, which App Runner and RDS need".into());
         }
     }
-    if mistakes.is_empty() && covered.len() < 2 {
-        mistakes.push(Mistake::new(
-            "network.subnet_ids",
-            json!(network.subnet_ids),
-            "subnets in two availability zones or more, which RDS needs",
+    let mut all = |allowed: String| {
+        let value = json!(network.subnet_ids);
+        mistakes.push(Mistake::new("network.subnet_ids", value, allowed));
+    };
+    // The subnets of a connector are all of one address type (developer guide, network-vpc).
+    let (dual, plain): (Vec<&ExistingSubnet>, Vec<_>) =
+        named.iter().partition(|subnet| subnet.has_ipv6);
+    if !dual.is_empty() && !plain.is_empty() {
+        let dual: Vec<_> = dual.iter().map(|subnet| subnet.id.as_str()).collect();
+        all(format!(
+            "subnets that are all IPv4 or all dual-stack, as App Runner needs them: {} with an IPv6 range, the others without",
+            dual.join(", ")
         ));
     }
-    Ok(mistakes)
+    let covered: BTreeSet<_> = named.iter().map(|subnet| &subnet.zone.id).collect();
+    if named.len() == network.subnet_ids.len() && covered.len() < FEWEST {
+        all("subnets in two availability zones or more, which RDS needs".into());
+    }
+    mistakes
 }
 
 /// What CreateDBInstance would refuse of the class, the storage and the standby.
@@ -377,5 +421,92 @@ mod tests {
                 "{said}"
             );
         }
+    }
+
+    fn subnet(id: &str, zone_id: &str, has_ipv6: bool) -> ExistingSubnet {
+        ExistingSubnet {
+            id: id.into(),
+            zone: Zone {
+                name: format!("the name of {zone_id}"),
+                id: zone_id.into(),
+            },
+            is_public: false,
+            has_ipv4: true,
+            has_ipv6,
+        }
+    }
+
+    fn refused(subnets: &[ExistingSubnet]) -> Vec<(String, String)> {
+        let network = Network {
+            subnet_ids: subnets.iter().map(|subnet| subnet.id.clone()).collect(),
+            ..Network::default()
+        };
+        let mistakes = existing(&network, "vpc-1", subnets).into_iter();
+        mistakes.map(|it| (it.field, it.allowed)).collect()
+    }
+
+    #[test]
+    fn subnets_of_a_connector_are_all_of_one_address_type() {
+        let mixed = [
+            subnet("subnet-a", "use1-az1", false),
+            subnet("subnet-b", "use1-az2", true),
+        ];
+        let mistakes = refused(&mixed);
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert_eq!(mistakes[0].0, "network.subnet_ids");
+        assert!(
+            mistakes[0].1.contains("subnet-b with an IPv6 range"),
+            "{mistakes:?}"
+        );
+        for has_ipv6 in [false, true] {
+            let same = ["use1-az1", "use1-az2"].map(|zone| subnet(zone, zone, has_ipv6));
+            assert_eq!(refused(&same), []);
+        }
+        let mut without = subnet("subnet-c", "use1-az4", true);
+        without.has_ipv4 = false;
+        let mistakes = refused(&[subnet("subnet-b", "use1-az2", true), without]);
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert_eq!(mistakes[0].0, "network.subnet_ids[1]");
+    }
+
+    #[test]
+    fn every_mistake_of_every_subnet_is_told_at_once() {
+        let mut public = subnet("subnet-a", "use1-az3", false);
+        public.is_public = true;
+        let mistakes = refused(&[public, subnet("subnet-b", "use1-az3", false)]);
+        let fields: Vec<_> = mistakes.iter().map(|(field, _)| field.as_str()).collect();
+        let [first, second, all] = [
+            "network.subnet_ids[0]",
+            "network.subnet_ids[1]",
+            "network.subnet_ids",
+        ];
+        assert_eq!(fields, [first, first, second, all]);
+        assert!(
+            mistakes[1].1.contains("the name of use1-az3 (use1-az3)"),
+            "{mistakes:?}"
+        );
+    }
+
+    #[test]
+    fn zones_are_those_of_the_region() {
+        let zone = |id: &str| Zone {
+            name: id.into(),
+            id: id.into(),
+        };
+        let network = Network {
+            zones: vec!["euw1-az1".into(), "use1-az1".into()],
+            ..Network::default()
+        };
+        let here = ["euw1-az1", "euw1-az2", "use1-az3"].map(zone);
+        let mistakes = zones(&network, &here);
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert_eq!(mistakes[0].value, "use1-az1");
+        assert!(
+            mistakes[0].allowed.ends_with("euw1-az1, euw1-az2"),
+            "{mistakes:?}"
+        );
+        // Two, of which App Runner refuses one.
+        let mistakes = zones(&Network::default(), &here[1..]);
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
     }
 }

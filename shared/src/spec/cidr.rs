@@ -22,8 +22,25 @@ impl Cidr {
         self.prefix
     }
 
+    /// How many [blocks](Self::block) a range has: more than any region has availability zones.
+    pub const BLOCKS: u8 = 7;
+
+    /// The `n`-th block of the range, `n` below [`Self::BLOCKS`]: three quarters of it, and the quarters of the fourth.
+    pub fn block(self, n: u8) -> Self {
+        if n < 3 {
+            self.quarter(n)
+        } else {
+            self.quarter(3).quarter(n - 3)
+        }
+    }
+
+    /// Whether the ranges have an address in common.
+    pub fn overlaps(self, other: Self) -> bool {
+        (self.network ^ other.network) & self.mask() & other.mask() == 0
+    }
+
     /// The `n`-th quarter of the range, `n` below 4.
-    pub fn quarter(self, n: u8) -> Self {
+    fn quarter(self, n: u8) -> Self {
         let prefix = self.prefix + 2;
         Self {
             network: self.network + (u32::from(n) << (32 - prefix)),
@@ -49,18 +66,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_quarters_of_a_range_lie_side_by_side() {
+    fn the_blocks_of_a_range_lie_side_by_side() {
         let range = Cidr::parse("10.0.0.0/16").unwrap();
-        let quarters: Vec<_> = (0..4).map(|n| range.quarter(n).to_string()).collect();
+        let blocks: Vec<_> = (0..Cidr::BLOCKS).map(|n| range.block(n)).collect();
+        let texts: Vec<_> = blocks.iter().map(Cidr::to_string).collect();
         assert_eq!(
-            quarters,
+            texts,
             [
                 "10.0.0.0/18",
                 "10.0.64.0/18",
                 "10.0.128.0/18",
-                "10.0.192.0/18"
+                "10.0.192.0/20",
+                "10.0.208.0/20",
+                "10.0.224.0/20",
+                "10.0.240.0/20"
             ]
         );
+        for (n, one) in blocks.iter().enumerate() {
+            let overlapping = blocks.iter().filter(|other| one.overlaps(**other));
+            assert_eq!(overlapping.count(), 1, "{n}");
+            assert!(one.overlaps(range) && range.overlaps(*one), "{n}");
+        }
+        // AWS takes no subnet smaller than /28.
+        let smallest = Cidr::parse("10.0.0.0/24").unwrap().block(6);
+        assert_eq!(smallest.prefix(), 28);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The rules between fields, which a JSON schema cannot hold. All of them can be told without asking AWS.
 
 use super::schema::listed;
-use super::{Cidr, Mistake, Spec};
-use crate::Stack;
+use super::{Cidr, Mistake, Network, Spec};
+use crate::{Stack, zone};
+use serde_json::{Value, json};
 
 /// The CPU and memory pairs that App Runner has (its guide, "App Runner architecture and concepts"); its API model does
 /// not hold them, so a wrong pair would fail minutes later.
@@ -155,6 +156,36 @@ fn network(spec: &Spec) -> Vec<Mistake> {
             .rests_on("network.vpc_id"),
         ),
         _ => {}
+    }
+    found.extend(zones(network));
+    found
+}
+
+fn zones(network: &Network) -> Vec<Mistake> {
+    let zones = &network.zones;
+    let mistake = |value: Value, allowed: String| Mistake::new("network.zones", value, allowed);
+    if zones.is_empty() {
+        return Vec::new();
+    }
+    if network.vpc_id.is_some() {
+        let allowed =
+            "nothing beside network.vpc_id: subnets of an existing VPC are in a zone already";
+        return vec![mistake(json!(zones), allowed.into())];
+    }
+    let mut found = Vec::new();
+    if zones.len() == 1 {
+        let allowed =
+            "two availability zones or more, which RDS needs; leave it out to have them chosen";
+        found.push(mistake(json!(zones), allowed.into()));
+    }
+    for (n, id) in zones.iter().enumerate() {
+        if zones[..n].contains(id) {
+            found.push(mistake(json!(id), "each zone once".into()));
+        }
+        if zone::is_without_app_runner(id) {
+            let allowed = format!("another zone: App Runner accepts no VPC connector in {id}");
+            found.push(mistake(json!(id), allowed));
+        }
     }
     found
 }

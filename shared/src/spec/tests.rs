@@ -113,6 +113,11 @@ fn each_mistake_is_refused_at_its_field() {
         (json!({"network": {"vpc_id": "shop", "subnet_ids": ["subnet-1234abcd", "subnet-5678abcd"]}}), "network.vpc_id"),
         (json!({"network": {"vpc_id": "vpc-1234abcd", "subnet_ids": ["subnet-1234abcd", "subnet-5678abcd", "private"]}}), "network.subnet_ids[2]"),
         (json!({"network": {"cidr": "10.0.0.0/16", "vpc_id": "vpc-1234abcd", "subnet_ids": ["subnet-1234abcd", "subnet-5678abcd"]}}), "network.cidr"),
+        (json!({"network": {"zones": ["use1-az1", "us-east-1b"]}}),                 "network.zones[1]"), // a name
+        (json!({"network": {"zones": ["use1-az1"]}}),                               "network.zones"),
+        (json!({"network": {"zones": ["use1-az1", "use1-az1"]}}),                   "network.zones"),
+        (json!({"network": {"zones": ["use1-az1", "use1-az3"]}}),                   "network.zones"), // App Runner
+        (json!({"network": {"vpc_id": "vpc-1234abcd", "subnet_ids": ["subnet-1234abcd", "subnet-5678abcd"], "zones": ["use1-az1", "use1-az4"]}}), "network.zones"),
         (json!({"alarms": {"cpu_percent": 101}}),                                   "alarms.cpu_percent"),
         (json!({"alarms": {"email": "on call"}}),                                   "alarms.email"),
         (json!({"alarms": {"topic_arn": "alarms"}}),                                "alarms.topic_arn"),
@@ -146,6 +151,7 @@ fn what_lies_just_within_the_limits_is_accepted() {
         json!({"database": {"backup_days": 0}}),
         json!({"database": {"backup_days": 1, "read_replica": true, "deletion_protection": false}}),
         json!({"network": {"cidr": "192.168.0.0/24"}}),
+        json!({"network": {"zones": ["apne1-az4", "apne1-az1"]}}),
         json!({"network": {"vpc_id": "vpc-1234abcd", "subnet_ids": ["subnet-1234abcd", "subnet-5678abcd"]}}),
         json!({"alarms": {"email": "on-call+shop@example.co.uk"}}),
     ];

@@ -1,7 +1,7 @@
 //! What of a stack exceeds a quota. One whose applied value can be read refuses; of the others AWS's default is known, and a plan
 //! warns of it.
 
-use crate::resources::{configuration, has_subnet_group, own_vpcs, replica_name};
+use crate::resources::{configuration, connector, has_subnet_group, own_vpcs, replica_name};
 use aws_sdk_rds::types::DbInstance;
 use groundcrew::spec::Mistake;
 use groundcrew::{Aws, Error, Result, Spec, database, managed};
@@ -142,7 +142,7 @@ async fn services(aws: &Aws) -> Result<BTreeSet<String>> {
 }
 
 async fn connectors(aws: &Aws) -> Result<BTreeSet<String>> {
-    let found = configuration::connectors(aws).await?.into_iter();
+    let found = connector::all(aws).await?.into_iter();
     Ok(found.filter_map(|it| it.vpc_connector_name).collect())
 }
 

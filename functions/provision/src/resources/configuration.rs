@@ -1,14 +1,16 @@
 //! What a service is configured with and shares a name with: its VPC connector, its auto scaling configuration and, for
 //! X-Ray, its observability configuration.
 
-use super::{foreign, network};
+use super::zones::FEWEST;
+use super::{connector, foreign, network};
 use aws_sdk_apprunner::types::{
     AutoScalingConfiguration, AutoScalingConfigurationSummary, ObservabilityConfigurationSummary,
-    Service, Tag, TraceConfiguration, TracingVendor, VpcConnector, VpcConnectorStatus,
+    Service, Tag, TraceConfiguration, TracingVendor, VpcConnector,
 };
 use groundcrew::spec::Mistake;
 use groundcrew::stack::{TAG_CHANGED_BY, TAG_CREATED_BY, Tags};
 use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack, pages};
+use serde_json::json;
 use std::collections::BTreeSet;
 
 /// The ARNs that a service names.
@@ -27,7 +29,7 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
 /// Finds what `ensure` made; `None` if it is not all there.
 pub(super) async fn arns(aws: &Aws, spec: &Spec) -> Result<Option<Arns>> {
     let name = spec.stack().name();
-    let connector = find_connector(aws, &name)
+    let connector = connector::find(aws, &name)
         .await?
         .and_then(|connector| connector.vpc_connector_arn);
     let scaling = auto_scaling_revisions(aws, &name)
@@ -55,35 +57,27 @@ async fn vpc_connector(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     let stack = &spec.stack();
     let name = stack.name();
     let network = network::find(aws, spec).await?;
-    let Some(connector) = find_connector(aws, &name).await? else {
+    let all = connector::all(aws).await?;
+    let own_one = all.iter().find(|it| it.vpc_connector_name() == Some(&name));
+    let Some(connector) = own_one else {
+        let group_id = network.as_ref().map(|network| &network.connector_group_id);
+        let is_taken = |groups: &[String]| matches!(groups, [group] if Some(group) == group_id);
+        if let Some(other) = all.iter().find(|it| is_taken(it.security_groups())) {
+            let arn = other.vpc_connector_arn().unwrap_or_default();
+            return Err(Error::Conflict(format!(
+                "{arn}, a VPC connector with the security group of {stack},"
+            )));
+        }
         if !run.create(format!("VPC connector {name}")) {
             return Ok(());
         }
         let network = network.ok_or_else(|| Error::NotReady(format!("the network of {stack}")))?;
-        aws.apprunner()
-            .create_vpc_connector()
-            .vpc_connector_name(&name)
-            .set_subnets(Some(network.subnet_ids))
-            .security_groups(network.connector_group_id)
-            .set_tags(Some(tag_list(stack, run)))
-            .send()
-            .await
-            .map_err(Error::aws("apprunner:CreateVpcConnector"))?;
-        return Ok(());
+        return connect(aws, spec, run, &network).await;
     };
-    own(
-        aws,
-        stack,
-        run,
-        connector.vpc_connector_arn(),
-        "VPC connector",
-    )
-    .await?;
-    run.tell(
-        "vpc_connector_arn",
-        connector.vpc_connector_arn().unwrap_or_default(),
-    );
-    match moved_from(&connector, network.as_ref(), spec) {
+    let arn = connector.vpc_connector_arn().unwrap_or_default();
+    own(aws, stack, run, Some(arn), "VPC connector").await?;
+    run.tell("vpc_connector_arn", arn);
+    match moved_from(connector, network.as_ref(), spec) {
         Some(mistake) => Err(Error::Invalid(vec![mistake])),
         None => Ok(()),
     }
@@ -91,33 +85,96 @@ async fn vpc_connector(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
 
 /// A stack whose connector leads elsewhere than the spec says.
 pub(super) async fn moved(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
-    let Some(connector) = find_connector(aws, &spec.stack().name()).await? else {
+    let Some(connector) = connector::find(aws, &spec.stack().name()).await? else {
         return Ok(None);
     };
     let network = network::find(aws, spec).await?;
     Ok(moved_from(&connector, network.as_ref(), spec))
 }
 
-/// App Runner keeps one revision of a connector and changes none.
+/// App Runner keeps one revision of a connector and changes none. In an own VPC it is made of some of the subnets: of those in the
+/// zones that the spec names, if it names any.
 fn moved_from(
     connector: &VpcConnector,
     network: Option<&network::Parts>,
     spec: &Spec,
 ) -> Option<Mistake> {
-    let wanted: BTreeSet<_> = network?.subnet_ids.iter().collect();
+    let (network, wanted) = (network?, &spec.network);
     let is: BTreeSet<_> = connector.subnets().iter().collect();
-    (is != wanted).then(|| {
+    let subnet_ids: BTreeSet<_> = network.subnet_ids.iter().collect();
+    let is_own = wanted.vpc_id.is_none();
+    if is != subnet_ids && !(is_own && is.is_subset(&subnet_ids)) {
         let is: Vec<_> = is.into_iter().map(String::as_str).collect();
-        Mistake::new(
+        return Some(Mistake::new(
             "network.subnet_ids",
-            serde_json::json!(spec.network.subnet_ids),
+            json!(wanted.subnet_ids),
             format!(
                 "{}, in which the stack stands: {}",
                 is.join(", "),
                 network::STAYS
             ),
-        )
+        ));
+    }
+    let zones: BTreeSet<_> = is
+        .iter()
+        .filter_map(|id| network.zone_ids.get(*id))
+        .collect();
+    let is_moved = !wanted.zones.is_empty() && zones != wanted.zones.iter().collect();
+    is_moved.then(|| {
+        let allowed = format!(
+            "{}, in which the service is connected, or nothing: {}",
+            json!(zones),
+            network::STAYS
+        );
+        Mistake::new("network.zones", json!(wanted.zones), allowed)
     })
+}
+
+/// Creates the connector, of the subnets that App Runner accepts. Where too few are left of an own VPC it gets others, which the next
+/// look finds; what was refused is asked again then, for nothing remembers it.
+async fn connect(aws: &Aws, spec: &Spec, run: &mut Run, network: &network::Parts) -> Result<()> {
+    let name = spec.stack().name();
+    let mut subnet_ids = network.connector_subnet_ids.clone();
+    let mut refused = Vec::new();
+    while subnet_ids.len() >= FEWEST {
+        let (group_id, tags) = (&network.connector_group_id, tag_list(&spec.stack(), run));
+        let created = connector::create(aws, &name, &subnet_ids, group_id, tags).await;
+        let Err(refusal) = created else {
+            return Ok(());
+        };
+        let named = connector::refused(&refusal, &subnet_ids);
+        if named.is_empty() {
+            return Err(refusal);
+        }
+        let mistakes = chosen(spec, &named, &refusal);
+        if !mistakes.is_empty() {
+            return Err(Error::Invalid(mistakes));
+        }
+        subnet_ids.retain(|id| !named.contains(id));
+        refused.extend(named);
+    }
+    network::add_subnets(aws, spec, run, network, &refused).await?;
+    Err(Error::NotReady(format!(
+        "VPC connector {name}, for which there is a subnet in another zone now,"
+    )))
+}
+
+/// A refusal of what a person chose, who must choose again.
+fn chosen(spec: &Spec, refused: &[String], refusal: &Error) -> Vec<Mistake> {
+    let network = &spec.network;
+    let allowed = |what: &str| format!("{what} that App Runner supports ({refusal})");
+    if network.vpc_id.is_none() && !network.zones.is_empty() {
+        let allowed = allowed("availability zones");
+        return vec![Mistake::new("network.zones", json!(network.zones), allowed)];
+    }
+    let subnets = network.subnet_ids.iter().enumerate();
+    subnets
+        .filter(|(_, id)| refused.contains(id))
+        .map(|(n, id)| {
+            let field = format!("network.subnet_ids[{n}]");
+            Mistake::new(field, id.clone(), allowed("a subnet in a zone"))
+        })
+        .collect()
 }
 
 async fn auto_scaling(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
@@ -152,7 +209,7 @@ async fn auto_scaling(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
 /// The tags of a new revision. It belongs to whoever created the VPC connector: a new revision of a living stack is a
 /// change, and an undo must not take it from a service that uses it.
 async fn revision_tags(aws: &Aws, stack: &Stack, run: &Run) -> Result<Vec<Tag>> {
-    let connector = find_connector(aws, &stack.name()).await?;
+    let connector = connector::find(aws, &stack.name()).await?;
     let Some(arn) = connector.and_then(|connector| connector.vpc_connector_arn) else {
         return Err(Error::NotReady(format!("VPC connector {stack}")));
     };
@@ -223,7 +280,7 @@ pub(crate) async fn prune(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
 /// The ARNs of what is to be removed: the connector first, then each revision of a configuration.
 pub(super) async fn owned(aws: &Aws, removal: &Removal) -> Result<Vec<String>> {
     let name = removal.stack().name();
-    let connector = find_connector(aws, &name).await?;
+    let connector = connector::find(aws, &name).await?;
     let connector = connector.and_then(|connector| connector.vpc_connector_arn);
     let scaling = auto_scaling_revisions(aws, &name).await?;
     let mut all: Vec<_> = connector.into_iter().collect();
@@ -327,24 +384,6 @@ async fn own(aws: &Aws, stack: &Stack, run: &mut Run, arn: Option<&str>, what: &
     }
     run.settle(&tags);
     Ok(())
-}
-
-async fn find_connector(aws: &Aws, name: &str) -> Result<Option<VpcConnector>> {
-    let mut all = connectors(aws).await?.into_iter();
-    Ok(all.find(|connector| connector.vpc_connector_name() == Some(name)))
-}
-
-/// All connectors that are not deleted, whoever owns them.
-pub(crate) async fn connectors(aws: &Aws) -> Result<Vec<VpcConnector>> {
-    let mut found = pages::all(async |token| {
-        let page = aws.apprunner().list_vpc_connectors().set_next_token(token);
-        let page = page.send().await;
-        let page = page.map_err(Error::aws("apprunner:ListVpcConnectors"))?;
-        Ok((page.vpc_connectors, page.next_token))
-    })
-    .await?;
-    found.retain(|connector| connector.status() == Some(&VpcConnectorStatus::Active));
-    Ok(found)
 }
 
 /// The configuration's revisions, the oldest first: the ARN of each, and whether a service uses it.

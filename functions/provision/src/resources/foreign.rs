@@ -1,7 +1,7 @@
 //! What is not the stack's and keeps a part of it from being deleted. AWS says that there is something, and not what.
 
 use super::network::{filter, ours, own_vpcs, tags};
-use super::{configuration, roles};
+use super::{configuration, connector, roles};
 use aws_sdk_apprunner::types::{Service, ServiceStatus};
 use aws_sdk_ec2::types::{Filter, NetworkInterface};
 use groundcrew::spec::Mistake;
@@ -416,7 +416,7 @@ async fn databases(aws: &Aws, stack: &Stack, vpcs: &BTreeSet<String>) -> Result<
 /// VPC connectors of others with a group of the stack: they share their interfaces with its own.
 async fn connectors(aws: &Aws, stack: &Stack, groups: &BTreeSet<String>) -> Result<Vec<Obstacle>> {
     let mut found = Vec::new();
-    for connector in configuration::connectors(aws).await? {
+    for connector in connector::all(aws).await? {
         let mut of = connector.security_groups().iter();
         let shared = of.find(|id| groups.contains(*id));
         let is_other = connector.vpc_connector_name() != Some(&stack.name());

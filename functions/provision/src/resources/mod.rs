@@ -3,6 +3,7 @@
 //! between any two API calls. What exists is found by name and tag, never by memory of an earlier run.
 
 pub(crate) mod configuration;
+pub(crate) mod connector;
 pub(crate) mod credentials;
 mod database;
 mod foreign;
@@ -10,13 +11,15 @@ mod network;
 mod registry;
 mod roles;
 mod service;
+mod zones;
 
 pub(crate) use configuration::prune;
 pub(crate) use database::{has_subnet_group, refused as database_refused, replica_name};
 pub(crate) use foreign::in_the_way;
-pub(crate) use network::{availability_zones, own_vpcs, subnets_of};
+pub(crate) use network::{ExistingSubnet, availability_zones, own_vpcs, subnets_of};
 pub(crate) use roles::too_many_secrets;
 pub(crate) use service::check_health;
+pub(crate) use zones::{FEWEST, Zone};
 
 use groundcrew::spec::Mistake;
 use groundcrew::{Aws, Removal, Result, Run, Spec, alarms};

@@ -1,24 +1,29 @@
 //! The network: an own VPC with private subnets, or an existing one that is only read; and the two security groups, of
 //! which the database's accepts PostgreSQL from the connector's alone.
 
-use super::foreign;
+use super::zones::{Choice, Zone};
+use super::{connector, foreign};
 use aws_sdk_ec2::types::{
-    Filter, IpPermission, ResourceType, RouteTable, SecurityGroup, Subnet, Tag, TagSpecification,
-    UserIdGroupPair, Vpc,
+    Filter, IpPermission, ResourceType, RouteTable, SecurityGroup, Subnet,
+    SubnetCidrBlockStateCode, Tag, TagSpecification, UserIdGroupPair, Vpc,
 };
 use groundcrew::spec::{self, Cidr, Mistake};
 use groundcrew::stack::{TAG_APP, TAG_CHANGED_BY, TAG_ENVIRONMENT, TAG_MANAGED, Tags};
 use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack};
+use std::collections::BTreeMap;
 
 /// PostgreSQL's port.
 const POSTGRESQL: i32 = 5432;
-/// How many subnets an own VPC has, if the region has as many availability zones; App Runner advises three.
-const SUBNETS: usize = 3;
 
 /// What the database and the connector need of a network.
 #[derive(Debug)]
 pub(super) struct Parts {
+    /// All subnets, which the database may be in.
     pub(super) subnet_ids: Vec<String>,
+    /// The ids of their zones, in an own VPC.
+    pub(super) zone_ids: BTreeMap<String, String>,
+    /// Those of them that the connector may be made of.
+    pub(super) connector_subnet_ids: Vec<String>,
     pub(super) connector_group_id: String,
     pub(super) database_group_id: String,
 }
@@ -27,7 +32,7 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     let stack = &spec.stack();
     let (vpc_id, subnet_ids) = match &spec.network.vpc_id {
         Some(vpc_id) => (Some(vpc_id.clone()), spec.network.subnet_ids.clone()),
-        None => own_vpc(aws, spec, run).await?,
+        None => own_vpc(aws, spec, run, &[]).await?,
     };
     let Some(vpc_id) = vpc_id else {
         // A dry run without a VPC: nothing can be inside it.
@@ -46,27 +51,33 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
 /// Finds what `ensure` made; `None` if it is not all there.
 pub(super) async fn find(aws: &Aws, spec: &Spec) -> Result<Option<Parts>> {
     let stack = &spec.stack();
-    let (vpc_id, subnet_ids) = match &spec.network.vpc_id {
-        Some(vpc_id) => (vpc_id.clone(), spec.network.subnet_ids.clone()),
+    let network = &spec.network;
+    let mut zone_ids = BTreeMap::new();
+    let mut connector_subnet_ids = network.subnet_ids.clone();
+    let (vpc_id, subnet_ids) = match &network.vpc_id {
+        Some(vpc_id) => (vpc_id.clone(), network.subnet_ids.clone()),
         None => {
             let Some(vpc) = own_vpcs(aws, stack).await?.into_iter().next() else {
                 return Ok(None);
             };
             let vpc_id = vpc.vpc_id.unwrap_or_default();
             let subnets = own_subnets(aws, stack, &vpc_id).await?;
-            (
-                vpc_id,
-                subnets
-                    .into_iter()
-                    .filter_map(|subnet| subnet.subnet_id)
-                    .collect(),
-            )
+            let choice = Choice {
+                chosen: &network.zones,
+                refused: &[],
+            };
+            connector_subnet_ids = ids(subnets.iter().filter(|it| choice.allows(zone_id(it))));
+            let zones = subnets.iter().map(|it| zone_id(it).to_owned());
+            zone_ids.extend(ids(&subnets).into_iter().zip(zones));
+            (vpc_id, ids(&subnets))
         }
     };
     let connector = find_group(aws, stack, &vpc_id, Role::Connector).await?;
     let database = find_group(aws, stack, &vpc_id, Role::Database).await?;
     Ok(connector.zip(database).map(|(connector, database)| Parts {
         subnet_ids,
+        zone_ids,
+        connector_subnet_ids,
         connector_group_id: connector.group_id.unwrap_or_default(),
         database_group_id: database.group_id.unwrap_or_default(),
     }))
@@ -110,7 +121,35 @@ fn moved_from_existing(network: &spec::Network, id: &str) -> Option<Mistake> {
     })
 }
 
-async fn own_vpc(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<(Option<String>, Vec<String>)> {
+/// Adds subnets to the own VPC of a stack without a connector, in other zones than those of the subnets that App Runner has refused.
+///
+/// # Errors
+/// [`Error::Failed`] if there is no other zone.
+pub(super) async fn add_subnets(
+    aws: &Aws,
+    spec: &Spec,
+    run: &mut Run,
+    network: &Parts,
+    refused: &[String],
+) -> Result<()> {
+    let (_, subnet_ids) = own_vpc(aws, spec, run, refused).await?;
+    if subnet_ids.len() > network.subnet_ids.len() {
+        return Ok(());
+    }
+    Err(Error::Failed(format!(
+        "App Runner accepts fewer than two availability zones of {} for a VPC connector, and no subnet of {}",
+        aws.account.region,
+        refused.join(", ")
+    )))
+}
+
+/// The own VPC with its subnets; `refused` are those that App Runner has just refused. No VPC in a dry run before there is one.
+async fn own_vpc(
+    aws: &Aws,
+    spec: &Spec,
+    run: &mut Run,
+    refused: &[String],
+) -> Result<(Option<String>, Vec<String>)> {
     let stack = &spec.stack();
     let range = Cidr::parse(spec.network.own_cidr()).ok_or_else(|| {
         Error::invalid(
@@ -119,7 +158,10 @@ async fn own_vpc(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<(Option<String
             "an address range such as 10.0.0.0/16",
         )
     })?;
-    let vpc_id = match own_vpcs(aws, stack).await?.into_iter().next() {
+    let zones = availability_zones(aws).await?;
+    let found = own_vpcs(aws, stack).await?.into_iter().next();
+    let is_new = found.is_none();
+    let vpc_id = match found {
         Some(vpc) => {
             run.settle(&tags(vpc.tags()));
             vpc.vpc_id.unwrap_or_default()
@@ -136,46 +178,63 @@ async fn own_vpc(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<(Option<String
             .and_then(|vpc| vpc.vpc_id)
             .unwrap_or_default(),
         None => {
-            let _ = run.create(format!("{SUBNETS} private subnets"));
+            let choice = Choice {
+                chosen: &spec.network.zones,
+                refused: &[],
+            };
+            let missing = choice.missing(&zones, &[], false);
+            let missing: Vec<_> = missing.iter().map(|zone| zone.to_string()).collect();
+            let _ = run.create(format!("private subnets in {}", missing.join(", ")));
             let _ = run.create("route table");
             return Ok((None, Vec::new()));
         }
     };
-    let mut subnets = own_subnets(aws, stack, &vpc_id).await?;
-    // A zone that opens later gets no subnet: the VPC connector could not take it in.
-    let grows = run.has_created() || subnets.len() < 2;
-    let zones = availability_zones(aws).await?;
-    for (n, zone) in (0..).zip(zones.iter().take(SUBNETS)).filter(|_| grows) {
-        let cidr = range.quarter(n).to_string();
-        if subnets
-            .iter()
-            .any(|subnet| subnet.cidr_block() == Some(&cidr))
-        {
-            continue;
-        }
+    let all = subnets_in(aws, &vpc_id).await?;
+    // Somebody may have put subnets of their own beside ours.
+    let mut ranges: Vec<_> = all
+        .iter()
+        .filter_map(|subnet| Cidr::parse(subnet.cidr_block()?))
+        .collect();
+    let mut subnets = all;
+    subnets.retain(|subnet| stack.owns(&tags(subnet.tags())));
+    let is_refused = |subnet: &&Subnet| contains(refused, subnet.subnet_id().unwrap_or_default());
+    let refused: Vec<_> = subnets.iter().filter(is_refused).map(zone_id).collect();
+    let taken: Vec<_> = subnets.iter().map(zone_id).collect();
+    let choice = Choice {
+        chosen: &spec.network.zones,
+        refused: &refused,
+    };
+    let mut missing = choice.missing(&zones, &taken, false);
+    // Whether a zone has opened since, or an execution was stopped between two subnets, only the connector tells.
+    if !missing.is_empty() && !is_new && connector::find(aws, &stack.name()).await?.is_some() {
+        missing = choice.missing(&zones, &taken, true);
+    }
+    let mut subnet_ids = ids(&subnets);
+    for zone in missing {
+        let mut blocks = (0..Cidr::BLOCKS).map(|n| range.block(n));
+        let cidr = blocks
+            .find(|block| !ranges.iter().any(|range| range.overlaps(*block)))
+            .ok_or_else(|| Error::Failed(format!("{vpc_id} has no room for a subnet in {zone}")))?;
+        ranges.push(cidr);
         if run.create(format!("private subnet {cidr} in {zone}")) {
             let created = aws
                 .ec2()
                 .create_subnet()
                 .vpc_id(&vpc_id)
-                .cidr_block(&cidr)
-                .availability_zone(zone)
+                .cidr_block(cidr.to_string())
+                .availability_zone(&zone.name)
                 .tag_specifications(tagged(
                     ResourceType::Subnet,
                     stack,
                     run,
-                    &stack.part(&format!("private-{zone}")),
+                    &stack.part(&format!("private-{}", zone.name)),
                 ))
                 .send()
                 .await
                 .map_err(Error::aws("ec2:CreateSubnet"))?;
-            subnets.extend(created.subnet);
+            subnet_ids.extend(ids(&created.subnet));
         }
     }
-    let subnet_ids: Vec<_> = subnets
-        .into_iter()
-        .filter_map(|subnet| subnet.subnet_id)
-        .collect();
     route_table(aws, stack, run, &vpc_id, &subnet_ids).await?;
     Ok((Some(vpc_id), subnet_ids))
 }
@@ -454,28 +513,22 @@ async fn remove(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
 }
 
 /// An existing subnet, as far as a spec may name it.
+#[derive(Clone, Debug)]
 pub(crate) struct ExistingSubnet {
     pub(crate) id: String,
-    pub(crate) zone: String,
+    pub(crate) zone: Zone,
     pub(crate) is_public: bool,
+    pub(crate) has_ipv4: bool,
+    pub(crate) has_ipv6: bool,
 }
 
 /// The subnets of an existing VPC.
 pub(crate) async fn subnets_of(aws: &Aws, vpc_id: &str) -> Result<Vec<ExistingSubnet>> {
-    let within = filter("vpc-id", vpc_id);
-    let subnets = aws
-        .ec2()
-        .describe_subnets()
-        .filters(within.clone())
-        .send()
-        .await
-        .map_err(Error::aws("ec2:DescribeSubnets"))?
-        .subnets
-        .unwrap_or_default();
+    let subnets = subnets_in(aws, vpc_id).await?;
     let tables = aws
         .ec2()
         .describe_route_tables()
-        .filters(within)
+        .filters(filter("vpc-id", vpc_id))
         .send()
         .await
         .map_err(Error::aws("ec2:DescribeRouteTables"))?
@@ -484,15 +537,44 @@ pub(crate) async fn subnets_of(aws: &Aws, vpc_id: &str) -> Result<Vec<ExistingSu
     Ok(subnets
         .into_iter()
         .map(|subnet| {
-            let id = subnet.subnet_id.unwrap_or_default();
-            let is_public = is_public(&tables, &id);
+            let id = subnet.subnet_id().unwrap_or_default();
             ExistingSubnet {
-                id,
-                zone: subnet.availability_zone.unwrap_or_default(),
-                is_public,
+                is_public: is_public(&tables, id),
+                zone: Zone {
+                    name: subnet.availability_zone().unwrap_or_default().into(),
+                    id: zone_id(&subnet).into(),
+                },
+                has_ipv4: subnet.ipv6_native() != Some(true),
+                has_ipv6: has_ipv6(&subnet),
+                id: id.into(),
             }
         })
         .collect())
+}
+
+/// Ranges that it had, or is about to lose, are listed too.
+fn has_ipv6(subnet: &Subnet) -> bool {
+    let mut ranges = subnet.ipv6_cidr_block_association_set().iter();
+    ranges.any(|range| {
+        let state = range.ipv6_cidr_block_state();
+        matches!(
+            state.and_then(|state| state.state()),
+            Some(SubnetCidrBlockStateCode::Associated | SubnetCidrBlockStateCode::Associating)
+        )
+    })
+}
+
+fn zone_id(subnet: &Subnet) -> &str {
+    subnet.availability_zone_id().unwrap_or_default()
+}
+
+fn ids<'s>(subnets: impl IntoIterator<Item = &'s Subnet>) -> Vec<String> {
+    let ids = subnets.into_iter().filter_map(Subnet::subnet_id);
+    ids.map(str::to_owned).collect()
+}
+
+fn contains(ids: &[String], id: &str) -> bool {
+    ids.iter().any(|one| one == id)
 }
 
 /// A subnet is public if its route table, or the main one where it has none of its own, leads to an internet gateway.
@@ -519,8 +601,8 @@ fn is_public(tables: &[RouteTable], subnet_id: &str) -> bool {
     })
 }
 
-/// The availability zones that the account really has; local and wavelength zones take no database.
-pub(crate) async fn availability_zones(aws: &Aws) -> Result<Vec<String>> {
+/// The availability zones that the account really has, by name; local and wavelength zones take no database.
+pub(crate) async fn availability_zones(aws: &Aws) -> Result<Vec<Zone>> {
     let zones = aws
         .ec2()
         .describe_availability_zones()
@@ -529,14 +611,19 @@ pub(crate) async fn availability_zones(aws: &Aws) -> Result<Vec<String>> {
         .send()
         .await
         .map_err(Error::aws("ec2:DescribeAvailabilityZones"))?;
-    let mut names: Vec<_> = zones
+    let mut zones: Vec<_> = zones
         .availability_zones
         .unwrap_or_default()
         .into_iter()
-        .filter_map(|zone| zone.zone_name)
+        .filter_map(|zone| {
+            Some(Zone {
+                name: zone.zone_name?,
+                id: zone.zone_id?,
+            })
+        })
         .collect();
-    names.sort();
-    Ok(names)
+    zones.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(zones)
 }
 
 /// The stack's VPCs: one, unless an answer was lost right after a creation. The first by id is the one that is used, and
@@ -566,10 +653,16 @@ async fn own_groups(aws: &Aws, stack: &Stack) -> Result<Vec<SecurityGroup>> {
 }
 
 async fn own_subnets(aws: &Aws, stack: &Stack, vpc_id: &str) -> Result<Vec<Subnet>> {
+    let mut subnets = subnets_in(aws, vpc_id).await?;
+    subnets.retain(|subnet| stack.owns(&tags(subnet.tags())));
+    Ok(subnets)
+}
+
+/// All subnets of a VPC, by id.
+async fn subnets_in(aws: &Aws, vpc_id: &str) -> Result<Vec<Subnet>> {
     let found = aws
         .ec2()
         .describe_subnets()
-        .set_filters(Some(ours(stack)))
         .filters(filter("vpc-id", vpc_id))
         .send()
         .await
