@@ -23,6 +23,7 @@ INTERFACE_LINGER_SECONDS = 60
 # Filters that MiniStack honours; it passes over all others, which would find too much.
 _FILTERS = {
     "DescribeVpcs": {"vpc-id", "cidr", "cidr-block-association.cidr-block", "state", "owner-id", "is-default"},
+    "DescribeAvailabilityZones": {"state", "zone-type", "zone-id", "zone-name"},
     "DescribeSubnets": {"vpc-id", "availability-zone", "subnet-id", "cidr-block", "cidr", "default-for-az"},
     "DescribeSecurityGroups": {
         "vpc-id",
@@ -69,6 +70,47 @@ def _wrap(name: str, before: Callable[[Parameters], Response | None]) -> None:
     ec2._ACTION_MAP[name] = wrapped
 
 
+# -- availability zones ------------------------------------------------------------------------------------------------
+
+# The ids of the zones of us-east-1, in the order of their names, a to f: "we decided to independently map Availability Zones to codes
+# in each AWS account" in the oldest regions, and ids are the same in all accounts
+# (https://docs.aws.amazon.com/global-infrastructure/latest/regions/az-ids.html). In this account App Runner refuses the first.
+_ZONES = {"us-east-1": ("use1-az3", "use1-az4", "use1-az6", "use1-az1", "use1-az2", "use1-az5")}
+_mini_zone_id: Callable[[str], str] = ec2._az_id_for_zone_name
+
+
+def _zones() -> dict[str, str]:
+    """The zones of the region: the id of each name. MiniStack's three are left to regions that nothing is played in."""
+    region = ec2.get_region()
+    ids = _ZONES.get(region) or [_mini_zone_id(f"{region}{letter}") for letter in "abc"]
+    return {f"{region}{letter}": zone_id for letter, zone_id in zip("abcdef", ids, strict=False)}
+
+
+def _zone_id(name: str) -> str:
+    return _zones().get(name) or _mini_zone_id(name)
+
+
+def _zone_name(zone_id: str) -> str | None:
+    return next((name for name, found in _zones().items() if found == zone_id), None)
+
+
+def _describe_zones(p: Parameters) -> Response:
+    """All are available, and availability zones; an account that has opted into no local zone sees none."""
+    filters = ec2._parse_filters(p)
+    region = ec2.get_region()
+    items = ""
+    for name, zone_id in _zones().items():
+        seen = {"state": "available", "zone-type": "availability-zone", "zone-id": zone_id, "zone-name": name}
+        if all(seen[key] in values for key, values in filters.items() if key in seen):
+            items += (
+                f"<item><zoneName>{name}</zoneName><zoneState>available</zoneState><regionName>{region}</regionName>"
+                f"<zoneId>{zone_id}</zoneId><groupName>{region}-zg-1</groupName>"
+                f"<networkBorderGroup>{region}</networkBorderGroup><optInStatus>opt-in-not-required</optInStatus>"
+                "<zoneType>availability-zone</zoneType></item>"
+            )
+    return ec2._xml(200, "DescribeAvailabilityZonesResponse", f"<availabilityZoneInfo>{items}</availabilityZoneInfo>")
+
+
 # -- addresses ---------------------------------------------------------------------------------------------------------
 
 
@@ -98,9 +140,7 @@ def _check_subnet(p: Parameters) -> Response | None:
     network = _network(cidr)
     if network is None or not network.subnet_of(ipaddress.IPv4Network(vpc["CidrBlock"])):
         return _error("InvalidSubnet.Range", f"The CIDR '{cidr}' is invalid.")
-    if zone and ec2._az_id_for_zone_name(zone) not in {
-        ec2._az_id_for_zone_name(f"{ec2.get_region()}{letter}") for letter in "abc"
-    }:
+    if zone and zone not in _zones():
         return _error("InvalidParameterValue", f"Value ({zone}) for parameter availabilityZone is invalid.")
     for subnet in ec2._subnets.values():
         if subnet["VpcId"] == vpc_id and network.overlaps(ipaddress.IPv4Network(subnet["CidrBlock"])):
@@ -493,7 +533,7 @@ def describe_subnets(ids: list[str]) -> list[dict[str, Any]]:
             {
                 "id": subnet["SubnetId"],
                 "vpc": subnet["VpcId"],
-                "az": subnet["AvailabilityZone"],
+                "zone": subnet["AvailabilityZoneId"],
                 "public": public,
             }
         )
@@ -507,6 +547,11 @@ def install() -> None:
     _interfaces_of_nat_gateways()
     _merge_sources()
     _filter_endpoints()
+    ec2._az_id_for_zone_name = _zone_id
+    ec2._zone_name_for_az_id = _zone_name
+    for subnet in ec2._subnets.all_values():
+        subnet["AvailabilityZoneId"] = _zone_id(subnet["AvailabilityZone"])
+    ec2._ACTION_MAP["DescribeAvailabilityZones"] = _describe_zones
     ec2._ACTION_MAP["DescribeNetworkInterfaces"] = _describe_interfaces
     for name, honoured in _FILTERS.items():
         _wrap(name, _check_filters(honoured))

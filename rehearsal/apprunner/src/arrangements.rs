@@ -54,6 +54,11 @@ pub enum Arrangement {
         #[serde(default)]
         reads: bool,
     },
+    /// In which availability zones App Runner refuses the subnets of a connector.
+    Zones {
+        /// Their ids; `["use1-az3"]` at the start.
+        refused: Vec<String>,
+    },
     /// App Runner takes a RUNNING or PAUSED service into maintenance: OPERATION_IN_PROGRESS without an operation
     /// (developer guide, architecture).
     Maintenance {
@@ -180,6 +185,7 @@ impl Emulation {
             Arrangement::Account { open, reads } => {
                 (world.account_is_open, world.account_reads) = (open, open || reads);
             }
+            Arrangement::Zones { refused } => world.refused_zones = refused,
             Arrangement::Maintenance {
                 service: name,
                 seconds,

@@ -110,6 +110,8 @@ impl<'a> SecretReference<'a> {
 pub(crate) struct Subnet {
     pub(crate) id: String,
     pub(crate) vpc: String,
+    /// The id of its availability zone.
+    pub(crate) zone: String,
     pub(crate) public: bool,
 }
 

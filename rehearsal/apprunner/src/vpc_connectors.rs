@@ -7,11 +7,22 @@ use serde_json::{Value, json};
 use crate::refusal::Refusal;
 use crate::revisions::Revision;
 use crate::surroundings::Notice;
-use crate::world::{Emulation, World};
+use crate::world::{Emulation, World, now};
 use crate::{pages, tags};
 
 /// Connectors per Region (developer guide, architecture).
 const CONNECTORS: usize = 10;
+
+/// The zones that App Runner refuses at the start (Assumption zones-without-app-runner).
+const REFUSED_ZONES: [&str; 1] = ["use1-az3"];
+/// For so many AWS seconds nobody may have the security groups of a deleted connector, as long as its network interfaces stay
+/// (Assumption groups-of-a-connector).
+const GROUPS_LINGER: f64 = 60.0;
+
+/// The zones that App Runner refuses, until somebody [arranges](crate::Arrangement::Zones) others.
+pub(crate) fn refused_zones() -> Vec<String> {
+    REFUSED_ZONES.map(str::to_owned).into()
+}
 
 /// Where a connector leads.
 #[derive(Debug)]
@@ -31,15 +42,11 @@ impl Emulation {
         self.check_subnets(&subnets).await?;
 
         let world = &mut *self.world();
-        // "At this time, App Runner supports only one revision per name." (service model, VpcConnector)
-        if world.connectors.latest(name).is_some() {
-            return Err(Refusal::invalid_request(format!(
-                "VPC connector with the provided name already exists: {name}."
-            )));
-        }
         let groups: BTreeSet<&String> = security_groups.iter().collect();
-        let same_groups = |other: &&Revision<Connector>| {
+        let holds = |other: &&Revision<Connector>| {
+            let lingers = |at| (now() - at) * self.time_scale < GROUPS_LINGER;
             !groups.is_empty()
+                && other.deleted_at.is_none_or(lingers)
                 && other
                     .settings
                     .security_groups
@@ -47,13 +54,19 @@ impl Emulation {
                     .collect::<BTreeSet<_>>()
                     == groups
         };
-        if let Some(other) = world.connectors.active().find(same_groups) {
-            // pulumi/pulumi-aws#5364
+        if let Some(other) = world.connectors.all.iter().find(holds) {
+            // Text: pulumi/pulumi-aws#5364, of a connector with the same name, so it comes before what follows.
             return Err(Refusal::invalid_request(format!(
                 "The security groups combination provided in the request already exists on existing vpc connector. \
                  Existing VPC connector arn: {}, Security Groups: [{}]",
                 other.arn,
                 security_groups.join(", ")
+            )));
+        }
+        // "At this time, App Runner supports only one revision per name." (service model, VpcConnector)
+        if world.connectors.latest(name).is_some() {
+            return Err(Refusal::invalid_request(format!(
+                "VPC connector with the provided name already exists: {name}."
             )));
         }
         if world.connectors.active().count() >= CONNECTORS {
@@ -111,7 +124,8 @@ impl Emulation {
         Ok(json!({"VpcConnector": describe(found(world, arn)?)}))
     }
 
-    /// They must exist and be in one VPC. That they are private is only found out when a service uses them.
+    /// They must exist, be in one VPC and in zones that App Runner supports. That they are private is only found out when a
+    /// service uses them.
     async fn check_subnets(&self, subnets: &[String]) -> Result<(), Refusal> {
         if subnets.is_empty() {
             return Err(Refusal::invalid_request("Subnets must not be empty."));
@@ -138,6 +152,19 @@ impl Emulation {
             return Err(Refusal::invalid_request(
                 "All subnets must be in the same VPC.",
             ));
+        }
+        let refused_zones = &self.world().refused_zones;
+        let refused: Vec<String> = known
+            .iter()
+            .filter(|subnet| refused_zones.contains(&subnet.zone))
+            .map(|subnet| format!("{}({})", subnet.id, subnet.zone))
+            .collect();
+        if !refused.is_empty() {
+            // The words are those of six public projects (Assumption zones-without-app-runner: several subnets are named at once, with commas).
+            return Err(Refusal::invalid_request(format!(
+                "The Availability Zones associated with the following subnet(s) don't support App Runner services: {}",
+                refused.join(", ")
+            )));
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ use crate::revisions::Revisions;
 use crate::services::SERVICES;
 use crate::states::{Call, OperationStatus, OperationType, ServiceStatus, Verdict, verdict};
 use crate::surroundings::{Notice, Surroundings, deliver};
-use crate::vpc_connectors::Connector;
+use crate::vpc_connectors::{self, Connector};
 use crate::{Settings, StartError};
 
 /// Tags of one resource.
@@ -72,6 +72,8 @@ pub(crate) struct World {
     pub(crate) account_is_open: bool,
     /// Whether its calls that only read are answered.
     pub(crate) account_reads: bool,
+    /// The ids of the availability zones in which no connector can be.
+    pub(crate) refused_zones: Vec<String>,
     pub(crate) complaints: Vec<String>,
 }
 
@@ -157,6 +159,7 @@ impl Emulation {
             service_quota: SERVICES,
             account_is_open: true,
             account_reads: true,
+            refused_zones: vpc_connectors::refused_zones(),
             complaints: Vec::new(),
         };
         auto_scaling::add_default(&mut world.auto_scaling);

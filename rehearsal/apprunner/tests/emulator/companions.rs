@@ -1,5 +1,8 @@
 //! Configurations, connectors and tags.
 
+use std::time::Duration;
+
+use apprunner_emulator::Arrangement;
 use serde_json::{Value, json};
 
 use crate::world::{World, create_request};
@@ -299,6 +302,14 @@ async fn a_connector_is_one_revision_of_a_name_and_of_its_security_groups() {
         world.call("DescribeVpcConnector", this).await.unwrap()["VpcConnector"]["Status"],
         "INACTIVE"
     );
+    // What lingers of a deleted one, for a while.
+    let same = json!({"VpcConnectorName": "shop-prod", "Subnets": ["subnet-a"], "SecurityGroups": ["sg-1"]});
+    let refused = world.call("CreateVpcConnector", same).await.unwrap_err();
+    refused.is(
+        "InvalidRequestException",
+        &format!("Existing VPC connector arn: {arn}"),
+    );
+    tokio::time::sleep(Duration::from_millis(60)).await;
     let successor = connector(&world, "shop-prod", "sg-1").await;
     assert_ne!(successor, arn);
     let list = world.call("ListVpcConnectors", json!({})).await.unwrap();
@@ -323,7 +334,7 @@ async fn a_connector_needs_subnets_of_one_vpc() {
     };
     world.local_aws.set(
         "subnet-x",
-        json!({"id": "subnet-x", "vpc": "vpc-2", "az": "us-east-1a", "public": false}),
+        json!({"id": "subnet-x", "vpc": "vpc-2", "zone": "use1-az1", "public": false}),
     );
     world.local_aws.set("subnet-0", Value::Null);
     create(json!(["subnet-a", "subnet-x"]))
@@ -338,6 +349,38 @@ async fn a_connector_needs_subnets_of_one_vpc() {
         .await
         .unwrap_err()
         .is("InvalidRequestException", "empty");
+}
+
+#[tokio::test]
+async fn a_connector_is_in_no_zone_that_app_runner_refuses_and_the_refusal_names_its_subnets() {
+    let world = World::start().await;
+    for (id, zone) in [("subnet-3", "use1-az3"), ("subnet-6", "use1-az6")] {
+        let subnet = json!({"id": id, "vpc": "vpc-1", "zone": zone, "public": false});
+        world.local_aws.set(id, subnet);
+    }
+    let create = |subnets: Value| {
+        world.call(
+            "CreateVpcConnector",
+            json!({"VpcConnectorName": "shop-prod", "Subnets": subnets}),
+        )
+    };
+    let text = "The Availability Zones associated with the following subnet(s) don't support App Runner services: ";
+    let all = json!(["subnet-a", "subnet-3", "subnet-6"]);
+    let refused = create(all.clone()).await.unwrap_err();
+    refused.is(
+        "InvalidRequestException",
+        &format!("{text}subnet-3(use1-az3)"),
+    );
+    assert!(!refused.message.contains("subnet-6"), "{}", refused.message);
+
+    let zones = ["use1-az3", "use1-az6"].map(str::to_owned).into();
+    let zones = Arrangement::Zones { refused: zones };
+    world.emulator.arrange(zones).unwrap();
+    create(all).await.unwrap_err().is(
+        "InvalidRequestException",
+        &format!("{text}subnet-3(use1-az3), subnet-6(use1-az6)"),
+    );
+    create(json!(["subnet-a", "subnet-b"])).await.unwrap();
 }
 
 #[tokio::test]

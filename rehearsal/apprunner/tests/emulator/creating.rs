@@ -184,7 +184,7 @@ async fn a_public_subnet_fails_the_creation() {
     let world = World::start().await;
     world.local_aws.set(
         "subnet-b",
-        json!({"id": "subnet-b", "vpc": "vpc-1", "az": "us-east-1b", "public": true}),
+        json!({"id": "subnet-b", "vpc": "vpc-1", "zone": "use1-az2", "public": true}),
     );
     let connector = world
         .call(

@@ -86,7 +86,7 @@ impl LocalAws {
             }
             "/_local/parameter" => unusual(&query["arn"]).unwrap_or_else(|| json!({})),
             "/_local/subnets" => {
-                let usual = |id: &str| json!({"id": id, "vpc": "vpc-1", "az": "us-east-1a", "public": false});
+                let usual = |id: &str| json!({"id": id, "vpc": "vpc-1", "zone": "use1-az1", "public": false});
                 let subnets: Vec<Value> = query["ids"]
                     .split(',')
                     .map(|id| unusual(id).unwrap_or_else(|| usual(id)))
