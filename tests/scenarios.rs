@@ -10,3 +10,4 @@ mod refusals;
 mod stacks;
 mod sweeps;
 mod teardowns;
+mod zones;

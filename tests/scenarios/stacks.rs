@@ -62,11 +62,16 @@ fn p1_to_p8_a_stack_is_built_from_nothing_and_answers_before_anybody_is_told_so(
         };
         let vpc_id = group("fresh-dev-connector").vpc_id();
         let subnets = world.subnets.iter();
-        let zones: Vec<_> = subnets
+        let mut zones: Vec<_> = subnets
             .filter(|subnet| subnet.vpc_id() == vpc_id)
-            .map(|subnet| subnet.availability_zone())
+            .filter_map(|subnet| subnet.availability_zone())
             .collect();
-        assert_eq!(zones.len(), 3, "{zones:?}");
+        zones.sort();
+        // App Runner refuses us-east-1a of this account.
+        assert_eq!(zones, ["us-east-1b", "us-east-1c", "us-east-1d"]);
+        let mut connectors = world.vpc_connectors.iter();
+        let connector = connectors.find(|it| it.vpc_connector_name() == Some("fresh-dev"));
+        assert_eq!(connector.map(|it| it.subnets().len()), Some(3));
         let mut databases = world.databases.iter();
         let replica = databases
             .find(|found| found.db_instance_identifier() == Some("fresh-dev-replica"))
@@ -477,11 +482,12 @@ fn p1_an_existing_vpc_is_used_and_left_as_it_was() {
     });
 }
 
-/// A VPC that somebody made: two private subnets, and a public one.
+/// A VPC that somebody made: two private subnets, a public one, and one in a zone that App Runner refuses.
 struct ExistingVpc {
     id: String,
     private: Vec<String>,
     public: String,
+    unsupported: String,
 }
 
 impl ExistingVpc {
@@ -498,9 +504,10 @@ impl ExistingVpc {
         let id = vpc.vpc_id.expect("an id");
         let mut subnets = Vec::new();
         for (zone, cidr) in [
-            ("us-east-1a", "172.20.0.0/24"),
-            ("us-east-1b", "172.20.1.0/24"),
-            ("us-east-1c", "172.20.2.0/24"),
+            ("us-east-1b", "172.20.0.0/24"),
+            ("us-east-1c", "172.20.1.0/24"),
+            ("us-east-1a", "172.20.2.0/24"),
+            ("us-east-1d", "172.20.3.0/24"),
         ] {
             let subnet = ec2
                 .create_subnet()
@@ -517,7 +524,8 @@ impl ExistingVpc {
                     .expect("an id"),
             );
         }
-        let public = subnets.pop().expect("three");
+        let public = subnets.pop().expect("four");
+        let unsupported = subnets.pop().expect("three");
         let gateway = ec2
             .create_internet_gateway()
             .send()
@@ -558,6 +566,7 @@ impl ExistingVpc {
             id,
             private: subnets,
             public,
+            unsupported,
         }
     }
 
@@ -604,6 +613,16 @@ fn p11_what_only_aws_can_tell_is_refused_before_anything_is_created() {
                 json!({"network": {"vpc_id": existing.id, "subnet_ids": [first, existing.public]}}),
                 "network.subnet_ids[1]",
                 "a private subnet",
+            ),
+            (
+                json!({"network": {"vpc_id": existing.id, "subnet_ids": [first, existing.unsupported]}}),
+                "network.subnet_ids[1]",
+                "this one is in us-east-1a (use1-az3)",
+            ),
+            (
+                json!({"network": {"vpc_id": existing.id, "subnet_ids": [existing.unsupported, first]}, "dry_run": true}),
+                "network.subnet_ids[0]",
+                "this one is in us-east-1a (use1-az3)",
             ),
             (
                 json!({"network": {"vpc_id": "vpc-00000000", "subnet_ids": [first, second]}}),
