@@ -77,15 +77,15 @@ fn a_parked_stack_is_refused_at_once_if_it_is_protected_and_otherwise_goes_with_
             json!({"app": "parked", "environment": "prod", "ignore_deletion_protection": true});
         let is_started = async {
             let started = async || {
-                let world = stage.world().await;
-                let mut databases = world.databases.iter();
-                let database =
-                    databases.find(|it| it.db_instance_identifier() == Some("parked-prod"))?;
-                let mut tags = database.tag_list().iter();
-                let is_kept_awake = tags.any(|it| it.key() == Some("groundcrew:awake-until"));
-                (is_kept_awake && database.db_instance_status() != Some("stopped")).then_some(())
+                let mut calls = stage.local.calls().await.expect("the calls are logged");
+                calls.retain(|call| call.resource.ends_with(":db:parked-prod"));
+                let start = calls.iter().position(|it| it.action == "rds:StartDBInstance")?;
+                let before = calls[..start].iter();
+                let mut tagged = before.filter(|it| it.action == "rds:AddTagsToResource");
+                Some(tagged.any(|it| it.principal == calls[start].principal))
             };
-            eventually("the database is started, and nobody parks it", started).await;
+            let is_kept_awake = eventually("the database is started", started).await;
+            assert!(is_kept_awake, "nobody parks it meanwhile");
             stage.database_is("parked-prod", None).await;
             arrange(stage, &held(false));
         };
