@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import math
 import os
 import re
 import time
@@ -298,6 +299,31 @@ def _create_log_groups(body: dict[str, Any], query: Query) -> dict[str, Any]:
     return {}
 
 
+def _write_log(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    group, stream = body["group"], body["stream"]
+    of = {"logGroupName": group, "logStreamName": stream}
+    if stream not in cloudwatch_logs._log_groups[group]["streams"]:
+        cloudwatch_logs._create_log_stream(of)
+    at = int(time.time() * 1000)
+    events = [{"timestamp": at, "message": line} for line in body["lines"]]
+    cloudwatch_logs._put_log_events({**of, "logEvents": events})
+    return {}
+
+
+def _age_log_groups(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    """Makes the log groups of a prefix some days older. What is older than their retention is gone then."""
+    for name, group in cloudwatch_logs._log_groups.items():
+        if not name.startswith(body["prefix"]):
+            continue
+        older = int(body["days"] * 86_400_000)
+        group["creationTime"] -= older
+        oldest = time.time() * 1000 - (group["retentionInDays"] or math.inf) * 86_400_000
+        for stream in group["streams"].values():
+            events = [{**event, "timestamp": event["timestamp"] - older} for event in stream["events"]]
+            stream["events"] = [event for event in events if event["timestamp"] >= oldest]
+    return {}
+
+
 def _create_network_interfaces(body: dict[str, Any], query: Query) -> dict[str, Any]:
     ec2.create_connector_interfaces(body["vpc_connector_arn"], body["subnets"], body["security_groups"])
     return {}
@@ -340,6 +366,8 @@ ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any
     ("GET", "parameter"): _parameter,
     ("GET", "subnets"): _subnets,
     ("POST", "log-groups"): _create_log_groups,
+    ("POST", "log-groups/age"): _age_log_groups,
+    ("POST", "log-events"): _write_log,
     ("POST", "network-interfaces"): _create_network_interfaces,
     ("DELETE", "network-interfaces"): _delete_network_interfaces,
 }

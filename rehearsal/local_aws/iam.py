@@ -315,6 +315,7 @@ _NOT_ASKED_FOR = {
     "cloudwatch:ListTagsForResource": ("oam:ListTagsForResource",),  # a sink or a link of Observability Access Manager
     "cloudwatch:TagResource": ("oam:TagResource",),
     "rds:CreateDBInstance": ("rds:CreateTenantDatabase", "iam:PassRole"),  # of Oracle; a role for monitoring or a domain
+    "logs:FilterLogEvents": ("logs:Unmask",),  # with "unmask": true alone (CloudWatch Logs API reference, FilterLogEvents)
     "rds:CreateDBInstanceReadReplica": ("rds:CreateTenantDatabase", "iam:PassRole"),
     "rds:DeleteDBInstance": ("rds:DeleteTenantDatabase", "rds:AddTagsToResource", "rds:CreateDBSnapshot"),  # see _rds
     "rds:ModifyDBInstance": ("rds:AddTagsToResource", "iam:PassRole"),

@@ -1,4 +1,4 @@
-"""Resource Groups Tagging API: App Runner's services, databases and alarms among the resources, and pages.
+"""Resource Groups Tagging API: App Runner's services, databases, alarms and log groups among the resources, and pages.
 
 That it still lists a resource that was deleted lately is told to it.
 Not restored: that it lags behind the services in any other way, compliance details.
@@ -8,12 +8,13 @@ import asyncio
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
 from ministack import app
-from ministack.services import cloudwatch, rds, secretsmanager, tagging
+from ministack.services import cloudwatch, cloudwatch_logs, rds, secretsmanager, tagging
 
 import apprunner
 
@@ -50,6 +51,11 @@ def _collect_alarms() -> Iterator[tuple[str, list[dict[str, str]]]]:
         yield arn, [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
+def _collect_log_groups() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    for group in list(cloudwatch_logs._log_groups.values()):
+        yield group["arn"].removesuffix(":*"), [{"Key": key, "Value": value} for key, value in group["tags"].items()]
+
+
 def remember_deleted_alarm(arn: str, tags: dict[str, str]) -> None:
     """The index still lists an alarm that is gone."""
     _deleted[arn] = tags
@@ -82,6 +88,13 @@ def _get_resources(data: dict[str, Any]) -> Response:
 _ministack_get_resources = tagging._get_resources
 
 
+def _is_of_type(arn: str, types: list[str]) -> bool:
+    """MiniStack takes `log-group:/aws` for the type of `log-group:/aws/apprunner/…`."""
+    _, _, service, _, _, resource = arn.split(":", 5)
+    kind = re.split("[:/]", resource, maxsplit=1)[0]
+    return not types or service in types or f"{service}:{kind}" in types
+
+
 def with_tag(key: str) -> dict[str, dict[str, str]]:
     """Everything outside App Runner that has a tag of this key, by ARN: also what the API does not list, as roles, but no
     secret that waits for its deletion."""
@@ -106,6 +119,8 @@ def install() -> None:
     tagging._COLLECTORS |= {
         "apprunner": _collect_apprunner,
         "cloudwatch": _collect_alarms,
+        "logs": _collect_log_groups,
         "rds": _collect_rds,
     }
+    tagging._matches_type_filters = _is_of_type
     tagging._HANDLERS["GetResources"] = _get_resources

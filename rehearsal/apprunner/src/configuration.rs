@@ -154,6 +154,15 @@ impl Configuration {
             .unwrap_or(true)
     }
 
+    pub(crate) fn health_protocol(&self) -> &str {
+        self.health_check["Protocol"].as_str().unwrap_or("TCP")
+    }
+
+    pub(crate) fn port(&self) -> &str {
+        let image = &self.source["ImageRepository"]["ImageConfiguration"];
+        image["Port"].as_str().unwrap_or("8080")
+    }
+
     pub(crate) fn health_path(&self) -> &str {
         self.health_check["Path"].as_str().unwrap_or("/")
     }

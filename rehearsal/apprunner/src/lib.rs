@@ -8,6 +8,7 @@
 mod address;
 mod arrangements;
 mod auto_scaling;
+mod cause;
 mod certificates;
 mod configuration;
 mod ids;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::arrangements::Fate;
+use crate::cause::Cause;
 use crate::ids;
 use crate::states::{OperationStatus, OperationType, ServiceStatus};
 use crate::surroundings::{
@@ -101,7 +102,7 @@ impl Emulation {
         let (factor, arranged) = match fate {
             Some(Fate::Stuck) => return answer, // nothing will ever end it
             Some(Fate::Takes(factor)) => (factor, None),
-            Some(Fate::Fails) => (1.0, Some("It was arranged to fail.".to_owned())),
+            Some(Fate::Fails) => (1.0, Some(Cause::Arranged)),
             None => (1.0, None),
         };
         let (emulation, arn) = (Arc::clone(self), arn.to_owned());
@@ -116,11 +117,16 @@ impl Emulation {
         answer
     }
 
-    async fn end(&self, arn: &str, id: &str, found: Result<Running, String>) {
+    async fn end(&self, arn: &str, id: &str, found: Result<Running, Cause>) {
         let (found, cause) = match found {
             Ok(found) => (found, None),
             Err(cause) => (Running::default(), Some(cause)),
         };
+        if let Some(cause) = &cause {
+            self.log(arn, id, cause);
+            // Whoever sees the failure can read why.
+            self.everything_is_told().await;
+        }
         match &cause {
             Some(cause) if self.starts_rollback(arn, id, cause) => self.pass(ROLLBACK).await,
             Some(_) => {}
@@ -163,8 +169,31 @@ impl Emulation {
         service.operations[at].cause = cause;
     }
 
+    /// Writes of a failed deployment into the service's log group (developer guide, monitor-cwl).
+    fn log(&self, arn: &str, id: &str, cause: &Cause) {
+        let mut world = self.world();
+        let Some((service, at)) = world.operation(arn, id) else {
+            return;
+        };
+        if !deploys(service.operations[at].kind) {
+            return;
+        }
+        let deployment = format!("deployment/{}", id.replace('-', ""));
+        let events = cause.event_log(&service.configuration, id);
+        for (stream, lines) in [
+            (deployment, cause.deployment_log()),
+            ("events".to_owned(), events),
+        ] {
+            self.tell(Notice::Log {
+                group: format!("/aws/apprunner/{}/{}/service", service.name, service.id),
+                stream,
+                lines,
+            });
+        }
+    }
+
     /// Sets a failed change of a service that ran to ROLLBACK_IN_PROGRESS. False if there is nothing to go back to.
-    fn starts_rollback(&self, arn: &str, id: &str, cause: &str) -> bool {
+    fn starts_rollback(&self, arn: &str, id: &str, cause: &Cause) -> bool {
         let mut world = self.world();
         let Some((service, at)) = world.operation(arn, id) else {
             return false;
@@ -175,7 +204,7 @@ impl Emulation {
             return false;
         }
         operation.set(OperationStatus::RollbackInProgress);
-        operation.cause = Some(cause.to_owned());
+        operation.cause = Some(cause.clone());
         true
     }
 
@@ -201,7 +230,7 @@ impl Emulation {
 
     /// What a deployment finds behind the names in its configuration, or why it cannot succeed: asked when it begins, so
     /// that what changes after that waits for the next one. App Runner tells late too.
-    async fn look_up(&self, arn: &str, kind: OperationType) -> Result<Running, String> {
+    async fn look_up(&self, arn: &str, kind: OperationType) -> Result<Running, Cause> {
         let Some(surroundings) = self.surroundings.as_ref().filter(|_| deploys(kind)) else {
             return Ok(Running::default());
         };
@@ -243,9 +272,9 @@ impl Emulation {
                 };
                 if let Some(why) = read.refused {
                     // No call tells it (aws/aws-cdk#17792, aws/apprunner-roadmap#110).
-                    return Ok(Some(format!(
+                    return Ok(Some(Cause::Unreadable(format!(
                         "{reference} of {variable} could not be read: {why}"
-                    )));
+                    ))));
                 }
                 found
                     .secrets
@@ -258,10 +287,12 @@ impl Emulation {
                     .iter()
                     .find(|id| !found.iter().any(|subnet| subnet.id == **id))
                 {
-                    return Ok(Some(format!("Subnet {missing} does not exist.")));
+                    let missing = format!("Subnet {missing} does not exist.");
+                    return Ok(Some(Cause::Subnet(missing)));
                 }
                 if let Some(subnet) = found.iter().find(|subnet| subnet.public) {
-                    return Ok(Some(format!("Subnet {} is public.", subnet.id)));
+                    let public = format!("Subnet {} is public.", subnet.id);
+                    return Ok(Some(Cause::Subnet(public)));
                 }
             }
             Ok(None)
@@ -269,7 +300,7 @@ impl Emulation {
         let cause = asked.await.unwrap_or_else(|error: SurroundingsError| {
             let complaint = format!("what {arn} needs could not be looked up: {error}");
             self.world().complain(complaint.clone());
-            Some(complaint)
+            Some(Cause::Unknown(complaint))
         });
         cause.map_or(Ok(found), Err)
     }
@@ -279,19 +310,15 @@ impl Emulation {
         &self,
         surroundings: &Surroundings,
         image: &str,
-    ) -> Result<Result<Option<String>, String>, SurroundingsError> {
+    ) -> Result<Result<Option<String>, Cause>, SurroundingsError> {
         let found = surroundings.image(&image_reference(image)).await?;
         if !found.exists {
-            // aws/apprunner-roadmap#127: this is all that it says about an image that is not there
-            return Ok(Err(format!(
-                "Failed to pull your application image. Be sure you configure your service with a valid access role \
-                 to your ECR repository. ({image} does not exist.)"
-            )));
+            return Ok(Err(Cause::NoSuchImage(image.to_owned())));
         }
         // x86-64 only: aws/apprunner-roadmap#98
         let runs = |architecture: &String| architecture == "amd64";
         if !found.architectures.iter().any(runs) {
-            return Ok(Err(format!("{image} has no image for amd64.")));
+            return Ok(Err(Cause::NoImageForAmd64(image.to_owned())));
         }
         Ok(Ok(found.digest))
     }

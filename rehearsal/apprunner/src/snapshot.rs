@@ -92,7 +92,7 @@ impl Emulation {
                     id: operation.id.clone(),
                     operation_type: operation.kind,
                     status: operation.status,
-                    cause: operation.cause.clone(),
+                    cause: operation.cause.as_ref().map(ToString::to_string),
                 })
                 .collect(),
             runs: RunningSnapshot {

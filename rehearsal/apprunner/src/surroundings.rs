@@ -125,6 +125,12 @@ struct Subnets {
 pub(crate) enum Notice {
     Event(Event),
     LogGroups(Vec<String>),
+    /// Lines of a log stream.
+    Log {
+        group: String,
+        stream: String,
+        lines: Vec<String>,
+    },
     CreateNetworkInterfaces {
         vpc_connector_arn: String,
         subnets: Vec<String>,
@@ -213,6 +219,15 @@ impl Surroundings {
             Notice::LogGroups(names) => {
                 (Method::POST, "/_local/log-groups", json!({"names": names}))
             }
+            Notice::Log {
+                group,
+                stream,
+                lines,
+            } => (
+                Method::POST,
+                "/_local/log-events",
+                json!({"group": group, "stream": stream, "lines": lines}),
+            ),
             Notice::CreateNetworkInterfaces {
                 vpc_connector_arn,
                 subnets,

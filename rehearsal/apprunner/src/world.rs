@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::address::Address;
 use crate::arrangements::NextOperation;
 use crate::auto_scaling::{self, AutoScaling};
+use crate::cause::Cause;
 use crate::certificates::Certificates;
 use crate::configuration::Configuration;
 use crate::model::ServiceModel;
@@ -122,8 +123,8 @@ pub(crate) struct Operation {
     pub(crate) started_at: f64,
     pub(crate) updated_at: f64,
     pub(crate) ended_at: Option<f64>,
-    /// Why it failed. The API does not tell; the service's log would.
-    pub(crate) cause: Option<String>,
+    /// Why it failed. The API does not tell; the service's event log does.
+    pub(crate) cause: Option<Cause>,
 }
 
 impl Emulation {

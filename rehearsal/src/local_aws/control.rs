@@ -57,9 +57,16 @@ impl Call {
     /// Whether the call can have changed something, by AWS's own naming of operations.
     pub fn writes(&self) -> bool {
         let operation = self.action.split(':').next_back().unwrap_or_default();
-        !["Describe", "List", "Get", "BatchGet", "BatchCheck"]
-            .iter()
-            .any(|verb| operation.starts_with(verb))
+        ![
+            "Describe",
+            "Filter",
+            "List",
+            "Get",
+            "BatchGet",
+            "BatchCheck",
+        ]
+        .iter()
+        .any(|verb| operation.starts_with(verb))
     }
 }
 
@@ -365,6 +372,17 @@ impl LocalAws {
     /// [`Error::Call`].
     pub async fn plant_scan(&self, scan: &Scan) -> Result<()> {
         ask(self.port, "POST", "scan-findings", Some(json!(scan)))
+            .await
+            .map(drop)
+    }
+
+    /// Makes the log groups of a prefix some days older; lines that are older than their retention are gone then.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn age_log_groups(&self, prefix: &str, days: f64) -> Result<()> {
+        let body = json!({"prefix": prefix, "days": days});
+        ask(self.port, "POST", "log-groups/age", Some(body))
             .await
             .map(drop)
     }
