@@ -6,6 +6,7 @@ mod early;
 mod fleet;
 mod nights;
 mod permissions;
+mod reasons;
 mod refusals;
 mod stacks;
 mod sweeps;

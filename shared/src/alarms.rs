@@ -5,7 +5,8 @@ mod dashboard;
 
 use crate::stack::{TAG_ALARMS, Tags};
 use crate::{
-    Aws, Error, Managed, Removal, Result, Run, Spec, Stack, Watch, database, managed, tagged,
+    Aws, Error, Managed, Removal, Result, Run, Spec, Stack, Watch, database, event_log, managed,
+    tagged,
 };
 use alarm::{Alarm, service_of, watches_database, watches_service};
 use aws_sdk_apprunner::types::{Service, ServiceStatus};
@@ -270,10 +271,7 @@ impl Watched<'_> {
             "/aws/apprunner/{}/{}/",
             service.service_name, service.service_id
         );
-        let groups = aws.logs().describe_log_groups();
-        let groups = groups.log_group_name_prefix(prefix).send().await;
-        let groups = groups.map_err(Error::aws("logs:DescribeLogGroups"))?;
-        for group in groups.log_groups.unwrap_or_default() {
+        for group in event_log::groups(aws, &prefix).await? {
             let name = group.log_group_name.unwrap_or_default();
             if group.retention_in_days == Some(days)
                 || !run.change(format!("log group {name}: keep {days} days"))

@@ -8,6 +8,7 @@ pub mod claim;
 pub mod database;
 pub mod error;
 pub mod event;
+pub mod event_log;
 pub mod execution;
 mod failure;
 pub mod image;

@@ -60,6 +60,11 @@ impl Removal {
         }
     }
 
+    /// Whether it is the undo of an execution of `provision`.
+    pub fn is_undo(&self) -> bool {
+        self.created_by.is_some()
+    }
+
     /// Whether a resource with these tags is to go: it is ours, and within the limits of an undo.
     pub fn covers(&self, tags: &Tags) -> bool {
         self.stack().owns(tags)

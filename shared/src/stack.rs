@@ -32,6 +32,10 @@ pub const TAG_REJECTED_SECRETS: &str = "groundcrew:rejected-secrets";
 pub const TAG_ALARMS: &str = "groundcrew:alarms";
 /// On a service: the topic that its alarms tell instead of the stack's own, or `none`.
 pub const TAG_ALARM_TOPIC: &str = "groundcrew:alarm-topic";
+/// The execution that has kept a log group although its service goes: its name and its start time.
+pub const TAG_KEPT_BY: &str = "groundcrew:kept-by";
+/// Until when a log group is kept, a date: the last of its lines goes then, by its retention.
+pub const TAG_KEPT_UNTIL: &str = "groundcrew:kept-until";
 /// On a service: since when groundcrew has it parked, a [`crate::Mark`], or `none`.
 pub const TAG_PARKED: &str = "groundcrew:parked";
 /// On a service: the beginning of the tags that keep its last releases; the time follows.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the function that deletes may change all the same.
-const CHANGED_BY_DELETION: [(&str, &str); 9] = [
+const CHANGED_BY_DELETION: [(&str, &str); 10] = [
     (
         "apprunner:DisassociateCustomDomain",
         "AWS asks for it when a service is deleted",
@@ -18,6 +18,10 @@ const CHANGED_BY_DELETION: [(&str, &str); 9] = [
     (
         "iam:DetachRolePolicy",
         "a policy that somebody attached goes with the role",
+    ),
+    (
+        "logs:PutRetentionPolicy",
+        "the logs of a service that failed are kept for a while",
     ),
     (
         "logs:TagResource",

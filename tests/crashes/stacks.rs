@@ -63,9 +63,19 @@ impl Scene {
 
     /// Destroys one resource until it is gone.
     async fn destroy(&self, aws: &Aws, resource: Resource) -> Result<(), Error> {
+        self.remove(aws, resource, &self.removal, "last").await
+    }
+
+    async fn remove(
+        &self,
+        aws: &Aws,
+        resource: Resource,
+        removal: &Removal,
+        execution: &str,
+    ) -> Result<(), Error> {
         for _ in 0..PATIENCE {
             match resource
-                .destroy(aws, &self.removal, &mut Run::acting("last"))
+                .destroy(aws, removal, &mut Run::acting(execution))
                 .await
             {
                 Err(Error::NotReady(_) | Error::Busy { .. }) => pause().await,
@@ -73,6 +83,16 @@ impl Scene {
             }
         }
         panic!("{resource:?} was not gone after {PATIENCE} attempts")
+    }
+
+    /// For how many days each log group of the stack's services is kept.
+    async fn log_groups(&self) -> Vec<Option<i32>> {
+        let world = World::look(&self.stage.local).await;
+        let groups = world.expect("the account can be looked at").log_groups;
+        let begin = format!("/aws/apprunner/{}/", self.spec.stack());
+        let is_own = |name: Option<&str>| name.is_some_and(|name| name.starts_with(&begin));
+        let own = groups.iter().filter(|it| is_own(it.log_group_name()));
+        own.map(|it| it.retention_in_days()).collect()
     }
 
     async fn push(&self) {
@@ -254,6 +274,50 @@ fn a_resource_is_removed_and_can_be_built_again_whichever_call_of_its_destroy_is
             scene.destroy(calm, resource).await.expect("undisturbed");
         }
         println!("{total} disturbances of a destroy");
+    });
+}
+
+/// Whatever happens to an undo, what App Runner said of the failure can be read afterwards; and a teardown removes it.
+#[test]
+fn an_undo_keeps_the_logs_of_a_failed_service_whichever_of_its_calls_is_disturbed() {
+    play("undone", async |scene| {
+        let calm = &scene.stage.local.aws().clone();
+        let before = |resource: &Resource| *resource != Resource::Service;
+        for resource in Resource::ALL.into_iter().take_while(before) {
+            scene.ensure(calm, resource).await.expect("undisturbed");
+        }
+        let untouched = scene.log_groups().await;
+        let mut undo = scene.removal.clone();
+        undo.created_by = Some("first".into());
+        let mut disturbances = 0;
+        'kinds: for kind in Kind::ALL {
+            for call in 0.. {
+                let fails = json!({"kind": "next-operation", "operation": "CREATE_SERVICE", "service": "undone-dev", "fate": "fails"});
+                let fails = serde_json::from_value(fails).expect("an arrangement");
+                let apprunner = scene.stage.local.apprunner();
+                apprunner.arrange(fails).expect("arranged");
+                let failed = scene.ensure(calm, Resource::Service).await;
+                assert!(matches!(failed, Err(Error::Failed(_))), "{failed:?}");
+
+                let disturbance = Disturbance::at(call, kind);
+                let aws = scene.disturbed(&disturbance);
+                let undone = scene.remove(&aws, Resource::Service, &undo, "undo").await;
+                let label = format!("{kind:?} at call {call} ({})", disturbance.calls());
+                assert_is_retried(&undone, &label);
+                for time in ["once", "twice"] {
+                    let repeated = scene.remove(calm, Resource::Service, &undo, "undo").await;
+                    repeated.unwrap_or_else(|error| panic!("{label}: {time}: {error}"));
+                    assert_eq!(scene.log_groups().await, [Some(14), Some(14)], "{label}");
+                }
+                scene.destroy_twice(Resource::Service, &label).await;
+                assert_eq!(scene.log_groups().await, untouched, "{label}");
+                if !disturbance.struck() {
+                    continue 'kinds;
+                }
+                disturbances += 1;
+            }
+        }
+        println!("{disturbances} disturbances of an undo");
     });
 }
 

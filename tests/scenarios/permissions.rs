@@ -239,6 +239,11 @@ async fn play_every_deployment(stage: &Stage) {
     app.turn(&alarm, StateValue::Alarm).await;
     released(app, "rolled-back", &third).await;
 
+    // Not deployed, for which App Runner has a reason.
+    app.next("UPDATE_SERVICE", json!("fails"));
+    let fourth = push_scanned(app, "fourth", &[]).await;
+    released(app, "failed", &fourth).await;
+
     // By hand, with what nobody can read: it is explained.
     app.set_tag("groundcrew:deploy-policy", "bake=long").await;
     let end = stage
@@ -324,6 +329,10 @@ async fn play_without_events(stage: &Stage) {
     assert_succeeded(&stage.sweep(&everything).await);
     tells(itself, true).await;
     itself.delete().await;
+    let aged = stage
+        .local
+        .age_log_groups("/aws/apprunner/itself-test/", 40.0);
+    aged.await.expect("aged");
     assert_succeeded(&stage.sweep(&everything).await);
     itself.has_alarms(0).await;
     stage.local.lose_events(false).await.expect("heard again");

@@ -317,38 +317,11 @@ fn p2_an_image_that_never_comes_ends_the_execution_and_nothing_is_left() {
     });
 }
 
-fn next_operation(service: &str, operation: &str, fate: Fate) -> Arrangement {
+pub(super) fn next_operation(service: &str, operation: &str, fate: Fate) -> Arrangement {
     serde_json::from_value(
         json!({"kind": "next-operation", "operation": operation, "service": service, "fate": fate}),
     )
     .expect("an arrangement")
-}
-
-#[test]
-fn p10_a_service_that_cannot_be_created_is_undone_with_everything_that_the_execution_created() {
-    play(|stage| async move {
-        stage
-            .local
-            .apprunner()
-            .arrange(next_operation("undone-dev", "CREATE_SERVICE", Fate::Fails))
-            .expect("arranged");
-        let end = stage.provision(&spec("undone")).await;
-        assert!(!end.succeeded);
-        assert_eq!(end.error, "Failed");
-        assert!(
-            end.message
-                .contains("App Runner could not create service undone-dev"),
-            "{}",
-            end.message
-        );
-        assert!(
-            end.message
-                .ends_with("nothing is left of what this execution created."),
-            "{}",
-            end.message
-        );
-        assert_eq!(stage.traces("undone-dev").await, Vec::<String>::new());
-    });
 }
 
 #[test]

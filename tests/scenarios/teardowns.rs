@@ -79,7 +79,9 @@ fn a_parked_stack_is_refused_at_once_if_it_is_protected_and_otherwise_goes_with_
             let started = async || {
                 let mut calls = stage.local.calls().await.expect("the calls are logged");
                 calls.retain(|call| call.resource.ends_with(":db:parked-prod"));
-                let start = calls.iter().position(|it| it.action == "rds:StartDBInstance")?;
+                let start = calls
+                    .iter()
+                    .position(|it| it.action == "rds:StartDBInstance")?;
                 let before = calls[..start].iter();
                 let mut tagged = before.filter(|it| it.action == "rds:AddTagsToResource");
                 Some(tagged.any(|it| it.principal == calls[start].principal))

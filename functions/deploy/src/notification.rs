@@ -71,12 +71,13 @@ impl Notification {
         )
     }
 
-    /// The end of a deployment.
+    /// The end of a deployment. `said` is what App Runner says of its failure.
     pub(crate) fn ended(
         aws: &Aws,
         deployment: &Deployment,
         operation: &Verdict,
         end: &End,
+        said: Option<&str>,
     ) -> Self {
         let service = &deployment.service;
         let image = called(deployment.tag.as_deref(), deployment.digest.as_deref());
@@ -99,6 +100,7 @@ impl Notification {
                 .next()
                 .unwrap_or_default()
         );
+        let said = said.map_or_else(String::new, |said| format!("App Runner says: {said}"));
         let secrets = match (deployment.new_secrets, deployment.kind) {
             (true, Kind::Image) => "It got the current secrets along with it.".to_owned(),
             _ => String::new(),
@@ -149,6 +151,7 @@ impl Notification {
                             "App Runner could not deploy {what} to {service} ({}, {at}). {state}",
                             operation.status
                         ),
+                        said,
                         next.into(),
                         logs,
                         cause,
@@ -183,6 +186,7 @@ impl Notification {
                                 short(deployment.digest.as_deref().unwrap_or_default()),
                                 operation.status
                             ),
+                            said,
                             logs,
                             cause,
                         ],

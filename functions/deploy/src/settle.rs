@@ -5,12 +5,13 @@ use crate::follow::{GONE, Verdict};
 use crate::notification::Notification;
 use crate::release::{Outcome, Release, releases, surplus};
 use aws_sdk_apprunner::types::OperationSummary;
+use groundcrew::arn::ServiceArn;
 use groundcrew::claim::{Claim, Kind, NONE};
 use groundcrew::managed::{set_tags, tags as tags_of};
 use groundcrew::stack::{
     TAG_DEPLOYED_SECRETS, TAG_DEPLOYING, TAG_REJECTED_IMAGE, TAG_REJECTED_SECRETS, Tags,
 };
-use groundcrew::{Aws, Error, Result};
+use groundcrew::{Aws, Error, Result, event_log};
 use serde::Serialize;
 
 /// What `settle` answers.
@@ -71,6 +72,12 @@ pub(crate) async fn settle(
     execution: &str,
 ) -> Result<Settled> {
     let end = End::of(deployment, operation, left);
+    let said = match ServiceArn::parse(&deployment.service_arn) {
+        Some(service) if [End::Failed, End::RollbackFailed].contains(&end) => {
+            event_log::said(aws, &service, operation.started_at).await
+        }
+        _ => None,
+    };
     let found = match operation.status.as_str() {
         GONE => None,
         _ => tags_of(aws, &deployment.service_arn).await?,
@@ -122,7 +129,13 @@ pub(crate) async fn settle(
     }
     Ok(Settled {
         outcome,
-        notification: Some(Notification::ended(aws, deployment, operation, &end)),
+        notification: Some(Notification::ended(
+            aws,
+            deployment,
+            operation,
+            &end,
+            said.as_deref(),
+        )),
         reason: format!("{}: {outcome}", deployment.service),
         look_again,
     })

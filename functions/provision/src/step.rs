@@ -58,6 +58,8 @@ pub enum Step {
         resource: Resource,
         /// A checked removal.
         removal: Removal,
+        /// The name of the execution that removes it, with its start time.
+        execution: String,
         /// When the state was entered, for the time in the report.
         entered: Timestamp,
     },
@@ -70,6 +72,8 @@ pub enum Step {
     Remaining {
         /// A checked removal.
         removal: Removal,
+        /// As for `destroy`: what this execution has kept is left, too.
+        execution: String,
         /// What went wrong before, for the sentence that the execution ends with.
         failure: Option<Failure>,
     },
@@ -154,9 +158,10 @@ impl Step {
             Self::Destroy {
                 resource,
                 removal,
+                execution,
                 entered,
             } => {
-                let mut run = Run::acting("");
+                let mut run = Run::acting(&execution);
                 let destroyed = resource.destroy(aws, &removal, &mut run).await;
                 destroyed.map_err(|error| impatient(error, resource, &removal, entered))?;
                 Ok(run.report(Some(entered)))
@@ -166,10 +171,14 @@ impl Step {
                 crate::resources::prune(aws, &spec, &mut run).await?;
                 Ok(run.report(None))
             }
-            Self::Remaining { removal, failure } => {
+            Self::Remaining {
+                removal,
+                execution,
+                failure,
+            } => {
                 let mut left = Vec::new();
                 for resource in Resource::ALL {
-                    let mut run = Run::deciding("");
+                    let mut run = Run::deciding(&execution);
                     resource.destroy(aws, &removal, &mut run).await?;
                     let names = run.changes().iter().filter_map(|change| {
                         change

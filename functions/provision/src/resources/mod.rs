@@ -7,6 +7,7 @@ pub(crate) mod connector;
 pub(crate) mod credentials;
 mod database;
 mod foreign;
+mod logs;
 mod network;
 mod registry;
 mod roles;

@@ -7,7 +7,8 @@ use aws_sdk_ecr::types::{
     Repository, Tag,
 };
 use groundcrew::stack::{TAG_CHANGED_BY, Tags};
-use groundcrew::{Aws, Error, Removal, Result, Run, Spec};
+use groundcrew::{Aws, Error, Removal, Result, Run, Spec, image, reference};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
@@ -195,7 +196,8 @@ fn mutability(spec: &Spec) -> ImageTagMutability {
     }
 }
 
-/// Removes the repository with its images, unless a service runs one of them: that of another stack, or of nobody.
+/// Removes the repository with its images, unless a service runs one of them: that of another stack, or of nobody. An undo leaves
+/// one into which somebody has pushed.
 pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
     let name = removal.stack().name();
     let Some(repository) = find(aws, &name).await? else {
@@ -216,6 +218,14 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
         ));
         return Ok(());
     }
+    if removal.is_undo()
+        && let Some(date) = last_push(aws, &name).await?
+    {
+        run.leave(format!(
+            "repository {name}, into which an image was pushed on {date}"
+        ));
+        return Ok(());
+    }
     if run.remove(format!("repository {name} with its images")) {
         aws.ecr()
             .delete_repository()
@@ -226,6 +236,15 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
             .map_err(Error::aws("ecr:DeleteRepository"))?;
     }
     Ok(())
+}
+
+/// The date of the newest image.
+async fn last_push(aws: &Aws, name: &str) -> Result<Option<String>> {
+    let repository = reference::Repository::own(&aws.account, name.to_owned());
+    let images = image::pushed(aws, &repository).await?;
+    let newest = images.iter().map(|image| image.at).max();
+    let newest = newest.and_then(|at| Timestamp::from_second(at).ok());
+    Ok(newest.map(|at| at.strftime("%Y-%m-%d").to_string()))
 }
 
 /// Whether a service runs an image of this repository: `uri`, and then `:tag` or `@digest`.

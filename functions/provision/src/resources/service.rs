@@ -1,19 +1,23 @@
 //! The App Runner service: pinned to an image digest, auto-deployments off, repaired when its creation failed.
 
-use super::{configuration, credentials, registry, roles};
+use super::{configuration, credentials, logs, registry, roles};
+use aws_sdk_apprunner::primitives::DateTime;
 use aws_sdk_apprunner::types::{
     AuthenticationConfiguration, EgressConfiguration, EgressType, HealthCheckConfiguration,
     HealthCheckProtocol, ImageConfiguration, ImageRepository, ImageRepositoryType,
     IngressConfiguration, InstanceConfiguration, NetworkConfiguration, OperationStatus,
-    OperationType, Service, ServiceObservabilityConfiguration, ServiceStatus, SourceConfiguration,
+    OperationSummary, OperationType, Service, ServiceObservabilityConfiguration, ServiceStatus,
+    SourceConfiguration,
 };
+use groundcrew::arn::ServiceArn;
 use groundcrew::claim::NONE;
 use groundcrew::image::{self, TagRule};
 use groundcrew::reference::{self, Repository};
 use groundcrew::stack::{
     TAG_CHANGED_BY, TAG_CREATED_BY, TAG_DEPLOYED_SECRETS, TAG_IMAGE_TAG, TAG_POLICY, Tags,
 };
-use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Watch, managed, secrets};
+use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Watch, event_log, managed, secrets};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -35,7 +39,7 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         return Err(Error::Conflict(format!("service {name}")));
     }
     run.settle(&tags);
-    tag_log_groups(aws, run, &service, &tags).await?;
+    logs::own(aws, run, &service, &tags).await?;
     match service.status() {
         ServiceStatus::Running | ServiceStatus::Paused => {}
         ServiceStatus::OperationInProgress if run.dry_run => {}
@@ -353,7 +357,8 @@ async fn update(
         // This execution has asked for it before, and still it is not there. RUNNING proves nothing: App Runner rolls
         // a failed update back to RUNNING (apprunner-roadmap#209), so the operation tells.
         let operation = latest_operation(aws, service, &OperationType::UpdateService).await?;
-        if operation == Some(OperationStatus::Succeeded) {
+        let status = operation.as_ref().and_then(|it| it.status());
+        if status == Some(&OperationStatus::Succeeded) {
             return Err(Error::Failed(format!(
                 "App Runner accepted the update of service {name} and still differs from the spec in {}",
                 wanted.drift(service).join(", ")
@@ -363,13 +368,18 @@ async fn update(
             status @ (OperationStatus::Failed
             | OperationStatus::RollbackFailed
             | OperationStatus::RollbackSucceeded),
-        ) = operation
+        ) = status
         {
             // With which secrets it runs now nobody knows: `deploy` will see to it.
             tag(aws, service, &[(TAG_DEPLOYED_SECRETS, NONE)]).await?;
+            let began = operation.as_ref().and_then(|it| it.started_at());
+            let said = said(aws, service, began).await;
+            let said = said.map_or_else(String::new, |said| {
+                format!(" App Runner says: {}", sentence(said))
+            });
             return Err(Error::Failed(format!(
-                "the update of service {name} failed ({status}) and App Runner keeps running what was there: read the log group {}",
-                log_group(service, "service")
+                "the update of service {name} failed ({status}) and App Runner keeps running what was there.{said} Read the log groups {}",
+                log_groups(service)
             )));
         }
     }
@@ -429,13 +439,7 @@ async fn rebuild(
 ) -> Result<()> {
     let name = &service.service_name;
     if tags.get(TAG_CREATED_BY) == Some(&run.execution) {
-        return Err(Error::Failed(format!(
-            "App Runner could not create service {name}: does the image listen on port {} and answer {} with 200? Read the log groups {} and {}",
-            spec.service.port,
-            spec.service.health_check.path,
-            log_group(service, "service"),
-            log_group(service, "application")
-        )));
+        return Err(not_created(aws, spec, service).await);
     }
     if !run.change(format!("service {name}, whose creation failed: rebuild it")) {
         return Ok(());
@@ -456,17 +460,51 @@ async fn rebuild(
     )))
 }
 
-/// The status of the newest operation of a kind; App Runner lists the newest first.
+/// Why the service could not be created, in App Runner's words if it has any.
+async fn not_created(aws: &Aws, spec: &Spec, service: &Service) -> Error {
+    let name = &service.service_name;
+    let why = match said(aws, service, Some(service.created_at())).await {
+        Some(said) => format!("App Runner says: {said}"),
+        None => format!(
+            "App Runner does not say why. Either it could not read a secret of the spec, or the image did not start, or it does not listen on port {} and answer {} with 200",
+            spec.service.port, spec.service.health_check.path
+        ),
+    };
+    Error::Failed(format!(
+        "App Runner could not create service {name}. {} Read the log groups {}",
+        sentence(why),
+        log_groups(service)
+    ))
+}
+
+/// What App Runner says of an operation that began then.
+async fn said(aws: &Aws, service: &Service, began: Option<&DateTime>) -> Option<String> {
+    let arn = ServiceArn::parse(&service.service_arn)?;
+    event_log::said(aws, &arn, Timestamp::from_second(began?.secs()).ok()?).await
+}
+
+fn sentence(mut text: String) -> String {
+    if !text.ends_with(['.', '…']) {
+        text.push('.');
+    }
+    text
+}
+
+/// Where App Runner and the application say more.
+fn log_groups(service: &Service) -> String {
+    let (name, id) = (&service.service_name, &service.service_id);
+    format!("/aws/apprunner/{name}/{id}/service and /aws/apprunner/{name}/{id}/application")
+}
+
+/// The newest operation of a kind; App Runner lists the newest first.
 async fn latest_operation(
     aws: &Aws,
     service: &Service,
     kind: &OperationType,
-) -> Result<Option<OperationStatus>> {
+) -> Result<Option<OperationSummary>> {
     let operations = managed::operations(aws, &service.service_arn).await?;
-    let latest = operations
-        .into_iter()
-        .find(|operation| operation.r#type() == Some(kind));
-    Ok(latest.and_then(|operation| operation.status))
+    let mut operations = operations.into_iter();
+    Ok(operations.find(|operation| operation.r#type() == Some(kind)))
 }
 
 pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> {
@@ -474,8 +512,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
     if let Some(service) = managed::named(aws, &name).await? {
         let tags = configuration::tags(aws, &service.service_arn).await?;
         if removal.covers(&tags) && run.remove(format!("service {name}")) {
-            // App Runner's log groups outlive the service; tagged now, they are found when it is gone.
-            tag_log_groups(aws, run, &service, &tags).await?;
+            logs::before_deletion(aws, removal, run, &service, &tags).await?;
             if service.status() != &ServiceStatus::OperationInProgress {
                 aws.apprunner()
                     .delete_service()
@@ -489,17 +526,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
             )));
         }
     }
-    for (group, tags) in log_groups(aws, &format!("/aws/apprunner/{name}/")).await? {
-        if removal.covers(&tags) && run.remove(format!("log group {group}")) {
-            aws.logs()
-                .delete_log_group()
-                .log_group_name(group)
-                .send()
-                .await
-                .map_err(Error::aws("logs:DeleteLogGroup"))?;
-        }
-    }
-    Ok(())
+    logs::destroy(aws, removal, run).await
 }
 
 fn image_identifier(service: &Service) -> Option<&str> {
@@ -524,64 +551,6 @@ async fn tag(aws: &Aws, service: &Service, tags: &[(&str, &str)]) -> Result<()> 
         .await
         .map_err(Error::aws("apprunner:TagResource"))?;
     Ok(())
-}
-
-/// The log groups that App Runner makes for a service (its guide, "Viewing App Runner logs streamed to CloudWatch Logs").
-fn log_group(service: &Service, kind: &str) -> String {
-    format!(
-        "/aws/apprunner/{}/{}/{kind}",
-        service.service_name, service.service_id
-    )
-}
-
-/// App Runner makes them without tags; with the service's own they are ours to keep in order and to remove.
-async fn tag_log_groups(aws: &Aws, run: &Run, service: &Service, tags: &Tags) -> Result<()> {
-    if run.dry_run {
-        return Ok(());
-    }
-    let prefix = format!(
-        "/aws/apprunner/{}/{}/",
-        service.service_name, service.service_id
-    );
-    for (group, found) in log_groups(aws, &prefix).await? {
-        if found.get(TAG_CREATED_BY) != tags.get(TAG_CREATED_BY) {
-            aws.logs()
-                .tag_resource()
-                .resource_arn(aws.account.log_group_arn(&group))
-                .set_tags(Some(tags.clone().into_iter().collect()))
-                .send()
-                .await
-                .map_err(Error::aws("logs:TagResource"))?;
-        }
-    }
-    Ok(())
-}
-
-async fn log_groups(aws: &Aws, prefix: &str) -> Result<Vec<(String, Tags)>> {
-    let found = aws
-        .logs()
-        .describe_log_groups()
-        .log_group_name_prefix(prefix)
-        .send()
-        .await
-        .map_err(Error::aws("logs:DescribeLogGroups"))?;
-    let mut groups = Vec::new();
-    for name in found
-        .log_groups
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|group| group.log_group_name)
-    {
-        let tags = aws
-            .logs()
-            .list_tags_for_resource()
-            .resource_arn(aws.account.log_group_arn(&name))
-            .send()
-            .await
-            .map_err(Error::aws("logs:ListTagsForResource"))?;
-        groups.push((name, tags.tags.unwrap_or_default().into_iter().collect()));
-    }
-    Ok(groups)
 }
 
 /// Asks the service for its health path, as a user would.
