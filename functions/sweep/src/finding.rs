@@ -24,6 +24,8 @@ pub enum Remedy {
     Deploy(String),
     /// An update of this service that changes nothing else, by its ARN.
     EndAutoDeployments(String),
+    /// The removal of this log group, by its name.
+    LogGroup(String),
     /// An execution of `park`.
     Park,
     /// A person, and what they do.

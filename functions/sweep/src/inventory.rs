@@ -14,8 +14,13 @@ use std::collections::BTreeMap;
 /// As many stacks as one invocation looks at. The values of a tag filter are twenty at most (`tag:GetResources`).
 const BATCH: usize = 20;
 
-/// By which a stack is known to be there: what runs, what costs, and what watches it.
-const KINDS: [&str; 3] = ["apprunner:service", "cloudwatch:alarm", "rds:db"];
+/// By which a stack is known to be there: what runs, what costs, what watches it, and what it leaves.
+const KINDS: [&str; 4] = [
+    "apprunner:service",
+    "cloudwatch:alarm",
+    "logs:log-group",
+    "rds:db",
+];
 
 /// What `list` answers.
 #[derive(Debug, Serialize)]
@@ -39,6 +44,8 @@ pub(crate) struct Inventory {
     pub(crate) databases: Vec<String>,
     /// The names of its alarms.
     pub(crate) alarms: Vec<String>,
+    /// The names of the log groups of its services, also of those that are gone.
+    pub(crate) log_groups: Vec<String>,
     /// When the execution began that created the latest of it.
     pub(crate) since: Option<Timestamp>,
 }
@@ -106,6 +113,7 @@ impl Inventory {
             services: Vec::new(),
             databases: Vec::new(),
             alarms: Vec::new(),
+            log_groups: Vec::new(),
             since: None,
         }
     }
@@ -118,6 +126,9 @@ impl Inventory {
             self.databases.push(database.to_owned());
         } else if let Some((_, alarm)) = arn.split_once(":alarm:") {
             self.alarms.push(alarm.to_owned());
+        } else if let Some((_, group)) = arn.split_once(":log-group:") {
+            self.log_groups
+                .push(group.trim_end_matches(":*").to_owned());
         }
     }
 }

@@ -8,7 +8,7 @@ use deploy::Due;
 use groundcrew::alarms::services_of;
 use groundcrew::arn::ServiceArn;
 use groundcrew::pace::{Pace, Tempo};
-use groundcrew::{Aws, Managed, Result, Stack};
+use groundcrew::{Aws, Managed, Result, Stack, event_log};
 use jiff::{SignedDuration, Timestamp};
 use park::{Action, Database, Observed, Schedule, decide, observe};
 
@@ -16,6 +16,8 @@ use park::{Action, Database, Observed, Schedule, decide, observe};
 const STUCK: SignedDuration = SignedDuration::from_hours(2);
 /// `park` has had its looks, every half hour.
 const OVERDUE: SignedDuration = SignedDuration::from_hours(1);
+/// By then CloudWatch Logs has counted what is in a log group (Assumption stored-bytes).
+const COUNTED: SignedDuration = SignedDuration::from_hours(24);
 /// An execution that builds a stack, or takes it down, has ended by then.
 const LEFT: SignedDuration = SignedDuration::from_hours(24);
 
@@ -96,6 +98,7 @@ impl Sweep<'_> {
         let is_gone = services.is_empty();
         let observed = observe(self.aws, stack, services, &inventory.databases).await?;
         findings.extend(self.forgotten(inventory).await?);
+        findings.extend(self.empty_log_groups(inventory).await?);
         findings.extend(databases(&observed));
         if is_gone {
             findings.extend(self.left(inventory, &observed).await?);
@@ -160,9 +163,8 @@ impl Sweep<'_> {
             return Ok(None);
         }
         let advice = format!(
-            "Nothing can be done with it until it ends: look at the log group /aws/apprunner/{}/{}/service, and ask AWS Support",
-            service.name(),
-            service.id()
+            "Nothing can be done with it until it ends: look at the log group {}, and ask AWS Support",
+            event_log::log_group(service, "service")
         );
         let what = format!("it is in an operation since {since}");
         Ok(finding(service, Some(what), Remedy::Person(advice)))
@@ -200,6 +202,35 @@ impl Sweep<'_> {
         Ok(findings)
     }
 
+    /// Log groups of services that are gone, of which nothing is left to read. Nothing else removes those that were kept of a
+    /// service that failed.
+    async fn empty_log_groups(&self, inventory: &Inventory) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for name in &inventory.log_groups {
+            let Some(service) = service_of(self.aws, name) else {
+                continue;
+            };
+            if inventory.services.contains(&service)
+                || Managed::look(self.aws, service.as_str()).await?.is_some()
+            {
+                continue;
+            }
+            let found = event_log::groups(self.aws, name).await?;
+            let mut found = found.iter();
+            let group = found.find(|it| it.log_group_name() == Some(name));
+            let is_empty = group.is_some_and(|it| {
+                let created = it.creation_time().unwrap_or(i64::MAX);
+                it.stored_bytes() == Some(0) && created < (self.now - COUNTED).as_millisecond()
+            });
+            findings.extend(is_empty.then(|| Finding {
+                of: format!("log group {name}"),
+                what: "it is empty, and its service is gone".into(),
+                remedy: Remedy::LogGroup(name.clone()),
+            }));
+        }
+        Ok(findings)
+    }
+
     /// The databases of a stack without a service: they cost on. One that is going takes care of itself.
     async fn left(&self, inventory: &Inventory, observed: &Observed) -> Result<Option<Finding>> {
         let stack = &inventory.stack;
@@ -224,6 +255,13 @@ impl Sweep<'_> {
             )),
         }))
     }
+}
+
+/// The service that App Runner made a log group for.
+fn service_of(aws: &Aws, log_group: &str) -> Option<ServiceArn> {
+    let mut parts = log_group.strip_prefix("/aws/apprunner/")?.split('/');
+    let (name, id) = (parts.next()?, parts.next()?);
+    Some(ServiceArn::new(&aws.account, name, id))
 }
 
 /// Databases that no time leads out of their state.

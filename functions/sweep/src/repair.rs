@@ -68,6 +68,16 @@ async fn mend(
             }
             Ok("it is being switched off")
         }
+        Remedy::LogGroup(name) => {
+            let delete = aws.logs().delete_log_group().log_group_name(name);
+            let deleted = delete.send().await;
+            match deleted.map_err(Error::aws("logs:DeleteLogGroup")) {
+                Err(Error::Aws { code, .. }) if code == "ResourceNotFoundException" => {
+                    Ok("it was gone")
+                }
+                deleted => deleted.map(|_| "removed"),
+            }
+        }
         Remedy::Park => {
             // Once for all stacks: it looks at every one.
             let name = name("sweep", execution);
