@@ -17,7 +17,7 @@ Parameters = dict[str, Any]
 Response = tuple[int, dict[str, str], bytes]
 Action = Callable[[Parameters], Response]
 
-# App Runner keeps the interfaces of a deleted VPC connector for a while.
+# App Runner keeps the interfaces of a deleted VPC connector for a while. (Assumption lingering-interfaces)
 INTERFACE_LINGER_SECONDS = 60
 
 # Filters that MiniStack honours; it passes over all others, which would find too much.

@@ -1,5 +1,6 @@
 """Lasting limits: so many calls of an operation in a second, and no more, as a token bucket like that of EC2
-(https://docs.aws.amazon.com/AWSEC2/latest/APIReference/throttling.html). What App Runner's limits are is not documented.
+(https://docs.aws.amazon.com/AWSEC2/latest/APIReference/throttling.html). AWS documents none of App Runner.
+(Assumption call-limits)
 """
 
 import threading

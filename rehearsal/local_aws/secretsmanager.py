@@ -51,7 +51,7 @@ def _create_secret(data: dict[str, Any]) -> Response:
         answer = {"ARN": secret["ARN"], "Name": secret["Name"], "VersionId": token}
         response = secretsmanager.json_response(answer)
     if response[0] == 200:
-        # Whether the first AWSCURRENT is an event is not documented: this is the harder case.
+        # The harder case. (Assumption first-version)
         _, secret = secretsmanager._resolve(data["Name"])
         _emit_label_updated(secret, "AWSCURRENT", json.loads(response[2])["VersionId"])
     return response

@@ -22,7 +22,7 @@ pub struct Tempo {
 impl Tempo {
     /// Some three calls in two seconds: each deployment that is started makes six calls of an operation in the course of its
     /// minutes, those of its alarms and of its event included, and together they stay below the ten a second at which App
-    /// Runner is seen to throttle (its limits are not documented).
+    /// Runner is seen to throttle (Assumption call-limits).
     pub const AWS: Self = Self {
         interval: Duration::from_millis(700),
         first_pause: Duration::from_millis(500),

@@ -1,5 +1,5 @@
 //! Finds resources of any kind by their tags, all of a kind in a few calls. The index that answers lags behind: what a tag
-//! says now, or whether a resource still exists, is asked of its own service.
+//! says now, or whether a resource still exists, is asked of its own service. (Assumption tag-index)
 
 use crate::pace::{Tempo, patiently};
 use crate::stack::{TAG_APP, TAG_ENVIRONMENT, TAG_MANAGED, Tags};

@@ -48,6 +48,7 @@ fn outcome(kind: OperationType, has_run_before: bool) -> (ServiceStatus, Service
     }
 }
 
+/// Whether an operation reads the image and the secrets. (Assumption resume-reads-nothing)
 fn deploys(kind: OperationType) -> bool {
     matches!(
         kind,

@@ -1,8 +1,9 @@
 //! State machines: started once by name, by roles that may, with retries that keep their limits.
 
-use super::stage::{Stage, play};
+use super::stage::{Stage, eventually, play};
 use aws_sdk_sfn::Client;
 use aws_sdk_sfn::error::ProvideErrorMetadata as _;
+use aws_sdk_sfn::types::HistoryEventType;
 use rehearsal::{End, What};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -44,6 +45,50 @@ fn a_name_is_one_execution() {
         assert_eq!(long.code(), Some("ValidationException"));
         let invalid = start("input", "{").await.unwrap_err();
         assert!(invalid.into_service_error().is_invalid_execution_input());
+    });
+}
+
+/// "Running executions will continue to use the previous definition and roleArn" (API reference, UpdateStateMachine).
+#[test]
+fn an_execution_keeps_the_definition_that_it_was_started_with() {
+    play(async |stage| {
+        let states = Client::new(stage.local.sdk_config());
+        let slow = states
+            .describe_state_machine()
+            .state_machine_arn(stage.output("Slow"));
+        let role = slow.send().await.unwrap().role_arn;
+        let definition = |answer: &str| {
+            let states = json!({
+                "Wait": {"Type": "Wait", "Seconds": 300, "Next": "Answer"},
+                "Answer": {"Type": "Pass", "Result": answer, "End": true},
+            });
+            json!({"StartAt": "Wait", "States": states}).to_string()
+        };
+        let created = states.create_state_machine().name("changed").role_arn(role);
+        let created = created.definition(definition("before")).send().await;
+        let machine = created.unwrap().state_machine_arn;
+        let start = async |name| {
+            let local = &stage.local;
+            local
+                .start_execution(&machine, name, &json!({}))
+                .await
+                .unwrap()
+        };
+        let running = start("running").await;
+        // MiniStack reads the definition with its first state.
+        eventually(|| async {
+            let history = states.get_execution_history().execution_arn(running.arn());
+            let events = history.send().await.unwrap().events;
+            let mut events = events.iter();
+            events.find(|it| it.r#type() == &HistoryEventType::WaitStateEntered)?;
+            Some(())
+        })
+        .await;
+        let update = states.update_state_machine().state_machine_arn(&machine);
+        update.definition(definition("after")).send().await.unwrap();
+        let later = start("later").await;
+        assert_eq!(running.end().await.unwrap().output, "before");
+        assert_eq!(later.end().await.unwrap().output, "after");
     });
 }
 
