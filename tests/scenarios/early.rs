@@ -260,12 +260,15 @@ async fn make_foreign(stage: &Stage, what: &str, name: &str) {
             .await;
             true
         }
-        "database" => stage.local.create_database(&stack, &[]).await.is_ok(),
-        "read replica" => stage
-            .local
-            .create_database(&format!("{stack}-replica"), &[])
-            .await
-            .is_ok(),
+        "database" | "read replica" => {
+            let name = match what {
+                "database" => stack,
+                _ => format!("{stack}-replica"),
+            };
+            let created = stage.local.create_database(&name, &[]).await;
+            stage.database_is(&name, Some("available")).await;
+            created.is_ok()
+        }
         "repository" => {
             let create = aws.ecr().create_repository().repository_name(&stack);
             create.send().await.is_ok()

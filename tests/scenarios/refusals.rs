@@ -40,7 +40,7 @@ fn a_stack_is_built_and_taken_down_although_aws_refuses_for_a_while_whatever_it_
 fn what_aws_refuses_for_good_ends_an_execution_with_awss_own_words_and_leaves_nothing() {
     play_alone(&[], |stage| async move {
         stage.local.refuse("ec2-vpc-quota", 1).await.expect("armed");
-        let end = stage.provision(&spec("hasty")).await;
+        let end = stage.provision_without_image(&spec("hasty")).await;
         assert_eq!(end.error, "Aws", "{}", end.message);
         let words = "ec2:CreateVpc: VpcLimitExceeded: The maximum number of VPCs has been reached.";
         assert!(end.message.contains(words), "{}", end.message);

@@ -128,8 +128,8 @@ fn a_zone_that_only_app_runner_knows_to_refuse_costs_a_subnet_in_another_unless_
         guest["network"] = existing(stage).await;
         let ends = tokio::join!(
             stage.provision(&free),
-            stage.provision(&bound),
-            stage.provision(&guest)
+            stage.provision_without_image(&bound),
+            stage.provision_without_image(&guest)
         );
         assert_succeeded(&ends.0);
         let (all, used) = zones(stage, "learnt-dev").await;
