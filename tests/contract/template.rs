@@ -667,7 +667,11 @@ fn the_functions_get_exactly_the_environment_that_they_read() {
         let mut read = read.clone();
         let own: &[_] = match name {
             "AlarmsFunction" => &["NOTIFICATIONS"],
-            "ParkFunction" => &["PARKING"],
+            "ParkFunction" => &[
+                "PARKING",
+                "PROVISION_STATE_MACHINE",
+                "TEARDOWN_STATE_MACHINE",
+            ],
             "SweepFunction" => &[
                 "NOTIFICATIONS",
                 "PARKING",

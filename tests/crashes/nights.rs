@@ -9,7 +9,7 @@ use crate::stage::{Service, Stage, play_fast};
 use apprunner_emulator::{OperationType, ServiceStatus};
 use groundcrew::{Aws, Error};
 use jiff::{Timestamp, ToSpan};
-use park::Step;
+use park::{Step, Surroundings};
 use serde_json::{Value, json};
 
 /// The service, its database, its repository.
@@ -197,9 +197,16 @@ impl Scene {
     }
 }
 
-/// Carries out one step of the function.
+/// Carries out one step of the function. What runs is asked of the machine in place of `deploy`: of its executions, too, each
+/// input is read.
 async fn handle(aws: &Aws, step: Value) -> Result<Value, Error> {
-    Step::parse(step)?.handle(aws, PARKING).await
+    let machine = &aws.account.deploy_state_machine;
+    let surroundings = Surroundings {
+        parking: PARKING.into(),
+        provision_state_machine: machine.clone(),
+        teardown_state_machine: machine.clone(),
+    };
+    Step::parse(step)?.handle(aws, &surroundings).await
 }
 
 /// A look of the schedule.

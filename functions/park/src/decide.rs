@@ -100,7 +100,9 @@ fn without_service(stack: &Observed, wish: Wish, now: Timestamp) -> Decision {
     let is_new = |since: Timestamp| now.duration_since(since) < NEW;
     let (since, until, why) = match wish {
         Wish::Unclear { why } => return leave(why),
-        Wish::Awake { by_tag: true, why } if databases().any(Database::is_down) => {
+        Wish::Awake {
+            by_tag: true, why, ..
+        } if databases().any(Database::is_down) => {
             return Decision {
                 action: Action::Resume,
                 reason: format!("{why}, and its database is stopped; it has no service"),
@@ -225,7 +227,7 @@ pub(crate) fn obstacle(stack: &Observed) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::observed::Database;
     use crate::schedule::tests::{at, schedule};
@@ -275,6 +277,28 @@ mod tests {
             services: vec![service],
             databases: vec![database],
         }
+    }
+
+    /// A stack that is awake.
+    pub(crate) fn running() -> Observed {
+        stack(service(Running, None), database("available"))
+    }
+
+    /// One that groundcrew has parked in the evening.
+    pub(crate) fn parked() -> Observed {
+        stack(service(Paused, Some((EVENING, false))), database("stopped"))
+    }
+
+    /// The same with a tag on its service.
+    pub(crate) fn tagged(mut stack: Observed, key: &str, value: &str) -> Observed {
+        let tags = [(key.to_owned(), value.to_owned())];
+        stack.services[0].tags.extend(tags);
+        stack
+    }
+
+    /// So many seconds after the middle of a night.
+    pub(crate) fn at_night(seconds: i64) -> Timestamp {
+        Timestamp::from_second(at(NIGHT).as_second() + seconds).expect("a time")
     }
 
     fn decided(stack: &Observed, now: &str) -> Decision {
@@ -410,7 +434,7 @@ mod tests {
         ])
     }
 
-    fn any_stack() -> impl Strategy<Value = Observed> {
+    pub(crate) fn any_stack() -> impl Strategy<Value = Observed> {
         let mark = proptest::option::of((
             prop_oneof![Just(EVENING), Just("2026-11-20T20:00:00Z")],
             any::<bool>(),

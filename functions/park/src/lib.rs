@@ -11,6 +11,7 @@ mod databases;
 mod decide;
 mod give_up;
 mod observed;
+mod outlook;
 mod plan;
 mod record;
 mod report;
@@ -19,11 +20,13 @@ mod savings;
 mod schedule;
 mod services;
 mod task;
+mod under_way;
 mod wake;
 mod wish;
 
 pub use decide::{Action, Decision, Sleep, decide};
 pub use observed::{Database, Observed, Parts, Service, observe};
+pub use outlook::{Outlook, outlook};
 pub use plan::{Plan, Row};
 pub use report::{Notification, Report, report};
 pub use request::{Asked, Request};
@@ -35,6 +38,35 @@ use groundcrew::{Aws, Error, Failure, Result};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+/// What `park` knows of its surroundings, from the environment of the function.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// When environments sleep, as [`Schedule::parse`] reads it.
+    pub parking: String,
+    /// The ARN of the state machine `provision`.
+    pub provision_state_machine: String,
+    /// The ARN of the state machine `teardown`.
+    pub teardown_state_machine: String,
+}
+
+impl Surroundings {
+    /// Reads what `template.yaml` puts into the environment of the function.
+    ///
+    /// # Panics
+    /// If the template and this function disagree; a contract test sees to it that they do not.
+    pub fn from_env() -> Self {
+        let read = |name: &str| {
+            std::env::var(name)
+                .unwrap_or_else(|_| panic!("template.yaml sets {name} for this function"))
+        };
+        Self {
+            parking: read("PARKING"),
+            provision_state_machine: read("PROVISION_STATE_MACHINE"),
+            teardown_state_machine: read("TEARDOWN_STATE_MACHINE"),
+        }
+    }
+}
 
 /// The input of one step, as `statemachine/park.asl.yaml` sends it.
 #[derive(Debug, Deserialize)]
@@ -115,17 +147,19 @@ impl Step {
             .map_err(|error| Error::invalid("", error.to_string(), "the input of a state of park"))
     }
 
-    /// Does the step. `parking` is the function's variable `PARKING`.
+    /// Does the step.
     ///
     /// # Errors
     /// Those of [`Error`]; the state machine retries or catches them by name.
-    pub async fn handle(self, aws: &Aws, parking: &str) -> Result<Value> {
-        let schedule = &Schedule::parse(parking)?;
+    pub async fn handle(self, aws: &Aws, surroundings: &Surroundings) -> Result<Value> {
+        let schedule = &Schedule::parse(&surroundings.parking)?;
         Ok(match self {
             Self::Plan { request, started } => {
-                json!(plan::plan(aws, schedule, &request, started).await?)
+                json!(plan::plan(aws, surroundings, schedule, &request, started).await?)
             }
-            Self::Record { task } => json!(record::record(aws, schedule, &task).await?),
+            Self::Record { task } => {
+                json!(record::record(aws, surroundings, schedule, &task).await?)
+            }
             Self::AlarmsOff { task } => json!(alarms::off(aws, schedule, &task).await?),
             Self::PauseServices { task } => json!(services::pause(aws, schedule, &task).await?),
             Self::StopDatabases { task } => json!(databases::stop(aws, schedule, &task).await?),

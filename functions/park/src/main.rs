@@ -2,16 +2,16 @@
 
 use groundcrew::{Aws, Result, log};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use park::Step;
+use park::{Step, Surroundings};
 use serde_json::Value;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     log::write_json();
     let aws = &Aws::load();
-    let parking = &std::env::var("PARKING").unwrap_or_default();
+    let surroundings = &Surroundings::from_env();
     run(service_fn(|event: LambdaEvent<Value>| async move {
-        Step::parse(event.payload)?.handle(aws, parking).await
+        Step::parse(event.payload)?.handle(aws, surroundings).await
     }))
     .await
 }

@@ -1,11 +1,13 @@
 //! The first step: looks at every stack that is asked about, and says what is to be done with each, and why.
 
+use crate::Surroundings;
 use crate::decide::{Action, Decision, Sleep, decide, obstacle};
 use crate::observed::{Observed, stacks};
 use crate::request::{Asked, Request, Scope};
 use crate::savings::{Saving, saving};
 use crate::schedule::Schedule;
 use crate::task::{Clock, Task, Wanted};
+use crate::under_way::UnderWay;
 use crate::wish::{TAG_AWAKE_UNTIL, TAG_PARKED_UNTIL, has_tag};
 use aws_sdk_apprunner::types::ServiceStatus;
 use groundcrew::claim::NONE;
@@ -56,6 +58,7 @@ pub struct Row {
 
 pub(crate) async fn plan(
     aws: &Aws,
+    surroundings: &Surroundings,
     schedule: &Schedule,
     request: &Value,
     started: Timestamp,
@@ -78,6 +81,7 @@ pub(crate) async fn plan(
         something: false,
         tasks: Vec::new(),
     };
+    let mut decided = Vec::new();
     for observed in scope(aws, schedule, &request).await? {
         let as_wanted = match &wanted {
             // What cannot be parked is not touched, tags included.
@@ -90,17 +94,23 @@ pub(crate) async fn plan(
             .as_ref()
             .map_or(&observed, |(_, observed)| observed);
         let decision = decide(looked_at, schedule, now);
+        decided.push((observed, as_wanted.map(|(wanted, _)| wanted), decision));
+    }
+    let decisions = decided.iter().map(|(_, _, decision)| decision);
+    let under_way = UnderWay::look_for(aws, surroundings, decisions).await?;
+    for (observed, wanted, decision) in decided {
+        let decision = under_way.hold(&observed.stack, decision);
         let rotations = match (decision.action, decision.sleep) {
             (Action::Pause, Some(sleep)) => rotations(aws, schedule, &observed, now, sleep).await?,
             _ => Vec::new(),
         };
         plan.stacks.push(row(&observed, &decision, rotations));
-        if decision.action != Action::Leave || as_wanted.is_some() {
+        if decision.action != Action::Leave || wanted.is_some() {
             plan.tasks.push(Task {
                 parts: observed.parts(),
                 action: decision.action,
                 sleep: decision.sleep,
-                wanted: as_wanted.map(|(wanted, _)| wanted),
+                wanted,
                 clock,
             });
         }

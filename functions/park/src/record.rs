@@ -3,11 +3,13 @@
 //! Hours may have passed since the plan, for a deployment that is under way ends first. So it is decided once more: what a
 //! person has done or said meanwhile counts.
 
+use crate::Surroundings;
 use crate::decide::{Action, decide};
 use crate::observed::{Database, Observed, Service, look};
 use crate::plan::silent;
 use crate::schedule::Schedule;
 use crate::task::{Came, Outcome, Task, Wanted};
+use crate::under_way::UnderWay;
 use crate::wish::has_tag;
 use aws_sdk_apprunner::types::ServiceStatus;
 use aws_sdk_rds::types::Tag;
@@ -23,7 +25,12 @@ const TAG_WISHED: &str = "groundcrew:parking-wish";
 ///
 /// # Errors
 /// `Claimed` while a deployment is under way, `Busy` while an operation is.
-pub(crate) async fn record(aws: &Aws, schedule: &Schedule, task: &Task) -> Result<Outcome> {
+pub(crate) async fn record(
+    aws: &Aws,
+    surroundings: &Surroundings,
+    schedule: &Schedule,
+    task: &Task,
+) -> Result<Outcome> {
     let mut observed = look(aws, &task.parts).await?;
     if let Some(wanted) = &task.wanted {
         let newest = observed.services.iter().filter_map(wished).max();
@@ -33,6 +40,8 @@ pub(crate) async fn record(aws: &Aws, schedule: &Schedule, task: &Task) -> Resul
         write_wish(aws, task, wanted, &mut observed).await?;
     }
     let decision = decide(&observed, schedule, task.clock.now());
+    let under_way = UnderWay::look_for(aws, surroundings, [&decision].into_iter()).await?;
+    let decision = under_way.hold(&observed.stack, decision);
     if task.action != Action::Leave && decision.action != task.action {
         let why = format!("it is no longer to be done: {}", decision.reason);
         return Ok(task.outcome(Came::Overtaken, why));
@@ -47,7 +56,12 @@ pub(crate) async fn record(aws: &Aws, schedule: &Schedule, task: &Task) -> Resul
             set_tags(aws, &service.arn, &Tags::from([mark.tag()])).await?;
         }
     }
-    Ok(task.outcome(Came::Done, observed.states()))
+    let held = under_way.reason(&observed.stack);
+    let why = match held.filter(|_| decision.action == Action::Leave) {
+        Some(why) => format!("{}; {why}", observed.states()),
+        None => observed.states(),
+    };
+    Ok(task.outcome(Came::Done, why))
 }
 
 /// A deployment with its watch afterwards is not cut short.

@@ -167,7 +167,7 @@ impl Schedule {
     }
 
     /// A moment as the schedule's people write it.
-    pub(crate) fn local(&self, at: Timestamp) -> String {
+    pub fn local(&self, at: Timestamp) -> String {
         let local = at.to_zoned(self.zone.clone());
         local.strftime("%a %Y-%m-%d %H:%M %Z").to_string()
     }

@@ -17,6 +17,8 @@ pub(crate) enum Wish {
     Awake {
         /// Whether a tag wants it so, and not only the schedule.
         by_tag: bool,
+        /// Until when at least; `None` for an environment that never sleeps.
+        until: Option<Timestamp>,
         /// Why.
         why: String,
     },
@@ -53,11 +55,19 @@ impl Wish {
         };
         if let Some(until) = latest(TAG_AWAKE_UNTIL) {
             let why = format!("{TAG_AWAKE_UNTIL} keeps it awake until {until}");
-            return Self::Awake { by_tag: true, why };
+            return Self::Awake {
+                by_tag: true,
+                until: Some(until),
+                why,
+            };
         }
         if !schedule.knows(environment) {
             let why = format!("the environment {environment} does not sleep");
-            return Self::Awake { by_tag: false, why };
+            return Self::Awake {
+                by_tag: false,
+                until: None,
+                why,
+            };
         }
         let period = schedule.at(now);
         let unreadable = tags.clone().find_map(unreadable);
@@ -74,6 +84,7 @@ impl Wish {
             },
             _ if period.awake => Self::Awake {
                 by_tag: false,
+                until: Some(period.until),
                 why: format!("it is day until {}", schedule.local(period.until)),
             },
             _ => Self::Asleep {

@@ -1,0 +1,217 @@
+//! Executions of `provision` and `teardown` that run: what they build, change or remove is left to them until they have ended.
+//!
+//! Step Functions is asked, and no tag says it: an execution that was stopped holds nothing, and one that changes nothing
+//! writes nothing. Its list may not hold an execution of the last seconds yet (API reference, `ListExecutions`); such a `provision`
+//! meets a stack that falls asleep, and waits for that.
+
+use crate::Surroundings;
+use crate::decide::{Action, Decision};
+use aws_sdk_sfn::types::ExecutionStatus;
+use groundcrew::{Aws, Error, Result, Stack};
+use serde::Deserialize;
+
+/// What runs now, of all stacks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UnderWay {
+    works: Vec<Work>,
+}
+
+/// One execution that acts on a stack.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Work {
+    stack: Stack,
+    kind: Kind,
+    execution: String,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Provision,
+    Teardown,
+}
+
+/// What the inputs of both machines have in common: a spec, or a removal.
+#[derive(Deserialize)]
+struct Input {
+    #[serde(flatten)]
+    stack: Stack,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+impl UnderWay {
+    /// Asks Step Functions.
+    ///
+    /// # Errors
+    /// Those of `states:ListExecutions` and `states:DescribeExecution`.
+    pub(crate) async fn look(aws: &Aws, surroundings: &Surroundings) -> Result<Self> {
+        let mut works = Vec::new();
+        for (kind, machine) in [
+            (Kind::Provision, &surroundings.provision_state_machine),
+            (Kind::Teardown, &surroundings.teardown_state_machine),
+        ] {
+            for (arn, execution) in running(aws, machine).await? {
+                let stack = input(aws, &arn).await?.as_deref().and_then(acts_on);
+                works.extend(stack.map(|stack| Work {
+                    stack,
+                    kind,
+                    execution,
+                }));
+            }
+        }
+        Ok(Self { works })
+    }
+
+    /// The same, if something is to be done with a stack: what is to be left alone anyhow is not asked about.
+    ///
+    /// # Errors
+    /// Those of [`Self::look`].
+    pub(crate) async fn look_for(
+        aws: &Aws,
+        surroundings: &Surroundings,
+        mut decisions: impl Iterator<Item = &Decision>,
+    ) -> Result<Self> {
+        match decisions.any(|decision| decision.action != Action::Leave) {
+            true => Self::look(aws, surroundings).await,
+            false => Ok(Self::default()),
+        }
+    }
+
+    /// The decision that is left of one: nothing is put to sleep under a `provision`, which waits for what it has begun, and
+    /// nothing at all is done under a `teardown`. Waking is what a `provision` can do with.
+    pub(crate) fn hold(&self, stack: &Stack, decision: Decision) -> Decision {
+        let holds = |work: &&Work| {
+            work.stack == *stack
+                && match decision.action {
+                    Action::Pause => true,
+                    Action::Resume => work.kind == Kind::Teardown,
+                    Action::Leave => false,
+                }
+        };
+        match self.works.iter().find(holds) {
+            Some(work) => Decision {
+                action: Action::Leave,
+                reason: work.reason(),
+                sleep: None,
+            },
+            None => decision,
+        }
+    }
+
+    /// Why a stack is left alone, if it is.
+    pub(crate) fn reason(&self, stack: &Stack) -> Option<String> {
+        let work = self.works.iter().find(|work| work.stack == *stack);
+        work.map(Work::reason)
+    }
+}
+
+impl Work {
+    fn reason(&self) -> String {
+        let (machine, does) = match self.kind {
+            Kind::Provision => ("provision", "builds or changes"),
+            Kind::Teardown => ("teardown", "removes"),
+        };
+        format!(
+            "{machine} {does} it, execution {}: it is left alone until the look after the end of that",
+            self.execution
+        )
+    }
+}
+
+/// The stack that an execution with this input acts on; a plan acts on none.
+fn acts_on(input: &str) -> Option<Stack> {
+    let input: Input = serde_json::from_str(input).ok()?;
+    (!input.dry_run).then_some(input.stack)
+}
+
+/// The executions of a machine that run, by ARN and name.
+async fn running(aws: &Aws, machine: &str) -> Result<Vec<(String, String)>> {
+    let listed = aws.sfn().list_executions().state_machine_arn(machine);
+    let listed = listed.status_filter(ExecutionStatus::Running);
+    let mut pages = listed.into_paginator().send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(Error::aws("states:ListExecutions"))?;
+        let executions = page.executions.into_iter();
+        found.extend(executions.map(|it| (it.execution_arn, it.name)));
+    }
+    Ok(found)
+}
+
+/// What an execution was started with; `None` if nobody knows it any more.
+async fn input(aws: &Aws, execution_arn: &str) -> Result<Option<String>> {
+    let described = aws.sfn().describe_execution().execution_arn(execution_arn);
+    match described.send().await {
+        Ok(described) => Ok(described.input),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_execution_does_not_exist()) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(Error::aws("states:DescribeExecution")(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stack(app: &str) -> Stack {
+        Stack {
+            app: app.into(),
+            environment: "staging".into(),
+        }
+    }
+
+    fn under_way(kind: Kind) -> UnderWay {
+        let work = Work {
+            stack: stack("shop"),
+            kind,
+            execution: "run-1".into(),
+        };
+        UnderWay { works: vec![work] }
+    }
+
+    fn held(under_way: &UnderWay, app: &str, action: Action) -> Action {
+        let decision = Decision {
+            action,
+            reason: "so".into(),
+            sleep: None,
+        };
+        let held = under_way.hold(&stack(app), decision);
+        assert_eq!(held.reason.contains("run-1"), held.action != action);
+        held.action
+    }
+
+    #[test]
+    fn nothing_is_put_to_sleep_under_a_provision_and_nothing_is_done_under_a_teardown() {
+        use Action::{Leave, Pause, Resume};
+        let builds = under_way(Kind::Provision);
+        assert_eq!(held(&builds, "shop", Pause), Leave);
+        assert_eq!(held(&builds, "shop", Resume), Resume);
+        let removes = under_way(Kind::Teardown);
+        assert_eq!(held(&removes, "shop", Pause), Leave);
+        assert_eq!(held(&removes, "shop", Resume), Leave);
+        for other in [&builds, &removes, &UnderWay::default()] {
+            assert_eq!(held(other, "blog", Pause), Pause);
+            assert_eq!(held(other, "blog", Resume), Resume);
+            assert_eq!(held(other, "shop", Leave), Leave);
+        }
+    }
+
+    #[test]
+    fn a_spec_and_a_removal_say_which_stack_they_are_about_and_a_plan_acts_on_none() {
+        let about = |input: &str| acts_on(input).map(|stack| stack.name());
+        let spec = r#"{"app": "shop", "environment": "staging", "service": {"cpu": 256}}"#;
+        assert_eq!(about(spec).as_deref(), Some("shop-staging"));
+        let undo = r#"{"app": "shop", "environment": "staging", "created_by": "run-1"}"#;
+        assert_eq!(about(undo).as_deref(), Some("shop-staging"));
+        let plan = r#"{"app": "shop", "environment": "staging", "dry_run": true}"#;
+        assert_eq!(about(plan), None);
+        for text in ["", "{}", "[]", r#"{"app": 7}"#] {
+            assert_eq!(about(text), None, "{text}");
+        }
+    }
+}
