@@ -7,6 +7,7 @@ mod disturbance;
 mod nights;
 mod stacks;
 mod sweeps;
+mod wakes;
 
 use crate::asl::{Failure, Machine, Played, State, Tasks, play};
 use crate::stage::Stage;

@@ -321,6 +321,7 @@ fn step() -> impl Strategy<Value = Value> {
         "plan",
         "ensure",
         "await-image",
+        "wake",
         "check-health",
         "check-removal",
         "destroy",
@@ -333,7 +334,7 @@ fn step() -> impl Strategy<Value = Value> {
     (action, resource, spec(), removal(), fields).prop_map(|(action, resource, spec, removal, fields)| {
         let mut step = json!({
             "action": action, "resource": resource, "spec": spec, "removal": removal, "execution": "run-1",
-            "entered": "2026-11-21T01:02:03Z", "attempt": 1,
+            "entered": "2026-11-21T01:02:03Z", "attempt": 1, "waits": [],
         });
         if let Value::Object(fields) = fields {
             step.as_object_mut().unwrap().extend(fields);

@@ -1,6 +1,7 @@
 //! The promises of the product over the deployed template, with IAM enforced. The ids are those of the features.
 
 mod alarms;
+mod asleep;
 mod deployments;
 mod early;
 mod fleet;

@@ -29,6 +29,7 @@ pub struct Run {
     /// Whether to decide only.
     pub dry_run: bool,
     changes: Vec<String>,
+    waits: Vec<String>,
     details: BTreeMap<String, String>,
     outcome: Outcome,
 }
@@ -71,6 +72,20 @@ impl Run {
     /// Notes what stays although it is the stack's, and why.
     pub fn leave(&mut self, what: impl Into<String>) {
         self.changes.push(format!("leave {}", what.into()));
+    }
+
+    /// Notes what differs and can only be changed once the stack is awake.
+    pub fn wait(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        if !self.dry_run {
+            tracing::info!(execution = self.execution, "{what} waits");
+        }
+        self.waits.push(what);
+    }
+
+    /// What waits until the stack is awake, one line each.
+    pub fn waits(&self) -> &[String] {
+        &self.waits
     }
 
     fn note(&mut self, outcome: Outcome, verb: &str, what: String) -> bool {
@@ -116,12 +131,13 @@ impl Run {
         self.outcome
     }
 
-    /// What is reported of it: `{"outcome", "changes", "details", "seconds"}`, the seconds since `entered`.
+    /// What is reported of it: `{"outcome", "changes", "waits", "details", "seconds"}`, the seconds since `entered`.
     pub fn report(self, entered: Option<Timestamp>) -> Value {
         let seconds = entered.map(|entered| Timestamp::now().duration_since(entered).as_secs_f64());
         json!({
             "outcome": self.outcome,
             "changes": self.changes,
+            "waits": self.waits,
             "details": self.details,
             "seconds": seconds.map(|seconds| (seconds * 1000.0).round() / 1000.0),
         })

@@ -57,6 +57,9 @@ pub struct Spec {
     /// What a failed execution does with what it created.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// Whether a stack that sleeps is woken first, so that it can be changed at once. By default a change that needs the stack awake waits, and the report names it. `park` puts the stack to sleep again at its next look.
+    #[serde(default)]
+    pub wake: bool,
     /// Only say what would be created, changed and left alone; nothing is called that writes.
     #[serde(default)]
     pub dry_run: bool,

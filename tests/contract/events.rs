@@ -198,6 +198,7 @@ fn each_state_machine_has_an_example_of_its_input() {
         "park-schedule.json",
         "provision.json",
         "provision-minimal.json",
+        "provision-wake.json",
         "sweep.json",
         "sweep-dry-run.json",
         "teardown.json",

@@ -287,6 +287,7 @@ fn example(name: &str) -> Value {
         "deployment" => ways_of_deploy::deployment("image"),
         "operation" => ways_of_deploy::ended(true),
         "health" => json!({"well": false, "why": "it answered 500"}),
+        "waits" => json!([[], ["service shop-dev: variables"]]),
         "left" => Value::Null,
         "task" => json!(ways_of_park::task(park::Action::Pause)),
         "outcomes" => json!([]),
@@ -439,8 +440,15 @@ fn every_error_is_known_by_its_name() {
 fn a_resource_is_asked_again_on_exactly_the_errors_that_ask_for_it() {
     for machine in machines::all() {
         for state in machine.steps() {
-            if !["ensure", "destroy", "prune", "await-image", "check-health"]
-                .contains(&state.action())
+            if ![
+                "ensure",
+                "wake",
+                "destroy",
+                "prune",
+                "await-image",
+                "check-health",
+            ]
+            .contains(&state.action())
             {
                 continue;
             }
@@ -516,7 +524,7 @@ fn what_creates_cannot_delete_and_what_deletes_cannot_create() {
                 "plan" if machine.name == "park" => "ParkFunction",
                 "report" if machine.name == "sweep" => "SweepFunction",
                 "list" | "look" | "repair" => "SweepFunction",
-                "check-spec" | "plan" | "ensure" | "await-image" | "check-health" => {
+                "check-spec" | "plan" | "wake" | "ensure" | "await-image" | "check-health" => {
                     "CreateFunction"
                 }
                 "check-removal" | "destroy" | "prune" | "remaining" => "DeleteFunction",

@@ -479,9 +479,9 @@ fn the_functions_that_repair_create_and_delete_nothing_but_alarms() {
     }
 }
 
-/// What `park` thinks of a stack, `sweep` has to think, too.
+/// What `park` thinks of a stack, `sweep` has to think, too, and `provision` says it.
 #[test]
-fn park_and_sweep_know_the_same_schedule() {
+fn park_sweep_and_provision_know_the_same_schedule() {
     let template = Template::read();
     let parking = |function: &str| {
         let resource = &template.section("Resources")[function];
@@ -489,6 +489,7 @@ fn park_and_sweep_know_the_same_schedule() {
     };
     assert!(parking("ParkFunction").is_object());
     assert_eq!(parking("ParkFunction"), parking("SweepFunction"));
+    assert_eq!(parking("ParkFunction"), parking("CreateFunction"));
 }
 
 #[test]
@@ -667,6 +668,7 @@ fn the_functions_get_exactly_the_environment_that_they_read() {
         let mut read = read.clone();
         let own: &[_] = match name {
             "AlarmsFunction" => &["NOTIFICATIONS"],
+            "CreateFunction" => &["PARKING"],
             "ParkFunction" => &[
                 "PARKING",
                 "PROVISION_STATE_MACHINE",

@@ -13,6 +13,10 @@ use rehearsal::World;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// As `template.yaml` has it where nobody sleeps.
+const PARKING: &str = r#"{"environments": "", "time_zone": "UTC", "sleep_from": "20:00", "sleep_until": "07:00",
+    "awake_days": "MON-FRI", "parked_dates": "", "awake_dates": ""}"#;
+
 struct Scene {
     stage: Stage,
     spec: Spec,
@@ -115,7 +119,7 @@ impl Scene {
         let answer = async |step: Value| {
             let is_registry = step["action"] == "ensure" && step["resource"] == "registry";
             let step = Step::parse(step).expect("a step");
-            let answer = step.handle(aws).await;
+            let answer = step.handle(aws, PARKING).await;
             if let Some(cut) = cut.filter(|cut| cut.struck()) {
                 assert!(answer.is_err(), "a cut is swallowed: {}", cut.calls());
                 return Err(Failure::Stopped);

@@ -200,7 +200,7 @@ fn p11_in_a_region_without_app_runner_nothing_is_asked_of_it() {
         aws.account.region = "eu-north-1".into();
         stage.local.clear_calls().await.expect("cleared");
         let spec = json!({"app": "far", "environment": "dev", "database": {"instance_class": "db.t9.gigantic"}});
-        let refused = Step::CheckSpec { spec }.handle(&aws).await;
+        let refused = Step::CheckSpec { spec }.handle(&aws, "").await;
         let Err(Error::Invalid(mistakes)) = refused else {
             panic!("{refused:?}")
         };

@@ -284,6 +284,14 @@ async fn play_without_events(stage: &Stage) {
     let secret = stage.secret("swept").await;
     stage.local.lose_events(true).await.expect("lost");
     assert_succeeded(&stage.provision(&spec("unheard")).await);
+    // What sleeps is woken if its spec asks for that.
+    Service::named(stage, "unheard-dev").pause_by_hand().await;
+    let stopped = stage.local.aws().rds().stop_db_instance();
+    let stopped = stopped.db_instance_identifier("unheard-dev").send().await;
+    stopped.expect("changed by hand");
+    let mut woken = spec("unheard");
+    woken["wake"] = json!(true);
+    assert_succeeded(&stage.provision_without_image(&woken).await);
     let given = |name, app| Service::given(stage, name).of_stack(app, "test");
     let all = [
         given("pushed-test", "pushed")

@@ -1,5 +1,6 @@
 //! The steps of `provision` and `teardown`: a spec is checked, and each resource of its stack created, repaired or removed.
 
+mod asleep;
 mod check;
 pub mod resources;
 mod step;

@@ -10,8 +10,10 @@ use serde_json::Value;
 async fn main() -> Result<(), Error> {
     log::write_json();
     let aws = &Aws::load();
+    // The function that deletes says nothing of sleep, and has none.
+    let parking = &std::env::var("PARKING").unwrap_or_default();
     run(service_fn(|event: LambdaEvent<Value>| async move {
-        Step::parse(event.payload)?.handle(aws).await
+        Step::parse(event.payload)?.handle(aws, parking).await
     }))
     .await
 }

@@ -1,7 +1,7 @@
 //! One step of a state machine: what goes into the function `provision`, and what comes out.
 
-use crate::check;
 use crate::resources::{Resource, check_health};
+use crate::{asleep, check};
 use groundcrew::{Aws, Error, Failure, Removal, Result, Run, Spec, image};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -24,6 +24,15 @@ pub enum Step {
         /// The execution's name.
         execution: String,
     },
+    /// Wakes a stack that sleeps: starts its database, then resumes its service; answers a [`Report`].
+    Wake {
+        /// A checked spec.
+        spec: Spec,
+        /// The execution's name.
+        execution: String,
+        /// When the state was entered: an operation that failed since is not tried again.
+        entered: Timestamp,
+    },
     /// Creates, accepts or repairs one resource; answers a [`Report`].
     Ensure {
         /// Which one.
@@ -42,10 +51,13 @@ pub enum Step {
         /// How often the state was retried already.
         attempt: u32,
     },
-    /// Asks the service over HTTPS for its health path; answers what it said.
+    /// Asks the service over HTTPS for its health path; answers what it said, when the stack sleeps, and what waits until it is awake.
     CheckHealth {
         /// A checked spec.
         spec: Spec,
+        /// What waits of each resource; an execution that was started before there was such a thing says nothing.
+        #[serde(default)]
+        waits: Vec<Vec<String>>,
     },
     /// Refuses a bad removal; answers it with all its defaults.
     CheckRemoval {
@@ -119,21 +131,44 @@ impl Step {
         })
     }
 
-    /// Does the step.
+    /// Does the step. `parking` is the function's variable `PARKING`: when environments sleep.
     ///
     /// # Errors
     /// Those of [`Error`]; the state machine retries or catches them by name.
-    pub async fn handle(self, aws: &Aws) -> Result<Value> {
+    pub async fn handle(self, aws: &Aws, parking: &str) -> Result<Value> {
         match self {
             Self::CheckSpec { spec } => Ok(json!(check::spec(aws, &spec).await?)),
             Self::Plan { spec, execution } => {
                 let mut resources = serde_json::Map::new();
+                let mut waits = Vec::new();
                 for resource in Resource::ALL {
                     let mut run = Run::deciding(&execution);
                     resource.ensure(aws, &spec, &mut run).await?;
+                    waits.extend_from_slice(run.waits());
                     resources.insert(resource.name().into(), run.report(None));
                 }
-                Ok(json!({"resources": resources, "warnings": check::warnings(aws, &spec).await?}))
+                let mut wakes = Run::deciding(&execution);
+                if spec.wake {
+                    asleep::wake(aws, &spec, &mut wakes, Timestamp::now()).await?;
+                }
+                let seen = asleep::Seen::look(aws, &spec, parking).await?;
+                Ok(json!({
+                    "resources": resources,
+                    "warnings": check::warnings(aws, &spec).await?,
+                    "wakes": wakes.changes(),
+                    "sleeps": seen.sleeps,
+                    "next": seen.next(&waits),
+                    "waits": waits,
+                }))
+            }
+            Self::Wake {
+                spec,
+                execution,
+                entered,
+            } => {
+                let mut run = Run::acting(&execution);
+                asleep::wake(aws, &spec, &mut run, entered).await?;
+                Ok(run.report(Some(entered)))
             }
             Self::Ensure {
                 resource,
@@ -149,7 +184,18 @@ impl Step {
                 let digest = image::wait(aws, &spec, attempt).await?;
                 Ok(json!({ "digest": digest }))
             }
-            Self::CheckHealth { spec } => check_health(aws, &spec).await,
+            Self::CheckHealth { spec, waits } => {
+                let seen = asleep::Seen::look(aws, &spec, parking).await?;
+                let health = check_health(aws, &spec, seen.unasked()).await?;
+                let waits = waits.concat();
+                Ok(json!({
+                    "url": health["url"],
+                    "health": health,
+                    "sleeps": seen.sleeps,
+                    "next": seen.next(&waits),
+                    "waits": waits,
+                }))
+            }
             Self::CheckRemoval { removal } => {
                 let removal = Removal::parse(&removal)?;
                 check::removal(aws, &removal).await?;

@@ -9,7 +9,7 @@ use aws_sdk_apprunner::types::{
 };
 use groundcrew::spec::Mistake;
 use groundcrew::stack::{TAG_CHANGED_BY, TAG_CREATED_BY, Tags};
-use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack, pages};
+use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack, managed, pages};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -24,6 +24,17 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     vpc_connector(aws, spec, run).await?;
     auto_scaling(aws, spec, run).await?;
     observability(aws, spec, run).await
+}
+
+/// What of these a plan would make anew, in the words of the service's drift: it is not there to be compared.
+pub(super) async fn would_change(aws: &Aws, spec: &Spec) -> Result<Vec<&'static str>> {
+    let mut traces = Run::deciding("");
+    observability(aws, spec, &mut traces).await?;
+    let mut scaling = Run::deciding("");
+    auto_scaling(aws, spec, &mut scaling).await?;
+    let both = [("observability", traces), ("auto scaling", scaling)];
+    let differs = |(what, run): (_, Run)| (!run.changes().is_empty()).then_some(what);
+    Ok(both.into_iter().filter_map(differs).collect())
 }
 
 /// Finds what `ensure` made; `None` if it is not all there.
@@ -269,7 +280,16 @@ pub(crate) async fn prune(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
             delete_auto_scaling(aws, &arn).await?;
         }
     }
-    for arn in observability {
+    let service = match observability.is_empty() {
+        true => None,
+        false => managed::named(aws, &name).await?,
+    };
+    // A service that sleeps, and whose update waits, wakes with what it was configured with.
+    let is_used = |arn: &String| {
+        let service = service.iter();
+        service.flat_map(used_by).any(|used| used == arn)
+    };
+    for arn in observability.into_iter().filter(|arn| !is_used(arn)) {
         if stack.owns(&tags(aws, &arn).await?) && run.remove(arn.clone()) {
             delete_observability(aws, &arn).await?;
         }

@@ -2,6 +2,7 @@
 
 use super::credentials::Credentials;
 use super::{network, roles};
+use crate::asleep;
 use aws_sdk_rds::types::{DbInstance, DbSubnetGroup, PendingModifiedValues, Tag};
 use groundcrew::spec::Mistake;
 use groundcrew::stack::{TAG_AWAKE_UNTIL, TAG_CHANGED_BY, Tags};
@@ -37,11 +38,24 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     }
     run.settle(&tags);
     let drift = drift(spec, &instance)?;
+    let lacks_replica = spec.database.read_replica && replica.is_none();
+    let status = instance.db_instance_status().unwrap_or_default();
+    // RDS changes nothing on a stopped instance (RDS user guide, "Stopping an Amazon RDS DB instance temporarily").
+    if asleep::is_stopped(status) && asleep::is_to_wait(spec, run) {
+        if !drift.is_empty() {
+            run.wait(format!("database {name}: {}", drift.join(", ")));
+        }
+        if lacks_replica {
+            run.wait(format!("read replica {}", replica_name(stack)));
+        }
+        describe(run, &instance);
+        return Ok(());
+    }
     if run.dry_run {
         for change in drift {
             let _ = run.change(change);
         }
-        if spec.database.read_replica && replica.is_none() {
+        if lacks_replica {
             let _ = run.create(format!("read replica {}", replica_name(stack)));
         }
         return Ok(());
@@ -67,15 +81,15 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     if spec.database.read_replica {
         create_replica(aws, stack, run, &instance, replica.as_ref()).await?;
     }
-    run.tell(
-        "db_instance_arn",
-        instance.db_instance_arn().unwrap_or_default(),
-    );
-    run.tell(
-        "engine_version",
-        instance.engine_version().unwrap_or_default(),
-    );
+    describe(run, &instance);
     Ok(())
+}
+
+fn describe(run: &mut Run, instance: &DbInstance) {
+    let arn = instance.db_instance_arn().unwrap_or_default();
+    run.tell("db_instance_arn", arn);
+    let version = instance.engine_version().unwrap_or_default();
+    run.tell("engine_version", version);
 }
 
 async fn create(aws: &Aws, spec: &Spec, run: &Run, database_group_id: &str) -> Result<()> {
@@ -257,9 +271,6 @@ fn available(instance: &DbInstance) -> Result<()> {
     let name = instance.db_instance_identifier().unwrap_or_default();
     match instance.db_instance_status().unwrap_or_default() {
         "available" | "storage-optimization" => Ok(()),
-        status @ ("stopped" | "stopping") => Err(Error::Failed(format!(
-            "database {name} is {status}, and RDS changes nothing on a stopped instance: resume the stack, then start again"
-        ))),
         status if is_broken(status) => Err(Error::Failed(format!(
             "database {name} is {status}: see its events in RDS; RDS does not repair this by itself"
         ))),

@@ -2,6 +2,7 @@
 //! reads exactly the secrets and parameters that the spec names.
 
 use super::{credentials, registry};
+use crate::asleep;
 use aws_sdk_iam::types::{Role, Tag};
 use groundcrew::aws::Account;
 use groundcrew::spec::Mistake;
@@ -42,19 +43,20 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
             "access" => access_policy(repository.as_deref().unwrap_or_default()),
             _ => instance_policy(spec, secret.as_deref().unwrap_or_default()),
         };
-        role(aws, stack, run, kind, &trust(principal), &policy).await?;
+        role(aws, spec, run, kind, &trust(principal), &policy).await?;
     }
     Ok(())
 }
 
 async fn role(
     aws: &Aws,
-    stack: &Stack,
+    spec: &Spec,
     run: &mut Run,
     kind: &str,
     trust: &Value,
     policy: &Value,
 ) -> Result<()> {
+    let stack = &spec.stack();
     let name = role_name(aws, stack, kind);
     let found = find(aws, &name).await?;
     if let Some(role) = &found {
@@ -113,7 +115,16 @@ async fn role(
         }
         Err(error) => return Err(Error::aws("iam:GetRolePolicy")(error)),
     };
-    if granted.as_ref() != Some(policy) && run.change(format!("role {name}: what it may do")) {
+    if granted.as_ref() == Some(policy) {
+        return Ok(());
+    }
+    // A service that is woken may read the secrets that it was paused with (Assumption secrets-at-resume): what it may read changes
+    // with them.
+    if found.is_some() && asleep::is_to_wait(spec, run) && asleep::is_paused(aws, stack).await? {
+        run.wait(format!("role {name}: what it may do"));
+        return Ok(());
+    }
+    if run.change(format!("role {name}: what it may do")) {
         mark_changed(aws, run, &name).await?;
         aws.iam()
             .put_role_policy()

@@ -1,6 +1,7 @@
 //! The App Runner service: pinned to an image digest, auto-deployments off, repaired when its creation failed.
 
 use super::{configuration, credentials, logs, registry, roles};
+use crate::asleep;
 use aws_sdk_apprunner::primitives::DateTime;
 use aws_sdk_apprunner::types::{
     AuthenticationConfiguration, EgressConfiguration, EgressType, HealthCheckConfiguration,
@@ -57,6 +58,15 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     }
     // An image that is running stays: delivering a newer one is the business of `deploy`.
     let wanted = Wanted::of(aws, spec, Some(&service)).await?;
+    if service.status() == &ServiceStatus::Paused && asleep::is_to_wait(spec, run) {
+        let waits = waiting(aws, spec, run, &service, wanted.as_ref()).await?;
+        if !waits.is_empty() {
+            // What `deploy` goes by waits with it: in the morning the service is deployed as it is.
+            run.wait(format!("service {name}: {}", waits.join(", ")));
+            describe(run, &service);
+            return Ok(());
+        }
+    }
     if let Some(wanted) = &wanted {
         let drift = wanted.drift(&service);
         if !drift.is_empty() && run.change(format!("service {name}: {}", drift.join(", "))) {
@@ -78,10 +88,37 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         let changed_by = (TAG_CHANGED_BY, run.execution.as_str());
         tag(aws, &service, &said.chain([changed_by]).collect::<Vec<_>>()).await?;
     }
+    describe(run, &service);
+    Ok(())
+}
+
+fn describe(run: &mut Run, service: &Service) {
     run.tell("service_arn", &service.service_arn);
     run.tell("service_url", service.service_url().unwrap_or_default());
-    run.tell("image", image_identifier(&service).unwrap_or_default());
-    Ok(())
+    run.tell("image", image_identifier(service).unwrap_or_default());
+}
+
+/// What of a paused service differs, and waits until it runs. In a plan not all is there that it is compared with.
+async fn waiting(
+    aws: &Aws,
+    spec: &Spec,
+    run: &Run,
+    service: &Service,
+    wanted: Option<&Wanted>,
+) -> Result<Vec<&'static str>> {
+    let mut waits = match wanted {
+        Some(wanted) => wanted.drift(service),
+        None => {
+            let mut without_traces = spec.clone();
+            without_traces.service.xray = false;
+            let wanted = Wanted::of(aws, &without_traces, Some(service)).await?;
+            wanted.map_or_else(Vec::new, |wanted| wanted.drift(service))
+        }
+    };
+    if run.dry_run {
+        waits.extend(configuration::would_change(aws, spec).await?);
+    }
+    Ok(waits)
 }
 
 /// What the tags of a service keep of its spec: `deploy` and `alarms` have nothing else to go by.
@@ -383,11 +420,6 @@ async fn update(
             )));
         }
     }
-    if service.status() == &ServiceStatus::Paused {
-        return Err(Error::Failed(format!(
-            "service {name} is paused, and App Runner updates no paused service: resume the stack, then start again"
-        )));
-    }
     // An update takes the current secrets along: recorded now, or the event of its end would have them deployed again.
     let secrets = reference::secrets_of(&wanted.source);
     let fingerprint = secrets::fingerprint(aws, &secrets).await?;
@@ -553,11 +585,11 @@ async fn tag(aws: &Aws, service: &Service, tags: &[(&str, &str)]) -> Result<()> 
     Ok(())
 }
 
-/// Asks the service for its health path, as a user would.
+/// Asks the service for its health path, as a user would; not if it sleeps, for the reason that is given then.
 ///
 /// # Errors
 /// `NotReady` with the answer while it is not 200.
-pub(crate) async fn check_health(aws: &Aws, spec: &Spec) -> Result<Value> {
+pub(crate) async fn check_health(aws: &Aws, spec: &Spec, asleep: Option<String>) -> Result<Value> {
     let name = spec.stack().name();
     let service = managed::named(aws, &name)
         .await?
@@ -572,8 +604,8 @@ pub(crate) async fn check_health(aws: &Aws, spec: &Spec) -> Result<Value> {
             json!({"url": url, "status": null, "note": "not asked: the service answers inside its VPC only"}),
         );
     }
-    if service.status() == &ServiceStatus::Paused {
-        return Ok(json!({"url": url, "status": null, "note": "not asked: the service is paused"}));
+    if let Some(why) = asleep {
+        return Ok(json!({"url": url, "status": null, "note": format!("not asked: {why}")}));
     }
     match aws.get("https:GET", &url).await {
         Ok((200, _)) => Ok(json!({"url": url, "status": 200})),
