@@ -36,7 +36,11 @@ pub async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     let watched = Watched {
         stack,
         service: &service,
-        max_size: spec.service.scaling.max_size.into(),
+        max_size: match service.status() {
+            // Its update waits until it runs, and what follows it says the same of its alarms.
+            ServiceStatus::Paused => max_size(aws, &service).await?,
+            _ => spec.service.scaling.max_size.into(),
+        },
         has_database: true,
         watch: &Watch::of(spec),
         topic_arn: &topic_arn,

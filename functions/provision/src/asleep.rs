@@ -2,7 +2,7 @@
 //!
 //! App Runner updates no paused service (Assumption update-while-paused), and RDS modifies no stopped instance. So what needs the
 //! stack awake waits, and everything else is done. A service is changed as one: while its update waits, its roles keep what they
-//! may do, and what it is configured with stays, for it wakes with that.
+//! may do, its tag rule stays, and so does what it is configured with, for it wakes with that.
 
 use aws_sdk_apprunner::types::{OperationStatus, OperationType, ServiceStatus};
 use aws_sdk_rds::types::DbInstance;

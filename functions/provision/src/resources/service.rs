@@ -58,22 +58,23 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     }
     // An image that is running stays: delivering a newer one is the business of `deploy`.
     let wanted = Wanted::of(aws, spec, Some(&service)).await?;
+    let mut said = standing_orders(spec).to_vec();
     if service.status() == &ServiceStatus::Paused && asleep::is_to_wait(spec, run) {
-        let waits = waiting(aws, spec, run, &service, wanted.as_ref()).await?;
+        let mut waits = waiting(aws, spec, run, &service, wanted.as_ref()).await?;
         if !waits.is_empty() {
-            // What `deploy` goes by waits with it: in the morning the service is deployed as it is.
+            // The rule is about images of the repository that waits with it: in the morning `deploy` goes by those of before.
+            let rule = said.remove(0);
+            if tags.get(rule.0) != Some(&rule.1) {
+                waits.push("image tag");
+            }
             run.wait(format!("service {name}: {}", waits.join(", ")));
-            describe(run, &service);
-            return Ok(());
         }
-    }
-    if let Some(wanted) = &wanted {
+    } else if let Some(wanted) = &wanted {
         let drift = wanted.drift(&service);
         if !drift.is_empty() && run.change(format!("service {name}: {}", drift.join(", "))) {
             return update(aws, run, &service, &tags, wanted).await;
         }
     }
-    let said = standing_orders(spec);
     if said
         .iter()
         .any(|(key, value)| tags.get(*key) != Some(value))
@@ -88,14 +89,10 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         let changed_by = (TAG_CHANGED_BY, run.execution.as_str());
         tag(aws, &service, &said.chain([changed_by]).collect::<Vec<_>>()).await?;
     }
-    describe(run, &service);
-    Ok(())
-}
-
-fn describe(run: &mut Run, service: &Service) {
     run.tell("service_arn", &service.service_arn);
     run.tell("service_url", service.service_url().unwrap_or_default());
-    run.tell("image", image_identifier(service).unwrap_or_default());
+    run.tell("image", image_identifier(&service).unwrap_or_default());
+    Ok(())
 }
 
 /// What of a paused service differs, and waits until it runs. In a plan not all is there that it is compared with.
@@ -121,7 +118,7 @@ async fn waiting(
     Ok(waits)
 }
 
-/// What the tags of a service keep of its spec: `deploy` and `alarms` have nothing else to go by.
+/// What the tags of a service keep of its spec, its tag rule first: `deploy` and `alarms` have nothing else to go by.
 fn standing_orders(spec: &Spec) -> [(&'static str, String); 4] {
     let [alarms, topic] = Watch::of(spec).tags();
     [
