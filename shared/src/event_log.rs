@@ -13,9 +13,9 @@ const OWN: &str = "[AppRunner]";
 /// As many characters of a line as a person reads on a phone.
 const LONGEST: usize = 300;
 
-/// The name of a log group that App Runner makes for a service: of kind `service` or `application`.
-pub fn log_group(service: &ServiceArn, kind: &str) -> String {
-    format!("/aws/apprunner/{}/{}/{kind}", service.name(), service.id())
+/// The name of the event log of a service, of this name and id.
+pub fn name_of(service: &str, id: &str) -> String {
+    format!("/aws/apprunner/{service}/{id}/service")
 }
 
 /// The log groups whose names begin so.
@@ -36,7 +36,7 @@ pub async fn groups(aws: &Aws, prefix: &str) -> Result<Vec<LogGroup>> {
 /// What App Runner says of an operation that failed, in two lines at most; `since` is when the operation began. `None` where it
 /// says nothing, or the log cannot be read: never an error, because there is a failure to tell already.
 pub async fn said(aws: &Aws, service: &ServiceArn, since: Timestamp) -> Option<String> {
-    match lines(aws, &log_group(service, "service"), since).await {
+    match lines(aws, &name_of(service.name(), service.id()), since).await {
         Ok(lines) => complaint(&lines),
         Err(error) => {
             tracing::warn!(

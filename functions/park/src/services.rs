@@ -7,7 +7,7 @@ use crate::task::{Outcome, Task};
 use aws_sdk_apprunner::types::{OperationStatus, OperationType, ServiceStatus};
 use groundcrew::managed::{operations, set_tags};
 use groundcrew::stack::Tags;
-use groundcrew::{Aws, Error, Mark, Result};
+use groundcrew::{Aws, Error, Mark, Result, event_log};
 
 /// Pauses what is marked to be paused.
 ///
@@ -110,11 +110,13 @@ async fn check_for_failure(
     });
     match failed {
         Some(operation) => Err(Error::Failed(format!(
-            "App Runner's operation {kind} {} of service {} failed; look at the log group /aws/apprunner/{}/{}/service",
+            "App Runner's operation {kind} {} of service {} failed; look at the log group {}",
             operation.id().unwrap_or_default(),
             service.name,
-            service.name,
-            service.arn.rsplit('/').next().unwrap_or_default(),
+            event_log::name_of(
+                &service.name,
+                service.arn.rsplit('/').next().unwrap_or_default()
+            ),
         ))),
         None => Ok(()),
     }

@@ -8,7 +8,7 @@ use aws_sdk_apprunner::types::{OperationStatus, OperationType, ServiceStatus};
 use aws_sdk_rds::types::DbInstance;
 use groundcrew::managed::{named, set_tags};
 use groundcrew::stack::Tags;
-use groundcrew::{Aws, Error, Managed, Mark, Result, Run, Spec, Stack, database};
+use groundcrew::{Aws, Error, Managed, Mark, Result, Run, Spec, Stack, database, event_log};
 use jiff::Timestamp;
 use park::{Observed, Outlook, Schedule, observe, outlook};
 
@@ -180,8 +180,8 @@ async fn check_for_failure(aws: &Aws, service: &Managed, entered: Timestamp) -> 
     });
     match failed {
         Some(_) => Err(Error::Failed(format!(
-            "App Runner could not resume service {name}, and it is paused as before: read the log group /aws/apprunner/{name}/{}/service",
-            service.service.service_id,
+            "App Runner could not resume service {name}, and it is paused as before: read the log group {}",
+            event_log::name_of(service.name(), &service.service.service_id),
             name = service.name(),
         ))),
         None => Ok(()),

@@ -164,7 +164,7 @@ impl Sweep<'_> {
         }
         let advice = format!(
             "Nothing can be done with it until it ends: look at the log group {}, and ask AWS Support",
-            event_log::log_group(service, "service")
+            event_log::name_of(service.name(), service.id())
         );
         let what = format!("it is in an operation since {since}");
         Ok(finding(service, Some(what), Remedy::Person(advice)))

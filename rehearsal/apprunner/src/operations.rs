@@ -48,7 +48,7 @@ fn outcome(kind: OperationType, has_run_before: bool) -> (ServiceStatus, Service
     }
 }
 
-/// Whether an operation reads the image and the secrets. (Assumption resume-reads-nothing)
+/// Whether an operation reads the image and the secrets. (Assumption secrets-at-resume)
 fn deploys(kind: OperationType) -> bool {
     matches!(
         kind,

@@ -522,7 +522,8 @@ fn sentence(mut text: String) -> String {
 /// Where App Runner and the application say more.
 fn log_groups(service: &Service) -> String {
     let (name, id) = (&service.service_name, &service.service_id);
-    format!("/aws/apprunner/{name}/{id}/service and /aws/apprunner/{name}/{id}/application")
+    let events = event_log::name_of(name, id);
+    format!("{events} and /aws/apprunner/{name}/{id}/application")
 }
 
 /// The newest operation of a kind; App Runner lists the newest first.
