@@ -70,7 +70,8 @@ pub enum Step {
         resource: Resource,
         /// A checked removal.
         removal: Removal,
-        /// The name of the execution that removes it, with its start time.
+        /// The name of the execution that removes it, with its start time; one of groundcrew 0.1 does not say it.
+        #[serde(default)]
         execution: String,
         /// When the state was entered, for the time in the report.
         entered: Timestamp,
@@ -85,6 +86,7 @@ pub enum Step {
         /// A checked removal.
         removal: Removal,
         /// As for `destroy`: what this execution has kept is left, too.
+        #[serde(default)]
         execution: String,
         /// What went wrong before, for the sentence that the execution ends with.
         failure: Option<Failure>,
@@ -275,6 +277,18 @@ mod tests {
         assert_eq!(after_an_hour(undo, Resource::Network), "Failed");
         assert_eq!(after_an_hour(undo, Resource::Database), "NotReady");
         assert_eq!(after_an_hour(None, Resource::Configuration), "NotReady");
+    }
+
+    #[test]
+    fn an_execution_that_was_started_before_an_upgrade_is_understood() {
+        let removal = json!({"app": "shop", "environment": "dev"});
+        for step in [
+            json!({"action": "destroy", "resource": "service", "removal": removal, "entered": "2026-11-20T08:00:00Z"}),
+            json!({"action": "remaining", "removal": removal}),
+            json!({"action": "check-health", "spec": {"app": "shop", "environment": "dev"}}),
+        ] {
+            Step::parse(step.clone()).unwrap_or_else(|error| panic!("{step}: {error}"));
+        }
     }
 
     #[test]
