@@ -7,6 +7,7 @@
 use crate::Surroundings;
 use crate::decide::{Action, Decision};
 use aws_sdk_sfn::types::ExecutionStatus;
+use groundcrew::pace::{Tempo, patiently};
 use groundcrew::{Aws, Error, Result, Stack};
 use serde::Deserialize;
 
@@ -44,14 +45,16 @@ impl UnderWay {
     ///
     /// # Errors
     /// Those of `states:ListExecutions` and `states:DescribeExecution`.
-    pub(crate) async fn look(aws: &Aws, surroundings: &Surroundings) -> Result<Self> {
+    async fn look(aws: &Aws, surroundings: &Surroundings, kinds: &[Kind]) -> Result<Self> {
         let mut works = Vec::new();
-        for (kind, machine) in [
-            (Kind::Provision, &surroundings.provision_state_machine),
-            (Kind::Teardown, &surroundings.teardown_state_machine),
-        ] {
-            for (arn, execution) in running(aws, machine).await? {
-                let stack = input(aws, &arn).await?.as_deref().and_then(acts_on);
+        for &kind in kinds {
+            let machine = match kind {
+                Kind::Provision => &surroundings.provision_state_machine,
+                Kind::Teardown => &surroundings.teardown_state_machine,
+            };
+            for (arn, execution) in patiently(Tempo::AWS, || running(aws, machine)).await? {
+                let input = patiently(Tempo::AWS, || input(aws, &arn)).await?;
+                let stack = input.as_deref().and_then(acts_on);
                 works.extend(stack.map(|stack| Work {
                     stack,
                     kind,
@@ -62,32 +65,28 @@ impl UnderWay {
         Ok(Self { works })
     }
 
-    /// The same, if something is to be done with a stack: what is to be left alone anyhow is not asked about.
+    /// The same, of what could hold one of these decisions: what is to be left alone anyhow is not asked about.
     ///
     /// # Errors
     /// Those of [`Self::look`].
     pub(crate) async fn look_for(
         aws: &Aws,
         surroundings: &Surroundings,
-        mut decisions: impl Iterator<Item = &Decision>,
+        decisions: impl Iterator<Item = &Decision>,
     ) -> Result<Self> {
-        match decisions.any(|decision| decision.action != Action::Leave) {
-            true => Self::look(aws, surroundings).await,
-            false => Ok(Self::default()),
-        }
+        let actions: Vec<_> = decisions.map(|decision| decision.action).collect();
+        let kinds = [Kind::Provision, Kind::Teardown];
+        let kinds = kinds.into_iter().filter(|kind| {
+            let mut actions = actions.iter();
+            actions.any(|action| kind.holds(*action))
+        });
+        Self::look(aws, surroundings, &kinds.collect::<Vec<_>>()).await
     }
 
     /// The decision that is left of one: nothing is put to sleep under a `provision`, which waits for what it has begun, and
     /// nothing at all is done under a `teardown`. Waking is what a `provision` can do with.
     pub(crate) fn hold(&self, stack: &Stack, decision: Decision) -> Decision {
-        let holds = |work: &&Work| {
-            work.stack == *stack
-                && match decision.action {
-                    Action::Pause => true,
-                    Action::Resume => work.kind == Kind::Teardown,
-                    Action::Leave => false,
-                }
-        };
+        let holds = |work: &&Work| work.stack == *stack && work.kind.holds(decision.action);
         match self.works.iter().find(holds) {
             Some(work) => Decision {
                 action: Action::Leave,
@@ -102,6 +101,16 @@ impl UnderWay {
     pub(crate) fn reason(&self, stack: &Stack) -> Option<String> {
         let work = self.works.iter().find(|work| work.stack == *stack);
         work.map(Work::reason)
+    }
+}
+
+impl Kind {
+    fn holds(self, action: Action) -> bool {
+        match action {
+            Action::Pause => true,
+            Action::Resume => self == Self::Teardown,
+            Action::Leave => false,
+        }
     }
 }
 
