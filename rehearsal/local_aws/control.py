@@ -321,6 +321,8 @@ def _age_log_groups(body: dict[str, Any], query: Query) -> dict[str, Any]:
         for stream in group["streams"].values():
             events = [{**event, "timestamp": event["timestamp"] - older} for event in stream["events"]]
             stream["events"] = [event for event in events if event["timestamp"] >= oldest]
+            if stream["lastEventTimestamp"] is not None:
+                stream["lastEventTimestamp"] -= older
     return {}
 
 

@@ -5,7 +5,7 @@
 
 use crate::arn::ServiceArn;
 use crate::{Aws, Error, Result, pages};
-use aws_sdk_cloudwatchlogs::types::LogGroup;
+use aws_sdk_cloudwatchlogs::types::{LogGroup, OrderBy};
 use jiff::Timestamp;
 
 /// App Runner's own lines begin with it. The output of a build, which may show anything, begins with `[Build]`.
@@ -31,6 +31,20 @@ pub async fn groups(aws: &Aws, prefix: &str) -> Result<Vec<LogGroup>> {
         Ok((page.log_groups.unwrap_or_default(), page.next_token))
     })
     .await
+}
+
+/// When the newest line of a log group was written, in milliseconds since 1970; `None` if none ever was. CloudWatch Logs knows it
+/// within an hour (API reference, `LogStream`).
+///
+/// # Errors
+/// Those of [`Error`].
+pub async fn last_written(aws: &Aws, group: &str) -> Result<Option<i64>> {
+    let streams = aws.logs().describe_log_streams().log_group_name(group);
+    let newest = streams.order_by(OrderBy::LastEventTime).descending(true);
+    let newest = newest.limit(1).send().await;
+    let newest = newest.map_err(Error::aws("logs:DescribeLogStreams"))?;
+    let newest = newest.log_streams.unwrap_or_default().into_iter().next();
+    Ok(newest.and_then(|stream| stream.last_event_timestamp))
 }
 
 /// What App Runner says of an operation that failed, in two lines at most; `since` is when the operation began. `None` where it

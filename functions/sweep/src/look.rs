@@ -218,11 +218,15 @@ impl Sweep<'_> {
             let found = event_log::groups(self.aws, name).await?;
             let mut found = found.iter();
             let group = found.find(|it| it.log_group_name() == Some(name));
+            let counted = (self.now - COUNTED).as_millisecond();
             let is_empty = group.is_some_and(|it| {
                 let created = it.creation_time().unwrap_or(i64::MAX);
-                it.stored_bytes() == Some(0) && created < (self.now - COUNTED).as_millisecond()
+                it.stored_bytes() == Some(0) && created < counted
             });
-            findings.extend(is_empty.then(|| Finding {
+            // A line of the last day may not be counted yet.
+            let is_left =
+                is_empty && event_log::last_written(self.aws, name).await? < Some(counted);
+            findings.extend(is_left.then(|| Finding {
                 of: format!("log group {name}"),
                 what: "it is empty, and its service is gone".into(),
                 remedy: Remedy::LogGroup(name.clone()),

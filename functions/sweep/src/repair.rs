@@ -70,12 +70,16 @@ async fn mend(
         }
         Remedy::LogGroup(name) => {
             let delete = aws.logs().delete_log_group().log_group_name(name);
-            let deleted = delete.send().await;
-            match deleted.map_err(Error::aws("logs:DeleteLogGroup")) {
-                Err(Error::Aws { code, .. }) if code == "ResourceNotFoundException" => {
-                    Ok("it was gone")
+            match delete.send().await {
+                Ok(_) => Ok("removed"),
+                Err(error)
+                    if error
+                        .as_service_error()
+                        .is_some_and(|error| error.is_resource_not_found_exception()) =>
+                {
+                    Ok("removed")
                 }
-                deleted => deleted.map(|_| "removed"),
+                Err(error) => Err(Error::aws("logs:DeleteLogGroup")(error)),
             }
         }
         Remedy::Park => {
