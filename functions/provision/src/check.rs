@@ -6,8 +6,8 @@ mod secrets;
 pub(crate) use quotas::warnings;
 
 use crate::resources::{
-    ExistingSubnet, FEWEST, Resource, Zone, availability_zones, database_refused, in_the_way,
-    moved, subnets_of,
+    ExistingSubnet, FEWEST, Resource, Zone, availability_zones, connector, database_refused,
+    in_the_way, moved, subnets_of,
 };
 use groundcrew::reference::Repository;
 use groundcrew::spec::{Mistake, Network};
@@ -140,7 +140,11 @@ async fn account(aws: &Aws) -> Result<Option<Mistake>> {
 async fn network(aws: &Aws, spec: &Spec) -> Result<Vec<Mistake>> {
     let network = &spec.network;
     Ok(match &network.vpc_id {
-        Some(vpc_id) => existing(network, vpc_id, &subnets_of(aws, vpc_id).await?),
+        Some(vpc_id) => {
+            let connector = connector::find(aws, &spec.stack().name()).await?;
+            let subnets = subnets_of(aws, vpc_id).await?;
+            existing(network, vpc_id, &subnets, connector.is_some())
+        }
         None => zones(network, &availability_zones(aws).await?),
     })
 }
@@ -172,8 +176,13 @@ fn zones(network: &Network, zones: &[Zone]) -> Vec<Mistake> {
         .collect()
 }
 
-/// What is wrong with the subnets of an existing VPC.
-fn existing(network: &Network, vpc_id: &str, subnets: &[ExistingSubnet]) -> Vec<Mistake> {
+/// What is wrong with the subnets of an existing VPC. What App Runner asks of a new connector is not asked of one that is there.
+fn existing(
+    network: &Network,
+    vpc_id: &str,
+    subnets: &[ExistingSubnet],
+    is_connected: bool,
+) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     let mut named = Vec::new();
     for (n, id) in network.subnet_ids.iter().enumerate() {
@@ -209,7 +218,7 @@ fn existing(network: &Network, vpc_id: &str, subnets: &[ExistingSubnet]) -> Vec<
     // The subnets of a connector are all of one address type (developer guide, network-vpc).
     let (dual, plain): (Vec<&ExistingSubnet>, Vec<_>) =
         named.iter().partition(|subnet| subnet.has_ipv6);
-    if !dual.is_empty() && !plain.is_empty() {
+    if !is_connected && !dual.is_empty() && !plain.is_empty() {
         let dual: Vec<_> = dual.iter().map(|subnet| subnet.id.as_str()).collect();
         all(format!(
             "subnets that are all IPv4 or all dual-stack, as App Runner needs them: {} with an IPv6 range, the others without",
@@ -441,7 +450,7 @@ mod tests {
             subnet_ids: subnets.iter().map(|subnet| subnet.id.clone()).collect(),
             ..Network::default()
         };
-        let mistakes = existing(&network, "vpc-1", subnets).into_iter();
+        let mistakes = existing(&network, "vpc-1", subnets, false).into_iter();
         mistakes.map(|it| (it.field, it.allowed)).collect()
     }
 
@@ -458,6 +467,11 @@ mod tests {
             mistakes[0].1.contains("subnet-b with an IPv6 range"),
             "{mistakes:?}"
         );
+        let network = Network {
+            subnet_ids: vec!["subnet-a".into(), "subnet-b".into()],
+            ..Network::default()
+        };
+        assert_eq!(existing(&network, "vpc-1", &mixed, true), []);
         for has_ipv6 in [false, true] {
             let same = ["use1-az1", "use1-az2"].map(|zone| subnet(zone, zone, has_ipv6));
             assert_eq!(refused(&same), []);

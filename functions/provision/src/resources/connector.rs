@@ -4,7 +4,7 @@ use aws_sdk_apprunner::types::{Tag, VpcConnector, VpcConnectorStatus};
 use groundcrew::{Aws, Error, Result, pages};
 
 /// The active connector of this name.
-pub(super) async fn find(aws: &Aws, name: &str) -> Result<Option<VpcConnector>> {
+pub(crate) async fn find(aws: &Aws, name: &str) -> Result<Option<VpcConnector>> {
     let mut all = all(aws).await?.into_iter();
     Ok(all.find(|it| it.vpc_connector_name() == Some(name)))
 }

@@ -136,10 +136,13 @@ pub(super) async fn add_subnets(
     if subnet_ids.len() > network.subnet_ids.len() {
         return Ok(());
     }
+    let refused = match refused {
+        [] => String::new(),
+        refused => format!("; it has refused {}", refused.join(", ")),
+    };
     Err(Error::Failed(format!(
-        "App Runner accepts fewer than two availability zones of {} for a VPC connector, and no subnet of {}",
-        aws.account.region,
-        refused.join(", ")
+        "App Runner accepts fewer than two availability zones of {} for a VPC connector{refused}",
+        aws.account.region
     )))
 }
 
