@@ -1,9 +1,13 @@
 //! `provision` at night and while a stack sleeps, over the deployed template with IAM enforced. It goes by the clock, so the stage is
 //! in a time zone where it is night now.
 
-use crate::stage::{Service, Stage, assert_succeeded, eventually, name, play_alone, spec, touched};
+use crate::stage::{
+    Service, Stage, assert_succeeded, eventually, name, play, play_alone, spec, touched,
+};
 use apprunner_emulator::{OperationStatus, OperationType, ServiceStatus};
+use groundcrew::{Error, Run, Spec};
 use jiff::{Timestamp, ToSpan};
+use provision::Resource;
 use rehearsal::{Call, End, What};
 use serde_json::{Value, json};
 use std::future::Future;
@@ -386,6 +390,50 @@ fn what_somebody_has_paused_or_stopped_by_hand_is_said_and_woken_only_by_who_ask
         assert_eq!(service.tag("groundcrew:parked"), None);
         tick(stage).await;
         assert_eq!(service.look().status, ServiceStatus::Running);
+        assert_succeeded(&stage.teardown(&spec).await);
+    });
+}
+
+#[test]
+fn what_a_role_may_do_changes_with_its_service_and_not_while_that_falls_asleep_or_wakes() {
+    play(|stage| async move {
+        let aws = stage.local.aws();
+        let mut spec = spec("stirring");
+        assert_succeeded(&stage.provision(&spec).await);
+        let service = Service::named(stage, "stirring-dev");
+        service.quiet().await;
+        spec["service"]["secrets"] = json!({"KEY": stage.secret("stirring-key").await});
+        let changed = Spec::parse(&spec).expect("a good spec");
+        let roles = async || {
+            let mut run = Run::acting("later");
+            let ensured = Resource::Roles.ensure(aws, &changed, &mut run).await;
+            ensured.map(|()| run.waits().to_vec())
+        };
+        let maintenance = json!({"kind": "maintenance", "service": "stirring-dev", "seconds": 120});
+        let maintenance = serde_json::from_value(maintenance).expect("an arrangement");
+        stage
+            .local
+            .apprunner()
+            .arrange(maintenance)
+            .expect("arranged");
+        let busy = roles().await;
+        assert!(matches!(busy, Err(Error::NotReady(_))), "{busy:?}");
+        service.status_is(ServiceStatus::Running).await;
+
+        service.pause_by_hand().await;
+        let waits = roles().await.expect("it waits");
+        assert_eq!(waits.len(), 1, "{waits:?}");
+        // It is woken before its own turn comes.
+        service.resume_by_hand().await;
+        eventually("it is updated", async || {
+            let mut run = Run::acting("later");
+            let service = Resource::Service.ensure(aws, &changed, &mut run);
+            service.await.ok()
+        })
+        .await;
+        let runs = service.look().runs;
+        assert!(runs.secret_versions.contains_key("KEY"), "{runs:?}");
+        service.quiet().await;
         assert_succeeded(&stage.teardown(&spec).await);
     });
 }

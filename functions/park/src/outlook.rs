@@ -17,6 +17,9 @@ pub struct Outlook {
     pub from: Option<Timestamp>,
     /// When it wakes; `None` if nothing wakes it.
     pub until: Option<Timestamp>,
+    /// Whether `park` is about to wake it.
+    #[serde(skip)]
+    pub is_waking: bool,
     /// The same for a person, in the time zone of the schedule, with the reason.
     pub says: String,
 }
@@ -42,10 +45,13 @@ fn asleep(stack: &Observed, schedule: &Schedule, now: Timestamp) -> Outlook {
         Action::Pause => format!("park goes on to put it to sleep: {}", decision.reason),
         Action::Resume => format!("park wakes it within half an hour: {}", decision.reason),
     };
+    let is_waking = decision.action == Action::Resume;
+    let sleep = decision.sleep.filter(|_| !is_waking);
     Outlook {
         asleep: true,
+        is_waking,
         from: None,
-        until: decision.sleep.map(|sleep| sleep.until),
+        until: sleep.map(|sleep| sleep.until),
         says: format!("{}; {reason}", stack.states()),
     }
 }
@@ -53,6 +59,7 @@ fn asleep(stack: &Observed, schedule: &Schedule, now: Timestamp) -> Outlook {
 fn awake(stack: &Observed, schedule: &Schedule, now: Timestamp) -> Option<Outlook> {
     let says = |says: String| Outlook {
         asleep: false,
+        is_waking: false,
         from: None,
         until: None,
         says,
@@ -156,6 +163,13 @@ mod tests {
             assert_eq!((by_hand.asleep, by_hand.until), (true, None));
             assert!(by_hand.says.contains("by hand"), "{}", by_hand.says);
         }
+    }
+
+    #[test]
+    fn of_one_that_is_to_be_woken_it_says_so_and_no_time_that_has_passed() {
+        let late = seen(&parked(), "2026-11-24T07:05:00Z");
+        assert_eq!((late.is_waking, late.until), (true, None));
+        assert!(late.says.contains("within half an hour"), "{}", late.says);
     }
 
     #[test]

@@ -22,13 +22,13 @@ pub(crate) fn is_stopped(status: &str) -> bool {
     ["stopped", "stopping"].contains(&status)
 }
 
-/// Whether the service of a stack is paused, whoever did that.
+/// The status of the service of a stack, if it has one.
 ///
 /// # Errors
 /// Those of App Runner.
-pub(crate) async fn is_paused(aws: &Aws, stack: &Stack) -> Result<bool> {
+pub(crate) async fn status(aws: &Aws, stack: &Stack) -> Result<Option<ServiceStatus>> {
     let service = named(aws, &stack.name()).await?;
-    Ok(service.is_some_and(|it| it.status() == &ServiceStatus::Paused))
+    Ok(service.map(|it| it.status().clone()))
 }
 
 /// A stack as it is in the end, and when it sleeps.
@@ -59,6 +59,7 @@ impl Seen {
             // A parameter that means nothing is told by `park`, and ends no execution that builds a stack.
             Err(error) => Some(Outlook {
                 asleep: unasked.is_some(),
+                is_waking: false,
                 from: None,
                 until: None,
                 says: format!("nobody knows when it sleeps: {error}"),
@@ -81,7 +82,11 @@ impl Seen {
         if waits.is_empty() {
             return None;
         }
-        let until = self.sleeps.as_ref().and_then(|sleeps| sleeps.until);
+        let sleeps = self.sleeps.as_ref();
+        if sleeps.is_some_and(|sleeps| sleeps.is_waking) {
+            return Some("park is waking the stack: start provision again when the service is RUNNING, or now with \"wake\": true".into());
+        }
+        let until = sleeps.and_then(|sleeps| sleeps.until);
         Some(match (until, &self.schedule) {
             (Some(until), Ok(schedule)) => format!(
                 "start provision again when the stack is awake, after {}, or now with \"wake\": true",

@@ -3,6 +3,7 @@
 
 use super::{credentials, registry};
 use crate::asleep;
+use aws_sdk_apprunner::types::ServiceStatus;
 use aws_sdk_iam::types::{Role, Tag};
 use groundcrew::aws::Account;
 use groundcrew::spec::Mistake;
@@ -119,10 +120,20 @@ async fn role(
         return Ok(());
     }
     // A service that is woken may read the secrets that it was paused with (Assumption secrets-at-resume): what it may read changes
-    // with them.
-    if found.is_some() && asleep::is_to_wait(spec, run) && asleep::is_paused(aws, stack).await? {
-        run.wait(format!("role {name}: what it may do"));
-        return Ok(());
+    // with them. One that is in an operation may be falling asleep.
+    if found.is_some() && asleep::is_to_wait(spec, run) {
+        match asleep::status(aws, stack).await? {
+            Some(ServiceStatus::Paused) => {
+                run.wait(format!("role {name}: what it may do"));
+                return Ok(());
+            }
+            Some(ServiceStatus::OperationInProgress) if !run.dry_run => {
+                return Err(Error::NotReady(format!(
+                    "service {stack}, which is in an operation,"
+                )));
+            }
+            _ => {}
+        }
     }
     if run.change(format!("role {name}: what it may do")) {
         mark_changed(aws, run, &name).await?;

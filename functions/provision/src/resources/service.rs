@@ -72,6 +72,8 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     } else if let Some(wanted) = &wanted {
         let drift = wanted.drift(&service);
         if !drift.is_empty() && run.change(format!("service {name}: {}", drift.join(", "))) {
+            // While it slept they waited with it, and it was woken since.
+            roles::ensure(aws, spec, run).await?;
             return update(aws, run, &service, &tags, wanted).await;
         }
     }
