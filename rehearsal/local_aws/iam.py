@@ -388,7 +388,7 @@ def _ec2_tags() -> Iterator[tuple[str, list[dict[str, str]]]]:
 def _log_group_tags() -> Iterator[tuple[str, list[dict[str, str]]]]:
     from ministack.services import cloudwatch_logs
 
-    for group in cloudwatch_logs._log_groups.values():
+    for group in list(cloudwatch_logs._log_groups.values()):
         tags = [{"Key": key, "Value": value} for key, value in group["tags"].items()]
         arn = group["arn"].removesuffix(":*")
         yield from ((arn, tags), (f"{arn}:*", tags))

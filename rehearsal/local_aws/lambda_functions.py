@@ -15,11 +15,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ministack.core import lambda_runtime
-from ministack.services import lambda_svc
+from ministack.services import cloudwatch_logs, lambda_svc
 
 import clock
 import iam
 import queues
+
+Response = tuple[int, dict[str, str], bytes]
 
 logger = logging.getLogger("lambda")
 
@@ -202,7 +204,23 @@ def _give_up(function: dict[str, Any], event: Any, result: dict[str, Any], setti
         logger.warning("the dead-letter queue %s of %s does not exist: the event is lost", queue, name)
 
 
+def _describe_log_groups(data: dict[str, Any]) -> Response:
+    """MiniStack counts the bytes of streams that the threads of functions add to meanwhile."""
+    for _ in range(100):
+        try:
+            response: Response = _ministack_describe_log_groups(data)
+            return response
+        except RuntimeError as error:
+            if "changed size" not in str(error):
+                raise
+    raise RuntimeError("functions write so much that their log groups cannot be listed")
+
+
+_ministack_describe_log_groups = cloudwatch_logs._describe_log_groups
+
+
 def install() -> None:
+    cloudwatch_logs._describe_log_groups = _describe_log_groups
     _log_as_configured()
     lambda_runtime.ProvidedWorker.invoke = _invoke
     lambda_svc.invoke_async_with_retry = invoke_async
