@@ -72,22 +72,26 @@ pub struct Account {
     pub deploy_state_machine: String,
 }
 
+/// A variable that `template.yaml` puts into the environment of a function.
+///
+/// # Panics
+/// If the template and the function disagree; a contract test sees to it that they do not.
+pub fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("template.yaml sets {name} for this function"))
+}
+
 impl Account {
     /// Reads what `template.yaml` puts into the environment of each function.
     ///
     /// # Panics
     /// If the template and this function disagree; a contract test sees to it that they do not.
     pub fn from_env() -> Self {
-        let read = |name: &str| {
-            std::env::var(name)
-                .unwrap_or_else(|_| panic!("template.yaml sets {name} for every function"))
-        };
         Self {
-            partition: read("PARTITION"),
-            region: read("AWS_REGION"),
-            id: read("ACCOUNT_ID"),
-            permissions_boundary: read("PERMISSIONS_BOUNDARY"),
-            deploy_state_machine: read("DEPLOY_STATE_MACHINE"),
+            partition: variable("PARTITION"),
+            region: variable("AWS_REGION"),
+            id: variable("ACCOUNT_ID"),
+            permissions_boundary: variable("PERMISSIONS_BOUNDARY"),
+            deploy_state_machine: variable("DEPLOY_STATE_MACHINE"),
         }
     }
 

@@ -651,7 +651,7 @@ fn no_role_is_made_or_given_rights_without_the_boundary_whichever_arn_it_has() {
 
 #[test]
 fn the_functions_get_exactly_the_environment_that_they_read() {
-    let read = Regex::new(r#"read\("([A-Z_]+)"\)"#).unwrap();
+    let read = Regex::new(r#"variable\("([A-Z_]+)"\)"#).unwrap();
     let code = text("shared/src/aws.rs");
     let mut read: BTreeSet<_> = read
         .captures_iter(&code)

@@ -34,6 +34,7 @@ pub use savings::Saving;
 pub use schedule::{Period, Schedule};
 pub use task::{Came, Clock, Outcome, Task, Wanted};
 
+use groundcrew::aws::variable;
 use groundcrew::{Aws, Error, Failure, Result};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -56,14 +57,10 @@ impl Surroundings {
     /// # Panics
     /// If the template and this function disagree; a contract test sees to it that they do not.
     pub fn from_env() -> Self {
-        let read = |name: &str| {
-            std::env::var(name)
-                .unwrap_or_else(|_| panic!("template.yaml sets {name} for this function"))
-        };
         Self {
-            parking: read("PARKING"),
-            provision_state_machine: read("PROVISION_STATE_MACHINE"),
-            teardown_state_machine: read("TEARDOWN_STATE_MACHINE"),
+            parking: variable("PARKING"),
+            provision_state_machine: variable("PROVISION_STATE_MACHINE"),
+            teardown_state_machine: variable("TEARDOWN_STATE_MACHINE"),
         }
     }
 }

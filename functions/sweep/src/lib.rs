@@ -16,6 +16,7 @@ pub use inventory::Listed;
 pub use look::look;
 pub use request::Request;
 
+use groundcrew::aws::variable;
 use groundcrew::{Aws, Error, Result, Stack};
 use jiff::Timestamp;
 use park::Schedule;
@@ -41,15 +42,11 @@ impl Surroundings {
     /// # Panics
     /// If the template and this function disagree; a contract test sees to it that they do not.
     pub fn from_env() -> Self {
-        let read = |name: &str| {
-            std::env::var(name)
-                .unwrap_or_else(|_| panic!("template.yaml sets {name} for this function"))
-        };
         Self {
-            notifications: read("NOTIFICATIONS"),
-            parking: read("PARKING"),
-            park_state_machine: read("PARK_STATE_MACHINE"),
-            teardown_state_machine: read("TEARDOWN_STATE_MACHINE"),
+            notifications: variable("NOTIFICATIONS"),
+            parking: variable("PARKING"),
+            park_state_machine: variable("PARK_STATE_MACHINE"),
+            teardown_state_machine: variable("TEARDOWN_STATE_MACHINE"),
         }
     }
 }
