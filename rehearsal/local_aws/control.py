@@ -39,7 +39,8 @@ Query = dict[str, list[str]]
 
 # What AWS says when a caller asks too often, and when it fails itself
 # (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html,
-# https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html).
+# https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html,
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html).
 _THROTTLED = {
     "ec2": (503, "RequestLimitExceeded"),
     "rds": (400, "Throttling"),
@@ -47,7 +48,7 @@ _THROTTLED = {
     "sns": (400, "Throttling"),
     "cloudwatch": (400, "Throttling"),
 }
-_FAILED = {"ec2": (500, "InternalError")}
+_FAILED = {"dynamodb": (500, "InternalServerError"), "ec2": (500, "InternalError")}
 
 _calls: list[dict[str, Any]] = []
 _numbers = itertools.count(1)

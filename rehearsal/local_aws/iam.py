@@ -5,8 +5,8 @@ What a call touches is said here, and held against AWS's own data (authorization
 else, is answered with a 500 that says so.
 
 Not restored: service-specific condition keys other than ec2:CreateAction, iam:PassedToService, iam:PermissionsBoundary,
-iam:PolicyARN, iam:AWSServiceName and sns:Protocol; iam:PassRole to services other than App Runner; what a state machine needs
-to write its logs.
+iam:PolicyARN, iam:AWSServiceName, sns:Protocol and dynamodb:LeadingKeys; iam:PassRole to services other than App Runner; what a
+state machine needs to write its logs; of DynamoDB, indexes, batches, transactions and PartiQL.
 """
 
 import json
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import cloudwatch, ec2, ecr, rds, tagging
+from ministack.services import cloudwatch, dynamodb, ec2, ecr, rds, tagging
 from ministack.services import iam as roles
 from ministack.services import stepfunctions as states
 
@@ -294,7 +294,42 @@ def _sns(call: Call) -> Iterator[Check]:
     yield Check(call.action, arn or "*", context)
 
 
+def _dynamodb(call: Call) -> Iterator[Check]:
+    given = call.parameters
+    if arn := given.get("ResourceArn"):
+        yield Check(call.action, arn, call.request_tags())
+    elif name := given.get("TableName"):
+        resource = name if name.startswith("arn:") else call.arn("dynamodb", f"table/{name}")
+        yield Check(call.action, resource, call.request_tags() | _leading_keys(given))
+    else:
+        yield Check(call.action, "*")
+
+
+def _leading_keys(given: dict[str, Any]) -> Context:
+    """The partition key of the item or of the query. Which actions have it AWS's data say: Scan has not
+    (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html)."""
+    table = dynamodb._tables.get(given["TableName"].rpartition("/")[2])
+    if table is None:
+        return {}
+    name = table["pk_name"]
+    item = given.get("Key") or given.get("Item")
+    value = item.get(name) if item else _queried_key(given, name)
+    return {"dynamodb:LeadingKeys": list(value.values())} if value else {}
+
+
+def _queried_key(given: dict[str, Any], name: str) -> dict[str, str] | None:
+    value: dict[str, str] | None = dynamodb._key_condition_av(
+        given.get("KeyConditionExpression"),
+        given.get("KeyConditions"),
+        given.get("ExpressionAttributeValues") or {},
+        given.get("ExpressionAttributeNames") or {},
+        name,
+    )
+    return value
+
+
 SERVICES: dict[str, Callable[[Call], Iterator[Check]]] = {
+    "dynamodb": _dynamodb,
     "ec2": _ec2,
     "rds": _rds,
     "ecr": _ecr,
@@ -309,6 +344,12 @@ SERVICES: dict[str, Callable[[Call], Iterator[Check]]] = {
 
 # Actions that AWS's data list for an operation, and that its parameters here never ask for.
 _NOT_ASKED_FOR = {
+    # Of the service that replicates a table to other accounts
+    # (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/globaltables_MA_security.html).
+    "dynamodb:DeleteItem": ("dynamodb:WriteDataForReplication",),
+    "dynamodb:DescribeTable": ("dynamodb:ReadDataForReplication", "dynamodb:ReplicateSettings"),
+    "dynamodb:GetItem": ("dynamodb:ReadDataForReplication",),
+    "dynamodb:PutItem": ("dynamodb:WriteDataForReplication",),
     "ecr:BatchGetImage": ("ecr:BatchImportUpstreamImage", "ecr:CreateRepository", "ecr:TagResource"),  # a pull-through cache
     "ecr:GetDownloadUrlForLayer": ("ecr:BatchImportUpstreamImage",),
     "iam:CreateServiceLinkedRole": ("iam:PutRolePolicy",),  # IAM's own policy of the role
@@ -553,7 +594,7 @@ def _supply_tags_as_aws_does() -> None:
 
 
 def _name_what_was_denied() -> None:
-    """AWS's message names the action and the resource that was denied, not only the call."""
+    """AWS's message names the action and the resource that was denied, not only the call. DynamoDB's status is 400."""
     respond = iam_actions.access_denied_response
 
     def access_denied_response(service, action, principal, request_id, **options):  # type: ignore[no-untyped-def]
@@ -561,7 +602,9 @@ def _name_what_was_denied() -> None:
             explicit = options.get("explicit_deny", False)
             message = iam_actions.identity_denial_message(denied.action, principal, denied.resource, explicit)
             action, options = denied.action, options | {"message": message, "resource_arn": denied.resource}
-        return respond(service, action, principal, request_id, **options)
+        response = respond(service, action, principal, request_id, **options)
+        # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html, which has it below 400.
+        return (400, *response[1:]) if service == "dynamodb" else response
 
     iam_actions.access_denied_response = access_denied_response
 

@@ -95,6 +95,7 @@ def main() -> None:
     import cloudformation
     import cloudwatch
     import control
+    import dynamodb
     import ec2
     import ecr
     import eventbridge
@@ -112,6 +113,7 @@ def main() -> None:
         apprunner,
         cloudformation,
         cloudwatch,
+        dynamodb,
         ec2,
         ecr,
         eventbridge,

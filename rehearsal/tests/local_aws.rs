@@ -15,4 +15,5 @@ mod schedules;
 mod secrets;
 mod services;
 mod stage;
+mod tables;
 mod tagged;

@@ -159,6 +159,7 @@ impl Error {
                 | "Throttling"
                 | "ThrottlingException"
                 | "ThrottledException"
+                | "ProvisionedThroughputExceededException"
                 | "RequestLimitExceeded"
                 | "RequestThrottled"
                 | "RequestThrottledException"

@@ -25,7 +25,7 @@ async fn send(stage: &Stage, service: &str, line: &str, headers: &str, body: &[u
 }
 
 /// A call in the protocol of its service.
-async fn call(stage: &Stage, service: &str, operation: &str, given: &Value) -> String {
+pub(crate) async fn call(stage: &Stage, service: &str, operation: &str, given: &Value) -> String {
     let text = given.to_string();
     match service {
         "ecr" => {

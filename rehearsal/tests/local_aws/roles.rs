@@ -3,7 +3,6 @@
 use super::services::runs;
 use super::stage::play;
 use aws_sdk_apprunner::Client;
-use aws_sdk_apprunner::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_apprunner::error::ProvideErrorMetadata as _;
 use rehearsal::NewService;
 use serde_json::{Value, json};
@@ -40,19 +39,7 @@ fn a_role_is_passed_only_where_it_may_go_to_whatever_service_app_runner_may_name
         let source = described.service.unwrap().source_configuration;
 
         let iam = local.aws().iam();
-        iam.create_user().user_name("passing").send().await.unwrap();
-        let key = iam.create_access_key().user_name("passing").send().await;
-        let key = key.unwrap().access_key.unwrap();
-        let credentials = Credentials::new(
-            key.access_key_id(),
-            key.secret_access_key(),
-            None,
-            None,
-            "a test",
-        );
-        let config = local.sdk_config().to_builder();
-        let config = config.credentials_provider(SharedCredentialsProvider::new(credentials));
-        let apprunner = Client::new(&config.build());
+        let apprunner = Client::new(&stage.user("passing").await);
 
         let all_but = |n: usize| [&SERVICES[..n], &SERVICES[n + 1..]].concat();
         let cases = (0..SERVICES.len())

@@ -1,6 +1,8 @@
 //! One local AWS with `template.yaml` deployed, shared by all tests.
 
+use aws_config::SdkConfig;
 use aws_sdk_apprunner::Client;
+use aws_sdk_apprunner::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_apprunner::operation::create_service::builders::CreateServiceFluentBuilder;
 use aws_sdk_apprunner::types::{ImageRepository, ImageRepositoryType, SourceConfiguration, Tag};
 use rehearsal::{Event, LocalAws, Options, Outputs};
@@ -53,6 +55,19 @@ impl Stage {
             .send()
             .await
             .unwrap();
+    }
+
+    /// The configuration of a client that calls as a new user, which has no policy yet.
+    pub(crate) async fn user(&self, name: &str) -> SdkConfig {
+        let iam = self.local.aws().iam();
+        iam.create_user().user_name(name).send().await.unwrap();
+        let key = iam.create_access_key().user_name(name).send().await;
+        let key = key.unwrap().access_key.unwrap();
+        let (id, secret) = (key.access_key_id(), key.secret_access_key());
+        let credentials = Credentials::new(id, secret, None, None, "a test");
+        let config = self.local.sdk_config().to_builder();
+        let config = config.credentials_provider(SharedCredentialsProvider::new(credentials));
+        config.build()
     }
 
     /// The events of a kind whose detail has this value, the oldest first.
