@@ -1,4 +1,5 @@
-"""CloudWatch: the protocol that the SDK for Rust speaks to it, smithy-rpc-v2-cbor, and alarms kept whole."""
+"""CloudWatch: the protocol that the SDK for Rust speaks to it, smithy-rpc-v2-cbor, and alarms kept whole, which publish where
+they may."""
 
 import sys
 import time
@@ -11,6 +12,7 @@ from ministack.core.responses import get_region
 from ministack.services import cloudwatch
 
 import cbor
+import sns
 
 Response = tuple[int, dict[str, str], bytes]
 
@@ -38,6 +40,7 @@ def _name_errors_as_before() -> None:
     cloudwatch._error = respond
 
 
+_ACTIONS = ("AlarmActions", "OKActions", "InsufficientDataActions")
 # What an alarm may say, and MiniStack drops (metric math) or makes up.
 _OPTIONAL = (
     "AlarmDescription",
@@ -77,8 +80,7 @@ def _refuse_topics_of_other_regions() -> None:
     put = cloudwatch._put_metric_alarm
 
     def put_metric_alarm(form: Any, data: dict[str, Any], is_cbor: bool, is_json: bool = False) -> Response:
-        kinds = ("AlarmActions", "OKActions", "InsufficientDataActions")
-        for arn in (arn for kind in kinds for arn in (data or {}).get(kind) or []):
+        for arn in (arn for kind in _ACTIONS for arn in (data or {}).get(kind) or []):
             region = arn.split(":")[3]
             if arn.startswith("arn:aws:sns:") and region != get_region():
                 message = f"Invalid region {region} specified. Only {get_region()} is supported."
@@ -88,6 +90,24 @@ def _refuse_topics_of_other_regions() -> None:
         return response
 
     cloudwatch._put_metric_alarm = put_metric_alarm
+
+
+def _publish_where_allowed() -> None:
+    """The policy of the topic must let CloudWatch publish, which sends the alarm's ARN and the account along, as
+    `aws:SourceOwner` too (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Notify_Users_Alarm_Changes.html,
+    https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-use-cases.html)."""
+    dispatch = cloudwatch._dispatch_alarm_actions
+
+    def dispatch_alarm_actions(alarm: dict[str, Any], *more: Any) -> None:
+        account = cloudwatch.get_account_id()
+        keys = {"aws:SourceArn": alarm["AlarmArn"], "aws:SourceAccount": account, "aws:SourceOwner": account}
+
+        def is_allowed(arn: str) -> bool:
+            return sns.exists(arn) and sns.may_publish(arn, "cloudwatch.amazonaws.com", keys)
+
+        dispatch(alarm | {kind: [arn for arn in alarm.get(kind) or [] if is_allowed(arn)] for kind in _ACTIONS}, *more)
+
+    cloudwatch._dispatch_alarm_actions = dispatch_alarm_actions
 
 
 def _date_states() -> None:
@@ -169,4 +189,5 @@ def install() -> None:
     _name_errors_as_before()
     _keep_alarms_as_they_were_put()
     _refuse_topics_of_other_regions()
+    _publish_where_allowed()
     _date_states()

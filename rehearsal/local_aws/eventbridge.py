@@ -1,6 +1,7 @@
 """EventBridge: events of AWS's own services, targets that must be allowed to be invoked, and dead letters.
 
-Not restored: retries, dead letters and roles of targets other than Lambda functions and state machines.
+Not restored: retries and dead letters of targets other than Lambda functions, state machines and topics; roles of targets other
+than state machines.
 """
 
 import json
@@ -9,7 +10,6 @@ import time
 from collections import deque
 from typing import Any
 
-from ministack.core import iam_evaluator
 from ministack.core.responses import get_account_id, get_region, new_uuid
 from ministack.services import eventbridge, lambda_svc, sqs
 from ministack.services import stepfunctions as states
@@ -20,10 +20,13 @@ import iam
 import lambda_functions
 import queues
 import scope
+import sns
 
 logger = logging.getLogger("eventbridge")
 
 Event = dict[str, Any]
+
+_SERVICE = "events.amazonaws.com"
 
 # "By default, EventBridge retries sending the event for 24 hours and up to 185 times with an exponential back off"
 # (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html). How long it waits is not told.
@@ -94,23 +97,14 @@ def _remember_events() -> None:
     eventbridge._dispatch_event = dispatch_event
 
 
-# -- functions and state machines as targets ---------------------------------------------------------------------------
+# -- functions, state machines and topics as targets ---------------------------------------------------------------------------
 
 
 def _may_invoke(function: dict[str, Any], arn: str, rule_arn: str) -> bool:
     """Whether the function's resource policy lets EventBridge invoke it for this rule; MiniStack does not ask
     (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html#eb-lambda-permissions)."""
-    context = iam_evaluator.EvalContext(
-        principal_arn="*",
-        principal_type="Service",
-        principal_account="",
-        action="lambda:InvokeFunction",
-        resource_arn=arn,
-        region=get_region(),
-        service_context={"aws:sourcearn": rule_arn, "aws:sourceaccount": get_account_id()},
-    )
-    policy = function.get("policy")
-    return iam_evaluator.evaluate_resource_policy(policy, context, service="events.amazonaws.com").decision == "Allow"
+    keys: iam.Context = {"aws:SourceArn": rule_arn, "aws:SourceAccount": get_account_id()}
+    return iam.service_may(function.get("policy"), _SERVICE, "lambda:InvokeFunction", arn, keys)
 
 
 def _refuse_function(target: Event, rule: Event) -> tuple[str, str] | None:
@@ -129,31 +123,63 @@ def _refuse_machine(target: Event, rule: Event) -> tuple[str, str] | None:
     machine, role = target["Arn"], target.get("RoleArn", "")
     if not states._resolve_state_machine_arn(machine):
         return "NO_RESOURCE", f"State Machine Does Not Exist: '{machine}'"
-    if not iam.service_may_assume(role, "events.amazonaws.com", rule["Arn"]):
+    if not iam.service_may_assume(role, _SERVICE, rule["Arn"]):
         return "NO_PERMISSIONS", f"EventBridge is not authorized to assume {role}"
     if not iam.role_may(role, iam.Check("states:StartExecution", machine)):
         return "NO_PERMISSIONS", f"{role} is not authorized to perform: states:StartExecution on {machine}"
     return None
 
 
-def _hand_over(target: Event, payload: Any, number: int) -> bool:
-    """Whether what has begun with this number goes on, in a function."""
-    if target["Arn"].startswith("arn:aws:states:"):
-        states._start_execution({"stateMachineArn": target["Arn"], "input": json.dumps(payload)})
-        return False
+def _refuse_topic(target: Event, rule: Event) -> tuple[str, str] | None:
+    """Why EventBridge cannot publish to a topic. The policy of the topic must allow it whether EventBridge sends the ARN and the
+    account of the rule or not: SNS's guide lists it among the services that send `aws:SourceAccount`
+    (https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-use-cases.html), and that of EventBridge said for years "You can't
+    use of Condition blocks in Amazon SNS topic policies for EventBridge" (awsdocs/amazon-eventbridge-user-guide,
+    doc_source/eb-use-resource-based.md). It does not send `aws:SourceOwner`, by which the default policy goes."""
+    topic = target["Arn"]
+    if not sns.exists(topic):
+        return "NO_RESOURCE", f"Topic does not exist: {topic}"
+    sent: iam.Context = {"aws:SourceArn": rule["Arn"], "aws:SourceAccount": get_account_id()}
+    if not all(sns.may_publish(topic, _SERVICE, keys) for keys in (sent, {})):
+        return "NO_PERMISSIONS", f"EventBridge is not authorized to publish to {topic}"
+    return None
+
+
+def _invoke_function(target: Event, text: str, number: int) -> bool:
     function, config, _ = lambda_svc._get_func_record_for_ref(target["Arn"])
-    lambda_functions.invoke_async(lambda_svc._execution_record_for_config(function, config), payload, number)
+    record = lambda_svc._execution_record_for_config(function, config)
+    lambda_functions.invoke_async(record, _decoded(text), number)
     return True
 
 
-def _deliver(target: Event, payload: Any, rule: Event) -> None:
-    """Hand an event over to a function's queue or start a state machine with it. A target that is missing or may not be
+def _start_machine(target: Event, text: str, number: int) -> bool:
+    states._start_execution({"stateMachineArn": target["Arn"], "input": json.dumps(_decoded(text))})
+    return False
+
+
+def _publish(target: Event, text: str, number: int) -> bool:
+    """The message is the text as it is, with the quotes of a sentence
+    (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-transform-target-input.html), and has no subject."""
+    sns.publish(target["Arn"], text)
+    return False
+
+
+# By the service of a target: the call, what refuses it, and what makes it. The last answers whether what has begun with a number
+# goes on, in a function.
+_TARGETS = {
+    "lambda": ("Invoke", _refuse_function, _invoke_function),
+    "sns": ("Publish", _refuse_topic, _publish),
+    "states": ("StartExecution", _refuse_machine, _start_machine),
+}
+
+
+def _deliver(target: Event, text: str, rule: Event) -> None:
+    """Hand an event over to a function's queue, start a state machine with it or publish it. A target that is missing or may not be
     invoked is a dead letter at once; a call that is refused for the moment is repeated under the target's RetryPolicy
     (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html)."""
     arn, rule_arn = target["Arn"], rule["Arn"]
-    is_machine = arn.startswith("arn:aws:states:")
-    refuse = _refuse_machine if is_machine else _refuse_function
-    operation = ("states", "StartExecution") if is_machine else ("lambda", "Invoke")
+    service = arn.split(":")[2]
+    operation, refuse, hand_over = _TARGETS[service]
     policy = target.get("RetryPolicy") or {}
     retries, most_age = policy.get("MaximumRetryAttempts", RETRIES), policy.get("MaximumEventAgeInSeconds", EVENT_AGE)
     retried, waited = 0, 0.0
@@ -162,7 +188,7 @@ def _deliver(target: Event, payload: Any, rule: Event) -> None:
         queue = (target.get("DeadLetterConfig") or {}).get("Arn")
         if not queue:
             return
-        if not sqs.queue_policy_allows(queue, "events.amazonaws.com", rule_arn, get_account_id()):
+        if not sqs.queue_policy_allows(queue, _SERVICE, rule_arn, get_account_id()):
             logger.warning("%s does not let %s send dead letters: the event is lost", queue, rule_arn)
             return
         attributes = {
@@ -174,7 +200,7 @@ def _deliver(target: Event, payload: Any, rule: Event) -> None:
         if exhausted:
             attributes["EXHAUSTED_RETRY_CONDITION"] = ("String", exhausted)
             attributes["RETRY_ATTEMPTS"] = ("Number", str(retried))
-        queues.put(queue, json.dumps(payload), attributes)
+        queues.put(queue, text, attributes)
 
     number = lambda_functions.begin()
 
@@ -192,8 +218,8 @@ def _deliver(target: Event, payload: Any, rule: Event) -> None:
         if refusal := refuse(target, rule):
             bury(*refusal)
             return False
-        if not (fault := faults.take(*operation, {"throttle", "error"})):
-            return _hand_over(target, payload, number)
+        if not (fault := faults.take(service, operation, {"throttle", "error"})):
+            return hand_over(target, text, number)
         code = "THROTTLING" if fault.kind == "throttle" else "ERROR_FROM_TARGET"
         wait = min(2**retried, LONGEST_WAIT)
         if retried >= retries:
@@ -212,19 +238,20 @@ def _deliver(target: Event, payload: Any, rule: Event) -> None:
 def _invoke_target(target: Event, event: Event, rule: Event, view: Any = None) -> None:
     """MiniStack invokes any function once, in a thread of its own, starts machines whatever the role may, and forgets the
     events that it cannot deliver."""
-    if not target.get("Arn", "").startswith(("arn:aws:lambda:", "arn:aws:states:")):
+    if target.get("Arn", "::").split(":")[2] not in _TARGETS:
         _ministack_invoke_target(target, event, rule, view)
         return
     view = view or eventbridge._pattern_event_view(event)
-    payload: Any = view.event_with_detail()
     if "InputTransformer" in target:
-        payload = _decoded(eventbridge._apply_input_transformer(target["InputTransformer"], rule, view))
+        text = eventbridge._apply_input_transformer(target["InputTransformer"], rule, view)
     elif "Input" in target:
-        payload = _decoded(target["Input"])
-    elif "InputPath" in target:
-        for part in target["InputPath"].removeprefix("$").split("."):
+        text = target["Input"]
+    else:
+        payload: Any = view.event_with_detail()
+        for part in target.get("InputPath", "$").removeprefix("$").split("."):
             payload = payload[part] if part else payload
-    _deliver(target, payload, rule)
+        text = json.dumps(payload)
+    _deliver(target, text, rule)
 
 
 def _decoded(text: str) -> Any:

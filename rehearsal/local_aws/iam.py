@@ -478,6 +478,21 @@ def role_may(role_arn: str, check: Check) -> bool:
     return result.decision == "Allow"
 
 
+def service_may(policy: Any, service: str, action: str, resource: str, keys: Context) -> bool:
+    """Whether the policy of a resource lets an AWS service do this, which sends these condition keys along. The principal `*` is
+    any, services included."""
+    context = iam_evaluator.EvalContext(
+        principal_arn="*",
+        principal_type="Service",
+        principal_account="",
+        action=action,
+        resource_arn=resource,
+        region=tagging.get_region(),
+        service_context={key.lower(): value for key, value in keys.items()},
+    )
+    return bool(iam_evaluator.evaluate_resource_policy(policy, context, service=service).decision == "Allow")
+
+
 def service_may_assume(role_arn: str, service: str, source_arn: str) -> bool:
     """Whether the trust policy of a role lets an AWS service assume it for one of its resources."""
     role = roles._roles.get(role_arn.rsplit("/", 1)[-1])
@@ -486,18 +501,9 @@ def service_may_assume(role_arn: str, service: str, source_arn: str) -> bool:
     trust = role["AssumeRolePolicyDocument"]
     statements = (json.loads(trust) if isinstance(trust, str) else trust).get("Statement", [])
     statements = statements if isinstance(statements, list) else [statements]
-    context = iam_evaluator.EvalContext(
-        principal_arn="",
-        principal_type="Service",
-        principal_account="",
-        action="sts:AssumeRole",
-        resource_arn=role_arn,
-        region=tagging.get_region(),
-        service_context={"aws:sourcearn": source_arn, "aws:sourceaccount": tagging._account()},
-    )
     document = {"Statement": [{**statement, "Resource": "*"} for statement in statements]}
-    result = iam_evaluator.evaluate_resource_policy(document, context, service=service)
-    return bool(result.decision == "Allow")
+    keys: Context = {"aws:SourceArn": source_arn, "aws:SourceAccount": tagging._account()}
+    return service_may(document, service, "sts:AssumeRole", role_arn, keys)
 
 
 def principal_name(access_key: str) -> str:

@@ -17,3 +17,4 @@ mod services;
 mod stage;
 mod tables;
 mod tagged;
+mod topics;

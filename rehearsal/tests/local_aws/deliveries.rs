@@ -5,7 +5,7 @@ use super::stage::{eventually, play};
 use rehearsal::{Fault, FaultKind, Message};
 use serde_json::{Value, json};
 
-fn event(id: &str, fail: bool) -> Value {
+pub(crate) fn event(id: &str, fail: bool) -> Value {
     json!({
         "id": id,
         "source": "aws.test",
@@ -17,7 +17,7 @@ fn event(id: &str, fail: bool) -> Value {
     })
 }
 
-async fn dead_letters(stage: &super::stage::Stage, id: &str) -> Vec<Message> {
+pub(crate) async fn dead_letters(stage: &super::stage::Stage, id: &str) -> Vec<Message> {
     let queue = stage.output("Undelivered");
     let mut messages = stage.local.messages(queue).await.unwrap();
     messages.retain(|message| message.body.contains(&format!("\"{id}\"")));

@@ -5,7 +5,7 @@ use aws_sdk_apprunner::Client;
 use aws_sdk_apprunner::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_apprunner::operation::create_service::builders::CreateServiceFluentBuilder;
 use aws_sdk_apprunner::types::{ImageRepository, ImageRepositoryType, SourceConfiguration, Tag};
-use rehearsal::{Event, LocalAws, Options, Outputs};
+use rehearsal::{Event, LocalAws, Notification, Options, Outputs};
 use serde_json::Value;
 use std::future::Future;
 use std::path::Path;
@@ -68,6 +68,13 @@ impl Stage {
         let config = self.local.sdk_config().to_builder();
         let config = config.credentials_provider(SharedCredentialsProvider::new(credentials));
         config.build()
+    }
+
+    /// The messages that were published to a topic, the oldest first.
+    pub(crate) async fn published(&self, topic: &str) -> Vec<Notification> {
+        let mut published = self.local.notifications().await.unwrap();
+        published.retain(|it| it.topic == topic);
+        published
     }
 
     /// The events of a kind whose detail has this value, the oldest first.
