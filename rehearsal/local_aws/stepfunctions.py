@@ -3,6 +3,8 @@
 Waits and retry intervals are AWS seconds, as are a machine's TimeoutSeconds and that of a nested execution. A task's
 TimeoutSeconds is wall time: a Lambda function works no faster here than on AWS.
 
+An execution of a standard machine that starts or ends is an event of EventBridge.
+
 Not restored: permission checks of `aws-sdk:` integrations, redrive, what is aborted in the history, distributed Map states.
 """
 
@@ -23,6 +25,7 @@ from typing import Any
 from ministack.services import stepfunctions as sf
 
 import clock
+import eventbridge
 import iam
 
 State = dict[str, Any]
@@ -411,12 +414,50 @@ def _run_execution(arn: str) -> None:
             execution.update(status="TIMED_OUT", error="States.Timeout", stopDate=sf.now_iso())
             details = {"executionTimedOutEventDetails": {"error": "States.Timeout"}}
             sf._add_event(execution, "ExecutionTimedOut", details)
-            sf._emit_execution_status_event(execution)
+            _emit_status(execution)
 
     if "TimeoutSeconds" in definition:
         clock.after(definition["TimeoutSeconds"], time_out)
     with contextlib.suppress(Stopped):
         _ministack_run_execution(arn)
+
+
+# The text of an input or output in an event, as JSON writes it
+# (https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html, "248 KiB").
+_EVENT_DATA = 248 * 1024
+
+
+def _emit_status(execution: Execution) -> None:
+    """An execution has started or ended; the members are those of AWS's examples, where one that was stopped has no error (the
+    same page). MiniStack tells no error of one that timed out, and whole seconds."""
+    if execution.get("sync") or sf._state_machines.get(execution["stateMachineArn"], {}).get("type") == "EXPRESS":
+        return  # "Only standard workflows emit events"
+    status = execution["status"]
+    has_failed = status in ("FAILED", "TIMED_OUT")
+    data = {"input": execution["input"], "output": execution["output"] if status == "SUCCEEDED" else None}
+    sizes = {name: len(json.dumps(text).encode()) if text else 0 for name, text in data.items()}
+    is_left_out = {"input": sum(sizes.values()) > _EVENT_DATA, "output": sizes["output"] > _EVENT_DATA}
+    detail = {
+        "executionArn": execution["executionArn"],
+        "stateMachineArn": execution["stateMachineArn"],
+        "name": execution["name"],
+        "status": status,
+        "startDate": sf._iso_to_epoch_ms(execution["startDate"]),
+        "stopDate": sf._iso_to_epoch_ms(execution["stopDate"]),
+        "stateMachineVersionArn": None,
+        "stateMachineAliasArn": None,
+        "redriveCount": 0,
+        "redriveDate": None,
+        "redriveStatus": "REDRIVABLE" if has_failed else "NOT_REDRIVABLE",
+        "redriveStatusReason": f"Execution is {status} and {'is redrivable' if has_failed else 'cannot be redriven'}",
+        "error": execution.get("error") if has_failed else None,
+        "cause": execution.get("cause") if has_failed else None,
+    }
+    for name, text in data.items():
+        detail[name] = None if is_left_out[name] else text
+        detail[f"{name}Details"] = None if text is None else {"included": not is_left_out[name]}
+    arn = execution["executionArn"]
+    eventbridge.emit("aws.states", "Step Functions Execution Status Change", detail, [arn])
 
 
 def _fail_execution(execution: Execution, error: str, cause: str) -> None:
@@ -478,3 +519,4 @@ def install() -> None:
     sf._run_execution = _run_execution
     sf._fail_execution = _fail_execution
     sf._start_execution = _start_execution
+    sf._emit_execution_status_event = _emit_status

@@ -3,7 +3,7 @@
 use super::stage::{Stage, eventually, play};
 use aws_sdk_sfn::Client;
 use aws_sdk_sfn::error::ProvideErrorMetadata as _;
-use aws_sdk_sfn::types::HistoryEventType;
+use aws_sdk_sfn::types::{HistoryEventType, StateMachineType};
 use rehearsal::{End, What};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -272,5 +272,140 @@ fn a_map_wants_a_list_which_may_be_empty() {
         let end = each(stage, "no-list", json!({"seconds": 1})).await;
         assert_eq!(end.error, "States.Runtime");
         assert!(end.message.contains("must point to array"), "{end:?}");
+    });
+}
+
+/// How a status is told of the execution with this name, `None` if it is not.
+async fn status(stage: &Stage, name: &str, status: &str) -> Option<Value> {
+    let kind = "Step Functions Execution Status Change";
+    let mut events = stage.events(kind, "name", name).await;
+    events.retain(|event| event.source == "aws.states" && event.detail["status"] == status);
+    assert!(events.len() < 2, "{events:?}");
+    let event = events.pop()?;
+    assert_eq!(event.resources, [event.detail["executionArn"].as_str()?]);
+    Some(event.detail)
+}
+
+#[test]
+fn an_execution_of_a_standard_machine_that_starts_and_ends_is_an_event() {
+    play(async |stage| {
+        let states = Client::new(stage.local.sdk_config());
+        let slow = states
+            .describe_state_machine()
+            .state_machine_arn(stage.output("Slow"));
+        let slow = slow.send().await.unwrap();
+        let role = slow.role_arn;
+        let mut definition: Value = serde_json::from_str(&slow.definition).unwrap();
+        definition["TimeoutSeconds"] = json!(60);
+        let create = states.create_state_machine().name("hasty").role_arn(role);
+        let create = create.definition(definition.to_string()).send().await;
+        let hasty = create.unwrap().state_machine_arn;
+        let item = json!([{"seconds": 1, "fail": "badly"}]);
+        let of = |items| json!({"of": "announced", "items": items});
+        let large = json!({"of": "x".repeat(250 * 1024), "items": []});
+        for (machine, name, input, ends, error) in [
+            (
+                stage.output("Each"),
+                "announced-well",
+                of(json!([])),
+                "SUCCEEDED",
+                None,
+            ),
+            (
+                stage.output("Each"),
+                "announced-large",
+                large,
+                "SUCCEEDED",
+                None,
+            ),
+            (
+                stage.output("Each"),
+                "announced-badly",
+                of(item),
+                "FAILED",
+                Some("Bad"),
+            ),
+            (
+                &hasty,
+                "announced-hasty",
+                json!({}),
+                "TIMED_OUT",
+                Some("States.Timeout"),
+            ),
+            (
+                stage.output("Slow"),
+                "announced-slow",
+                json!({}),
+                "ABORTED",
+                None,
+            ),
+        ] {
+            let run = stage.local.start_execution(machine, name, &input).await;
+            let run = run.unwrap();
+            let arn = run.arn().to_owned();
+            if ends == "ABORTED" {
+                let stop = states.stop_execution().execution_arn(&arn);
+                stop.error("Mine").send().await.unwrap();
+            }
+            let ended = eventually(async || status(stage, name, ends).await).await;
+            let started = status(stage, name, "RUNNING").await.unwrap();
+            let is_large = name == "announced-large";
+            for it in [&started, &ended] {
+                assert_eq!(it["executionArn"], arn);
+                assert_eq!(it["stateMachineArn"], machine);
+                let told = (!is_large).then(|| input.to_string());
+                assert_eq!(it["input"], json!(told), "{name}");
+                assert_eq!(it["inputDetails"], json!({"included": !is_large}));
+            }
+            assert_eq!(started["stopDate"], Value::Null);
+            assert_eq!(started["outputDetails"], Value::Null);
+            let times = ["startDate", "stopDate"].map(|it| ended[it].as_u64().unwrap());
+            assert!(times[0] > 1_700_000_000_000 && times[0] <= times[1]);
+            let output = (ends == "SUCCEEDED").then_some("[]");
+            assert_eq!(ended["output"], json!(output), "{name}");
+            assert_eq!(ended["error"], json!(error), "{name}");
+            let redrive = if error.is_some() {
+                "REDRIVABLE"
+            } else {
+                "NOT_REDRIVABLE"
+            };
+            assert_eq!(ended["redriveStatus"], redrive, "{name}");
+        }
+        // A rule on the ends that are none of success, with a topic as its target.
+        let published = stage.published(stage.output("Failures")).await;
+        let mut told: Vec<_> = published.iter().map(|it| &*it.message).collect();
+        told.retain(|message| message.starts_with("\"announced-"));
+        told.sort_unstable();
+        let expected = [
+            "\"announced-badly is FAILED.\"",
+            "\"announced-hasty is TIMED_OUT.\"",
+            "\"announced-slow is ABORTED.\"",
+        ];
+        assert_eq!(told, expected);
+    });
+}
+
+#[test]
+fn an_execution_of_an_express_machine_is_no_event() {
+    play(async |stage| {
+        let states = Client::new(stage.local.sdk_config());
+        let echo = states
+            .describe_state_machine()
+            .state_machine_arn(stage.output("Echo"));
+        let echo = echo.send().await.unwrap();
+        let create = states.create_state_machine().name("express");
+        let create = create.role_arn(echo.role_arn).definition(echo.definition);
+        let create = create.r#type(StateMachineType::Express).send().await;
+        let machine = create.unwrap().state_machine_arn;
+        let start = states.start_execution().state_machine_arn(machine);
+        start.name("express").send().await.unwrap();
+        // It passes its input on, and a standard one that does so is started later.
+        let echo = stage.output("Echo");
+        let input = json!({});
+        let later = stage.local.start_execution(echo, "not-express", &input);
+        later.await.unwrap().end().await.unwrap();
+        eventually(async || status(stage, "not-express", "SUCCEEDED").await).await;
+        assert_eq!(status(stage, "express", "RUNNING").await, None);
+        assert_eq!(status(stage, "express", "SUCCEEDED").await, None);
     });
 }
