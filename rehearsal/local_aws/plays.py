@@ -27,6 +27,7 @@ from scope import ACCOUNT, REGION
 STACK = "groundcrew"
 # The ARN of what the template makes, by type; `{}` is its name.
 ARNS = {
+    "AWS::DynamoDB::Table": "arn:aws:dynamodb:{region}:{account}:table/{name}",
     "AWS::Lambda::Function": "arn:aws:lambda:{region}:{account}:function:{name}",
     "AWS::StepFunctions::StateMachine": "arn:aws:states:{region}:{account}:stateMachine:{name}",
     "AWS::SNS::Topic": "arn:aws:sns:{region}:{account}:{name}",
