@@ -190,9 +190,14 @@ impl Stage {
         self.execute("DeployStateMachineArn", request).await
     }
 
-    /// Starts `park` and waits for its end.
+    /// Starts `park` and waits for its end, and for the ends of the executions that it starts: that of one of them that fails
+    /// is the answer.
     pub(crate) async fn park(&self, request: &Value) -> End {
-        self.execute("ParkStateMachineArn", request).await
+        let end = self.execute("ParkStateMachineArn", request).await;
+        let machine = self.output("ParkStateMachineArn");
+        let ends = self.local.ends_of_started(machine, &end).await;
+        let mut ends = ends.expect("they end").into_iter();
+        ends.find(|end| !end.succeeded).unwrap_or(end)
     }
 
     /// Starts `sweep` and waits for its end.

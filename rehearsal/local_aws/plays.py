@@ -73,6 +73,16 @@ class Rendered:
             logical: resource | {"Properties": self.resolved(resource.get("Properties", {}))}
             for logical, resource in template["Resources"].items()
         }
+        for resource in self.resources.values():
+            if resource["Type"] == "AWS::IAM::Policy":
+                self._attach(resource["Properties"])
+
+    def _attach(self, policy: dict[str, Any]) -> None:
+        """A policy with a resource of its own becomes one of those inside of its roles, as on AWS."""
+        for logical, resource in self.resources.items():
+            if self._made[logical]["PhysicalResourceId"] in policy["Roles"] and resource["Type"] == "AWS::IAM::Role":
+                properties: dict[str, Any] = resource["Properties"]
+                properties["Policies"] = [*properties.get("Policies", []), policy]
 
     def _named(self, logical: str, resource: dict[str, Any]) -> dict[str, Any]:
         kind, properties = resource["Type"], resource.get("Properties", {})

@@ -126,6 +126,30 @@ impl LocalAws {
         Ok(executions.collect())
     }
 
+    /// Waits for the executions of the same machine that one has started, as the rows of its output name them.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn ends_of_started(&self, state_machine_arn: &str, end: &End) -> Result<Vec<End>> {
+        let rows = end.output["stacks"].as_array().into_iter().flatten();
+        let names: Vec<_> = rows.filter_map(|row| row["execution"].as_str()).collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let is_named = |it: &Execution| {
+            names
+                .iter()
+                .any(|name| it.arn().ends_with(&format!(":{name}")))
+        };
+        let mut ends = Vec::new();
+        for execution in self.executions(state_machine_arn, "").await? {
+            if is_named(&execution) {
+                ends.push(execution.end().await?);
+            }
+        }
+        Ok(ends)
+    }
+
     fn execution(&self, arn: String) -> Execution {
         Execution {
             client: Client::new(self.sdk_config()),

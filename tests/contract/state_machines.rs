@@ -290,7 +290,6 @@ fn example(name: &str) -> Value {
         "waits" => json!([[], ["service shop-dev: variables"]]),
         "left" => Value::Null,
         "task" => json!(ways_of_park::task(park::Action::Pause)),
-        "outcomes" => json!([]),
         "stacks" => json!([{"app": "shop", "environment": "dev"}]),
         "dry_run" => json!(true),
         "room" => json!(10_000),
@@ -522,8 +521,7 @@ fn what_creates_cannot_delete_and_what_deletes_cannot_create() {
         for state in machine.steps() {
             let function = match state.action() {
                 "plan" if machine.name == "park" => "ParkFunction",
-                "report" if machine.name == "sweep" => "SweepFunction",
-                "list" | "look" | "repair" => "SweepFunction",
+                "list" | "look" | "repair" | "report" => "SweepFunction",
                 "check-spec" | "plan" | "wake" | "ensure" | "await-image" | "check-health" => {
                     "CreateFunction"
                 }
@@ -532,7 +530,7 @@ fn what_creates_cannot_delete_and_what_deletes_cannot_create() {
                 | "settle" | "explain" => "DeployFunction",
                 "record" | "alarms-off" | "pause-services" | "stop-databases"
                 | "start-databases" | "resume-services" | "alarms-on" | "deliver" | "give-up"
-                | "report" => "ParkFunction",
+                | "note-told" => "ParkFunction",
                 action => panic!("who answers {action}?"),
             };
             assert_eq!(

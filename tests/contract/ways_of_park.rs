@@ -2,7 +2,7 @@
 
 use crate::asl::machines;
 use crate::asl::{Functions, Played, State, every_way};
-use park::{Action, Came, Outcome, Plan, Saving, Step, Task, report};
+use park::{Action, Came, Notification, Outcome, Plan, Report, Saving, Step, Task};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -32,13 +32,28 @@ pub(crate) fn task(action: Action) -> Task {
     serde_json::from_value(task).unwrap()
 }
 
-fn plan(action: Option<Action>) -> Plan {
+/// What failed, told or told before.
+fn report(failed: bool, is_news: bool) -> Report {
+    let notification = || Notification {
+        subject: "shop-dev: so".into(),
+        message: "it is so".into(),
+    };
+    Report {
+        failed,
+        summary: "so".into(),
+        notification: is_news.then(notification),
+    }
+}
+
+fn plan(task: Option<Task>, report: Report) -> Plan {
     Plan {
         now: "2026-11-21T01:02:03Z".parse().unwrap(),
         stacks: Vec::new(),
+        more: 0,
         total: Saving::none(),
-        something: action.is_some(),
-        tasks: action.map(task).into_iter().collect(),
+        started: 0,
+        task,
+        report,
     }
 }
 
@@ -46,19 +61,25 @@ impl Functions for Park {
     fn answers(&self, state: State<'_>, step: &Value) -> Vec<Value> {
         let read = Step::parse(step.clone());
         let step = read.unwrap_or_else(|error| panic!("{}: {error}", state.name));
-        let outcome = |task: &Task, came, to_tell| {
+        let outcome = |task: &Task, came| {
             json!(Outcome {
                 stack: format!("{}-{}", task.parts.stack.app, task.parts.stack.environment),
                 action: task.action,
                 outcome: came,
                 why: "so".into(),
-                to_tell,
             })
         };
         match step {
-            Step::Plan { .. } => {
-                let something = ACTIONS.map(Some).into_iter();
-                something.chain([None]).map(|it| json!(plan(it))).collect()
+            // What a person wants of one stack is done at once; and of all stacks one may not be looked at.
+            Step::Plan { request, .. } => {
+                let by_itself =
+                    ACTIONS.map(|action| plan(Some(task(action)), report(false, false)));
+                let by_others = [(false, false), (true, false), (true, true)];
+                let by_others = by_others.map(|(failed, news)| plan(None, report(failed, news)));
+                let by_itself = by_itself
+                    .into_iter()
+                    .filter(|_| request["stack"].is_string());
+                by_itself.chain(by_others).map(|plan| json!(plan)).collect()
             }
             Step::Record { task }
             | Step::AlarmsOff { task }
@@ -69,18 +90,10 @@ impl Functions for Park {
             | Step::AlarmsOn { task }
             | Step::Deliver { task } => {
                 let came = [Came::Done, Came::Overtaken];
-                came.map(|came| outcome(&task, came, false)).into()
+                came.map(|came| outcome(&task, came)).into()
             }
-            Step::GiveUp { task, .. } => [true, false]
-                .map(|tell| outcome(&task, Came::Failed, tell))
-                .into(),
-            Step::Report {
-                outcomes,
-                machine,
-                execution,
-            } => {
-                vec![json!(report(&outcomes, &machine, &execution))]
-            }
+            Step::GiveUp { .. } => [true, false].map(|news| json!(report(true, news))).into(),
+            Step::NoteTold { .. } => vec![Value::Null],
         }
     }
 
@@ -114,8 +127,25 @@ fn look(now: &str) -> Value {
     json!({"action": "follow-schedule", "now": now})
 }
 
+/// The ways of a look, which hands over what is to be done.
 fn at_night() -> Vec<Played> {
     ways(&Park, &look("2026-11-21T20:00:00Z"))
+}
+
+/// Those of the executions that it starts.
+fn handed_over() -> Vec<Played> {
+    let of_action = |action| ways(&Park, &json!({"task": task(action)}));
+    ACTIONS.into_iter().flat_map(of_action).collect()
+}
+
+/// All of them, and those of an execution by hand.
+pub(crate) fn all() -> Vec<Played> {
+    let by_hand = ways(&Park, &json!({"action": "resume", "stack": "shop-dev"}));
+    by_hand
+        .into_iter()
+        .chain(at_night())
+        .chain(handed_over())
+        .collect()
 }
 
 fn actions(way: &Played) -> Vec<&str> {
@@ -134,50 +164,65 @@ fn failing() -> BTreeSet<String> {
 #[test]
 fn the_ways_come_to_every_state_of_park() {
     let ways = ways(&Park, &json!({"action": "resume", "stack": "shop-dev"}));
-    let passed: BTreeSet<_> = ways.iter().flat_map(|way| &way.states).collect();
+    let all: Vec<_> = ways
+        .into_iter()
+        .chain(at_night())
+        .chain(handed_over())
+        .collect();
+    let passed: BTreeSet<_> = all.iter().flat_map(|way| &way.states).collect();
     for state in machines::park().states() {
         assert!(passed.contains(&state.name.to_owned()), "{}", state.name);
     }
-    assert!(ways.len() > 50, "{} ways", ways.len());
+    assert!(all.len() > 100, "{} ways", all.len());
 }
 
 #[test]
 fn a_stack_is_paused_and_resumed_in_its_order_unless_somebody_has_taken_it_over_since_the_plan() {
-    let (mut done, mut overtaken) = (BTreeSet::new(), BTreeSet::new());
-    for way in at_night() {
-        if !way.has("Give up") && !way.has("Tell without a report") {
-            let recorded = way.answers.get(1).map(|answer| answer["outcome"].clone());
-            match recorded == Some(json!("overtaken")) {
-                true => overtaken.insert(actions(&way).join(" ")),
-                false => done.insert(actions(&way).join(" ")),
+    let by_hand = || ways(&Park, &json!({"action": "resume", "stack": "shop-dev"}));
+    for (begin, ways) in [("", handed_over()), ("plan ", by_hand())] {
+        let (mut done, mut overtaken) = (BTreeSet::new(), BTreeSet::new());
+        for way in ways {
+            if !way.has("Record") || way.has("Give up") {
+                continue;
+            }
+            let recorded = &way.data["outcome"]["outcome"];
+            let steps = actions(&way).join(" ");
+            match recorded == "overtaken" && way.has("Noted") {
+                true => overtaken.insert(steps),
+                false => done.insert(steps),
             };
         }
+        let expected = [
+            "record",
+            "record alarms-off pause-services stop-databases",
+            "record start-databases resume-services alarms-on deliver",
+        ];
+        let expected = expected.map(|steps| format!("{begin}{steps}"));
+        assert_eq!(done, expected.into());
+        assert_eq!(overtaken, [format!("{begin}record")].into());
     }
-    let expected = [
-        "plan",
-        "plan record alarms-off pause-services stop-databases report",
-        "plan record report",
-        "plan record start-databases resume-services alarms-on deliver report",
-    ];
-    assert_eq!(done, expected.map(String::from).into());
-    assert_eq!(overtaken, [String::from("plan record report")].into());
 }
 
-/// Whatever fails for a stack, its alarms are put right and a person hears of it, unless that was so already.
+/// Whatever fails for a stack, its alarms are put right and a person hears of it, unless that was so already; and it is noted
+/// that a person was told once SNS has the message.
 #[test]
 fn what_fails_for_a_stack_fails_the_execution_and_is_told_as_often_as_it_is_news() {
     let failing = failing();
-    for way in at_night() {
+    for way in handed_over().into_iter().chain(at_night()) {
         let has = |name: &str| way.has(name);
         let fails = failing.contains(way.last());
         assert!(fails || !has("Give up"), "{:?}", way.states);
-        let is_well = ["Done", "Nothing to do"].contains(&way.last());
-        assert_eq!(fails, !is_well, "{:?}", way.states);
+        let is_well = [
+            "Deliver what came in",
+            "Looked",
+            "Noted",
+            "Stop the databases",
+        ];
+        assert_eq!(fails, !is_well.contains(&way.last()), "{:?}", way.states);
         let expected = match () {
-            () if is_well || has("Refused input") || has("Is it to be told?") => 0,
-            // A report that fails, or a `Map`, would lose what the steps take for told.
+            () if !fails || has("Refused input") || has("Is it to be told?") => 0,
             () if has("Tell without a report") => 1,
-            () => usize::from(way.data["outcomes"][0]["to_tell"] == true),
+            () => usize::from(way.data["report"]["notification"].is_object()),
         };
         // SNS itself may fail.
         let published = way.told.len();
@@ -188,6 +233,9 @@ fn what_fails_for_a_stack_fails_the_execution_and_is_told_as_often_as_it_is_news
             "{:?}",
             way.states
         );
+        let is_noted = has("Note that it was told");
+        let told_of_it = published == 1 && !has("Tell without a report");
+        assert_eq!(is_noted, told_of_it, "{:?}", way.states);
     }
 }
 
@@ -224,11 +272,65 @@ fn a_plan_that_fails_is_told_once_a_day_and_to_whoever_asks() {
 
 #[test]
 fn park_does_not_time_out_before_its_states_give_up() {
-    let ways = at_night();
+    let ways = ways(&Park, &json!({"action": "resume", "stack": "shop-dev"}));
     let longest = ways.iter().map(|way| way.seconds).fold(0.0, f64::max);
     let allowed = machines::park().timeout_seconds();
     assert!(
         longest <= allowed as f64,
         "the longest way takes {longest} s, and an execution may take {allowed} s"
     );
+}
+
+/// The events in the history of an execution, at most: a task takes three each time that it is called and two more, any other
+/// state two (Step Functions' API reference, `HistoryEvent`).
+fn events_at_most(machine: &machines::Machine) -> u64 {
+    let states = machine.states().into_iter();
+    let of_state = |state: State<'_>| {
+        let attempts = state.retriers().iter();
+        let attempts: u64 = attempts.map(|it| it["MaxAttempts"].as_u64().unwrap()).sum();
+        2 + 3 * (attempts + 1)
+    };
+    states.map(of_state).sum()
+}
+
+/// An execution sees to one stack, and a look has one task: neither grows with the stacks (Step Functions guide, "Quotas":
+/// 25,000 events, 262,144 bytes of data). What a look answers is held to that beside its code.
+#[test]
+fn no_execution_of_park_comes_near_the_limits_of_its_history_and_its_data_however_many_stacks_there_are()
+ {
+    let machine = machines::park();
+    let has_map = machine.states().iter().any(|state| state.kind() == "Map");
+    assert!(!has_map, "the history of a Map grows with the stacks");
+    let events = events_at_most(&machine);
+    assert!(events < 12_500, "{events} events");
+    let mut task = json!(task(Action::Pause));
+    // Names of 40 characters, as many services as an account has, and twice as many databases.
+    let service = format!(
+        "arn:aws:apprunner:ap-northeast-1:123456789012:service/{}/{}",
+        "s".repeat(40),
+        "0".repeat(32)
+    );
+    task["parts"]["services"] = json!(vec![service; 50]);
+    task["parts"]["databases"] = json!(vec!["d".repeat(63); 100]);
+    let bytes = json!({"task": task}).to_string().len();
+    assert!(bytes < 65_536, "{bytes} bytes");
+}
+
+/// A thousand stacks of environments that sleep are seen to in one look: before its function ends, before the next look, and
+/// slower than Step Functions starts executions (its guide, "Quotas": `StartExecution` refills by 150 a second in the regions
+/// where it refills slowest, from a bucket of 800) and App Runner answers (Assumption call-limits).
+#[test]
+fn a_look_reaches_a_thousand_stacks_before_its_function_ends_and_asks_no_faster_than_aws_answers() {
+    let interval = groundcrew::pace::Tempo::AWS.interval.as_secs_f64();
+    let seconds = 1_000.0 * interval;
+    let template = crate::documents::yaml("template.yaml");
+    let timeout = template["Resources"]["ParkFunction"]["Properties"]["Timeout"].as_f64();
+    let timeout = timeout.expect("a timeout");
+    assert!(seconds <= 0.8 * timeout, "{seconds} s of {timeout} s");
+    assert!(timeout < 1_800.0, "the next look begins");
+    let plan = machines::park();
+    let plan = plan.steps().into_iter().find(|state| state.name == "Plan");
+    let waits = plan.expect("a state").value["TimeoutSeconds"].as_f64();
+    assert!(waits > Some(timeout), "the state outlasts its function");
+    assert!(1.0 / interval < 150.0);
 }

@@ -5,12 +5,16 @@
 use super::disturbance::{Disturbance, Kind, disturbed};
 use super::{Execution, patiently, stopping};
 use crate::asl::{Ended, Failure, Played, machines};
-use crate::stage::{Service, Stage, play_fast};
-use apprunner_emulator::{OperationType, ServiceStatus};
+use crate::stage::{Service, Stage, eventually, play_fast};
+use apprunner_emulator::{Arrangement, OperationType, ServiceStatus};
+use groundcrew::pace::Tempo;
 use groundcrew::{Aws, Error};
 use jiff::{Timestamp, ToSpan};
 use park::{Step, Surroundings};
+use rehearsal::{Execution as Run, NewService};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// The service, its database, its repository.
 const NAME: &str = "crashing-dev";
@@ -19,11 +23,16 @@ const NAME: &str = "crashing-dev";
 const PARKING: &str = r#"{"environments": "dev", "time_zone": "UTC", "sleep_from": "20:00", "sleep_until": "07:00",
     "awake_days": "MON-FRI", "parked_dates": "", "awake_dates": ""}"#;
 
-/// A local AWS with one stack, and a state machine in place of `deploy`.
+/// The name that an execution has here.
+const RUN: &str = "run-1";
+
+/// A local AWS with one stack, and state machines in place of `deploy` and `park`.
 struct Scene {
     stage: Stage,
     calm: Aws,
     machine: String,
+    /// Takes what a look starts, which is played from its input.
+    park: String,
     /// The ARN of its service.
     arn: String,
 }
@@ -58,6 +67,7 @@ impl Night {
 impl Scene {
     async fn set(stage: Stage) -> Self {
         let machine = stage.machine("crashing-deploy", &timed()).await;
+        let park = stage.machine("park", &timed()).await;
         let tags = [
             ("groundcrew:managed", "true"),
             ("groundcrew:app", "crashing"),
@@ -76,6 +86,7 @@ impl Scene {
             calm: stage.clients(&machine),
             stage,
             machine,
+            park,
             arn,
         };
         scene.database_is("available").await;
@@ -120,20 +131,61 @@ impl Scene {
         }
     }
 
-    /// One execution, with whatever a test does around its steps.
+    /// One execution and those that it starts, with whatever a test does around their steps; answers the last of them.
     async fn execute(
         &self,
         request: &Value,
         answer: impl AsyncFn(Value) -> Result<Value, Failure>,
     ) -> Played {
-        let execution = Execution::of(machines::park(), "run-1", answer);
-        execution.play(request).await
+        let before = self.starts().await;
+        let mut played = self.execution(&answer).play(request).await;
+        for input in self.started(before).await {
+            if played.ended == Ended::Stopped {
+                self.look_at(&input).await; // it goes on although the look has stopped
+            } else {
+                played = self.execution(&answer).play(&input).await;
+            }
+        }
+        played
     }
 
-    /// One execution that nothing disturbs.
+    fn execution<F: AsyncFn(Value) -> Result<Value, Failure>>(
+        &self,
+        answer: F,
+    ) -> Execution<'_, F> {
+        Execution::of(machines::park(), RUN, answer)
+    }
+
+    /// How many executions looks have started, none of which is at work any more.
+    async fn starts(&self) -> usize {
+        loop {
+            let listed = self.stage.local.executions(&self.park, "").await;
+            let listed = listed.expect("listed");
+            if !listed.iter().any(Run::ran) {
+                return listed.len();
+            }
+            super::pause().await;
+        }
+    }
+
+    /// The inputs of those that came after so many, the oldest first.
+    async fn started(&self, before: usize) -> Vec<Value> {
+        self.starts().await;
+        let listed = self.stage.local.executions(&self.park, "").await;
+        let mut inputs = Vec::new();
+        for execution in listed.expect("listed").split_off(before) {
+            let described = self.calm.sfn().describe_execution();
+            let described = described.execution_arn(execution.arn()).send().await;
+            let input = described.expect("described").input.expect("an input");
+            inputs.push(serde_json::from_str(&input).expect("JSON"));
+        }
+        inputs
+    }
+
+    /// One execution that nothing disturbs, and those that it starts.
     async fn look_at(&self, request: &Value) {
         let answer = async |step| self.answer(step).await;
-        let played = self.execute(request, answer).await;
+        let played = Box::pin(self.execute(request, answer)).await;
         assert_eq!(played.ended, Ended::Succeeded, "{:?}", played.states);
     }
 
@@ -142,19 +194,26 @@ impl Scene {
         answer.map_err(|error| Failure::from(&error))
     }
 
-    /// One execution each of whose states is disturbed.
+    /// One execution each of whose states is disturbed, and those that it starts likewise.
     async fn execute_disturbed(&self, disturbance: &Disturbance, request: &Value) {
         let aws = &self.disturbed(disturbance);
         let answer = async |step| {
             let answer = handle(aws, step).await;
             answer.map_err(|error| Failure::from(&error))
         };
-        let execution = Execution::of(machines::park(), "run-1", answer);
-        let played = execution.disturbed(disturbance).play(request).await;
-        assert_eq!(played.ended, Ended::Succeeded, "{:?}", played.states);
+        let before = self.starts().await;
+        let mut inputs = vec![request.clone()];
+        while let Some(input) = inputs.pop() {
+            let execution = self.execution(&answer).disturbed(disturbance);
+            let played = execution.play(&input).await;
+            assert_eq!(played.ended, Ended::Succeeded, "{:?}", played.states);
+            if input == *request {
+                inputs = self.started(before).await;
+            }
+        }
     }
 
-    /// One execution that stops for good where it is disturbed.
+    /// One execution, with those that it starts, of which one stops for good where it is disturbed.
     async fn execute_until(&self, disturbance: &Disturbance, request: &Value) {
         let aws = &self.disturbed(disturbance);
         let answer = async |step| stopping(disturbance, handle(aws, step)).await;
@@ -162,13 +221,19 @@ impl Scene {
         assert_eq!(played.ended == Ended::Stopped, disturbance.struck());
     }
 
-    /// The one thing that there is to do by a plan.
+    /// The one thing that there is to do by a plan, which does it itself or hands it over.
     async fn task(&self, request: Value) -> Value {
-        let plan = json!({"action": "plan", "request": request, "started": Timestamp::now()});
+        let before = self.starts().await;
+        let plan = json!({
+            "action": "plan", "request": request, "started": Timestamp::now(),
+            "machine": self.park, "execution": RUN,
+        });
         let plan = self.step(plan).await;
-        let tasks = plan["tasks"].as_array().expect("tasks");
+        let mut tasks = self.started(before).await;
+        tasks.push(json!({"task": plan["task"]}));
+        tasks.retain(|it| it["task"].is_object());
         assert_eq!(tasks.len(), 1, "{tasks:#?}");
-        tasks[0].clone()
+        tasks[0]["task"].clone()
     }
 
     /// One step by itself.
@@ -188,12 +253,14 @@ impl Scene {
         self.stage.database_is(NAME, Some(status)).await;
     }
 
+    /// A look shortly after the beginning of a night.
     async fn park(&self, night: Night) {
-        self.look_at(&at(night.evening())).await;
+        self.look_at(&at(night.evening() + 1.minute())).await;
     }
 
+    /// A look shortly after its end.
     async fn wake(&self, night: Night) {
-        self.look_at(&at(night.morning())).await;
+        self.look_at(&at(night.morning() + 1.minute())).await;
     }
 }
 
@@ -205,9 +272,17 @@ async fn handle(aws: &Aws, step: Value) -> Result<Value, Error> {
         parking: PARKING.into(),
         provision_state_machine: machine.clone(),
         teardown_state_machine: machine.clone(),
+        tempo: FAST,
     };
     Step::parse(step)?.handle(aws, &surroundings).await
 }
+
+/// Milliseconds in place of seconds.
+const FAST: Tempo = Tempo {
+    interval: Duration::from_millis(1),
+    first_pause: Duration::from_millis(1),
+    longest_pause: Duration::from_millis(4),
+};
 
 /// A look of the schedule.
 fn at(now: Timestamp) -> Value {
@@ -376,7 +451,7 @@ fn follow_schedule(now: &str) -> Value {
 #[test]
 fn what_a_person_has_paused_since_the_plan_stays_that_persons() {
     play(async |scene| {
-        let task = scene.task(follow_schedule(EVENING)).await;
+        let task = scene.task(follow_schedule("2026-11-23T20:00:01Z")).await;
         let played = scene
             .execute(&follow_schedule(EVENING), async |step| {
                 if step["action"] == "record" {
@@ -385,7 +460,7 @@ fn what_a_person_has_paused_since_the_plan_stays_that_persons() {
                 scene.answer(step).await
             })
             .await;
-        assert!(played.has("Each stack"), "{:?}", played.states);
+        assert!(played.has("Record"), "{:?}", played.states);
         let before = scene.seen().await;
         assert_eq!((before.status, before.pauses), (ServiceStatus::Paused, 1));
         assert_eq!(before.mark, None);
@@ -401,7 +476,7 @@ fn what_a_person_has_paused_since_the_plan_stays_that_persons() {
         // And in the morning there is nothing to do.
         let answer = async |step| scene.answer(step).await;
         let morning = scene.execute(&follow_schedule(MORNING), answer).await;
-        assert_eq!(morning.last(), "Nothing to do");
+        assert_eq!(morning.last(), "Looked");
     });
 }
 
@@ -411,7 +486,7 @@ fn what_a_person_has_woken_since_the_plan_stays_awake() {
         scene.park(Night(0)).await;
         let passed = scene.stage.local.seven_days_pass(NAME).await;
         passed.expect("it was stopped");
-        let task = scene.task(follow_schedule(NIGHT)).await;
+        let task = scene.task(follow_schedule("2026-11-24T02:00:01Z")).await;
         assert_eq!(
             task["action"], "pause",
             "its database is to be stopped again"
@@ -547,6 +622,14 @@ fn what_a_person_paused_and_then_has_parked_is_woken_in_the_morning() {
     });
 }
 
+/// The step of a stack that could not be seen to.
+fn give_up(task: &Value) -> Value {
+    json!({
+        "action": "give-up", "task": task, "machine": "arn", "execution": RUN,
+        "failure": {"Error": "Busy", "Cause": "it is in an operation"},
+    })
+}
+
 #[test]
 fn a_failure_that_no_tag_can_hold_is_told_once_a_day() {
     play(async |scene| {
@@ -559,12 +642,100 @@ fn a_failure_that_no_tag_can_hold_is_told_once_a_day() {
         for hour in 0..24 {
             let about = format!("2026-11-24T{hour:02}:00:00Z");
             task["clock"] = json!({"about": about, "started": Timestamp::now()});
-            let failure = json!({"Error": "Busy", "Cause": "it is in an operation"});
-            let given_up = json!({"action": "give-up", "task": task, "failure": failure});
-            if scene.step(given_up).await["to_tell"] == true {
+            if scene.step(give_up(&task)).await["notification"].is_object() {
                 told.push(about);
             }
         }
         assert_eq!(told, ["2026-11-24T08:00:00Z"]);
+    });
+}
+
+/// An execution that dies between the two leaves a failure that is told again by the next one, and not one that nobody was told
+/// of.
+#[test]
+fn a_failure_is_told_until_it_is_noted_that_somebody_was_told() {
+    play(async |scene| {
+        let task = scene.task(follow_schedule(EVENING)).await;
+        let is_told = async || scene.step(give_up(&task)).await["notification"].is_object();
+        assert!(is_told().await);
+        assert!(is_told().await, "nobody has noted it");
+        let note = json!({"action": "note-told", "task": task});
+        scene.step(note).await;
+        assert!(!is_told().await);
+    });
+}
+
+#[test]
+fn a_look_at_two_hundred_stacks_starts_one_execution_for_each_and_the_same_look_again_none() {
+    const STACKS: usize = 200;
+    play_fast(async |stage| {
+        let deploy = stage.machine("crashing-deploy", &timed()).await;
+        // It is at work until somebody stops it.
+        let works = json!({"StartAt": "Work", "States": {
+            "Work": {"Type": "Wait", "Seconds": 99_999_999, "End": true},
+        }});
+        let park = stage.machine("park", &works).await;
+        let aws = stage.clients(&deploy);
+        let repository = stage.local.aws().ecr().create_repository();
+        let repository = repository.repository_name("many").send().await;
+        repository.expect("a repository");
+        let pushed = stage.local.push_image("many", "latest", "amd64").await;
+        pushed.expect("pushed");
+        let quota = Arrangement::Quota { services: STACKS };
+        stage.local.apprunner().arrange(quota).expect("arranged");
+        for n in 0..STACKS {
+            let app = format!("many{n}");
+            let tags = [
+                ("groundcrew:managed", "true"),
+                ("groundcrew:app", app.as_str()),
+                ("groundcrew:environment", "dev"),
+            ];
+            let new = NewService {
+                name: &format!("{app}-dev"),
+                image: "123456789012.dkr.ecr.us-east-1.amazonaws.com/many:latest",
+                tags: &tags,
+                secrets: &[],
+            };
+            stage.local.create_service(&new).await.expect("created");
+        }
+        eventually("all run", async || {
+            let services = stage.local.apprunner().snapshot().services;
+            let mut services = services.iter();
+            services
+                .all(|it| it.status == ServiceStatus::Running)
+                .then_some(())
+        })
+        .await;
+        let plan = async |now: &str| {
+            let plan = json!({
+                "action": "plan", "request": follow_schedule(now), "started": Timestamp::now(),
+                "machine": park, "execution": RUN,
+            });
+            patiently(async || handle(&aws, plan.clone()).await).await
+        };
+        let of_stacks = async || {
+            let started = stage.local.executions(&park, "").await.expect("listed");
+            let names = started
+                .iter()
+                .map(|it| it.arn().rsplit(':').next().expect("a name").to_owned());
+            let names: BTreeSet<_> = names.collect();
+            assert_eq!(names.len(), STACKS);
+            (0..STACKS).all(|n| {
+                let begin = format!("many{n}-dev-pause-");
+                names.iter().filter(|name| name.starts_with(&begin)).count() == 1
+            })
+        };
+        let evening = plan(EVENING).await;
+        assert_eq!(evening["started"], STACKS, "{evening}");
+        assert!(evening.to_string().len() < 262_144);
+        assert!(of_stacks().await, "one for each");
+        // Once more, as after an answer that was lost: whoever was started before is a replay. And half an hour later all are
+        // at work.
+        plan(EVENING).await;
+        let later = plan("2026-11-23T20:30:00Z").await;
+        assert_eq!(later["started"], 0, "{later}");
+        let reason = later["stacks"][0]["reason"].as_str().expect("a reason");
+        assert!(reason.contains("is at work on it"), "{reason}");
+        assert!(of_stacks().await, "no more than one for each");
     });
 }

@@ -1,12 +1,14 @@
 //! The promises O6–O8 over the deployed template: nights, mornings, wishes and what goes wrong with them. IAM is enforced.
 //! Times are those of the schedule: a test says which moment it is.
 
-use crate::stage::{Service, Stage, assert_succeeded, eventually, play_alone};
+use crate::stage::{
+    Service, Stage, assert_succeeded, eventually, is_of_database, name, play_alone,
+};
 use apprunner_emulator::{OperationStatus, OperationType, ServiceStatus};
-use aws_sdk_cloudwatch::types::MetricAlarm;
+use aws_sdk_cloudwatch::types::{MetricAlarm, StateValue};
 use aws_sdk_secretsmanager::types::RotationRulesType;
 use jiff::{Timestamp, ToSpan};
-use rehearsal::{Call, End, Fault, FaultKind};
+use rehearsal::{Call, End, Execution, Fault, FaultKind};
 use serde_json::{Value, json};
 use std::future::Future;
 use std::ops::Deref;
@@ -199,7 +201,7 @@ async fn told(stage: &Stage) -> Vec<String> {
     let told = stage.local.notifications().await.expect("listed");
     let subjects = told.into_iter().filter_map(|told| told.subject);
     let about_parking = |subject: &String| {
-        ["could not be", "parking failed"]
+        ["could not be ", "parking failed"]
             .iter()
             .any(|part| subject.contains(part))
     };
@@ -698,6 +700,125 @@ fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
         stack.assert_awake("as before").await;
         stack.retire().await;
     });
+/// One that waits, and one that fails meanwhile.
+#[test]
+fn o8_a_stack_that_fails_is_told_at_once_while_another_still_waits_and_no_look_does_the_same_twice()
+{
+    play(|stage| async move {
+        let stacks = [
+            Parked::new(stage, "hanging", Given::default()).await,
+            Parked::new(stage, "failing", Given::default()).await,
+        ];
+        tick_well(stage, EVENING).await;
+        let notified = told(stage).await.len();
+        for kind in [FaultKind::Stuck, FaultKind::Fails] {
+            let fault = Fault {
+                service: "rds".into(),
+                operation: "StartDBInstance".into(),
+                kind,
+                times: 1,
+                seconds: 0.0,
+            };
+            stage.local.add_fault(&fault).await.expect("arranged");
+        }
+        let machine = stage.output("ParkStateMachineArn");
+        let look = async |now: &str| {
+            let look = json!({"action": "follow-schedule", "now": now});
+            let started = stage.local.start_execution(machine, &name(), &look).await;
+            let end = started.expect("it starts").end().await.expect("it ends");
+            assert_succeeded(&end);
+            end
+        };
+        assert_eq!(look(MORNING).await.output["started"], 2);
+        eventually("one is told", async || {
+            (told(stage).await.len() > notified).then_some(())
+        })
+        .await;
+        let works = async || {
+            let listed = stage.local.executions(machine, "").await.expect("listed");
+            listed
+                .into_iter()
+                .filter(Execution::ran)
+                .collect::<Vec<_>>()
+        };
+        eventually("one is at work", async || {
+            (works().await.len() == 1).then_some(())
+        })
+        .await;
+        let half_an_hour_later = look("2026-11-24T07:30:00Z").await;
+        let rows = stacks
+            .each_ref()
+            .map(|stack| stack.row(&half_an_hour_later));
+        let is_waited_for = |row: &&Value| row["reason"].to_string().contains("is at work on it");
+        assert_eq!(rows.iter().filter(is_waited_for).count(), 1, "{rows:#?}");
+        assert_eq!(half_an_hour_later.output["started"], 1);
+        for execution in works().await {
+            let stopped = stage.local.aws().sfn().stop_execution();
+            let stopped = stopped.execution_arn(execution.arn()).send().await;
+            stopped.expect("stopped");
+        }
+        for stack in stacks {
+            stack.retire().await;
+        }
+    });
+}
+
+#[test]
+fn o6_a_service_that_cannot_be_looked_at_stops_no_other_and_is_told_to_whoever_asks() {
+    play(|stage| async move {
+        let given = || Given {
+            environment: "dev",
+            database: false,
+            ..Given::default()
+        };
+        let hidden = Parked::new(stage, "hidden", given()).await;
+        let other = Parked::new(stage, "visible", given()).await;
+        let iam = stage.local.aws().iam();
+        let roles = iam.list_roles().send().await.expect("listed").roles;
+        let mut roles = roles.into_iter().map(|role| role.role_name);
+        let role = roles.find(|name| name.contains("ParkFunctionRole"));
+        let role = role.expect("a role");
+        // As a service control policy may.
+        let denies = json!({"Version": "2012-10-17", "Statement": [{
+            "Effect": "Deny", "Action": "apprunner:DescribeService", "Resource": hidden.arn,
+        }]});
+        let put = iam.put_role_policy().role_name(&role).policy_name("denies");
+        let put = put.policy_document(denies.to_string()).send().await;
+        put.expect("it denies");
+        let notified = told(stage).await.len();
+        // No look tells of it at this hour, for nothing remembers that it was told.
+        let evening = tick(stage, EVENING).await;
+        assert_eq!(evening.error, "NotAllDone", "{evening:#?}");
+        assert!(
+            evening
+                .message
+                .contains("hidden-dev: it could not be looked at"),
+            "{}",
+            evening.message
+        );
+        other
+            .eventually(|seen| seen.status == ServiceStatus::Paused)
+            .await;
+        assert_eq!(hidden.look().status, ServiceStatus::Running);
+        assert_eq!(told(stage).await.len(), notified);
+        let resume = json!({"action": "resume", "environment": "dev", "now": NIGHT});
+        assert_eq!(stage.park(&resume).await.error, "NotAllDone");
+        assert_eq!(
+            told(stage).await[notified..],
+            ["hidden-dev: could not be looked at"]
+        );
+        other
+            .eventually(|seen| seen.status == ServiceStatus::Running)
+            .await;
+        let deleted = iam.delete_role_policy().role_name(&role);
+        let deleted = deleted.policy_name("denies").send().await;
+        deleted.expect("as before");
+        other.quiet().await;
+        hidden.retire().await;
+        other.retire().await;
+    });
+}
+
 }
 
 #[test]
@@ -937,9 +1058,11 @@ fn o6_the_schedule_looks_every_half_hour_also_when_clocks_change() {
             .eventually(|seen| seen.status == ServiceStatus::Paused)
             .await;
         let mut started = stage.local.executions(machine, "").await.expect("listed");
-        assert_eq!(started.len(), before.len() + 1);
-        let end = started.pop().expect("one").end().await.expect("it ends");
-        assert_succeeded(&end);
+        // The look, and what it started for the stack.
+        assert_eq!(started.len(), before.len() + 2);
+        for execution in started.split_off(before.len()) {
+            assert_succeeded(&execution.end().await.expect("it ends"));
+        }
         stack.assert_asleep("by the schedule").await;
         stack.retire().await;
     });
@@ -950,7 +1073,9 @@ fn o6_the_schedule_looks_every_half_hour_also_when_clocks_change() {
 fn a_night_of_one_stack_and_of_ten_is_played() {
     play(|stage| async move {
         let mut stacks = Vec::new();
-        for size in [1, 10] {
+        // Each on a day of its own: a look at a moment that was looked at starts nothing twice.
+        let second = [NEXT_EVENING, "2026-11-25T02:00:00Z", "2026-11-25T07:00:00Z"];
+        for (size, [evening, night, morning]) in [(1, [EVENING, NIGHT, MORNING]), (10, second)] {
             let given = || Given {
                 environment: "dev",
                 ..Given::default()
@@ -964,7 +1089,7 @@ fn a_night_of_one_stack_and_of_ten_is_played() {
             }
             let new = here.run_until(coming.join_all()).await;
             stacks.extend(new);
-            for (what, now) in [("park", EVENING), ("look", NIGHT), ("wake", MORNING)] {
+            for (what, now) in [("park", evening), ("look", night), ("wake", morning)] {
                 tick_well(stage, now).await;
                 for stack in &stacks {
                     if what == "wake" {

@@ -41,6 +41,23 @@ impl Account {
         Err(Error::Unexpected(why))
     }
 
+    /// A look of `park`, with the ends of the executions that it starts.
+    ///
+    /// # Errors
+    /// If one of them fails.
+    pub(crate) async fn look(&self, name: &str, input: &Value) -> Result<(End, Vec<End>)> {
+        const PARK: &str = "ParkStateMachineArn";
+        let look = self.execute(PARK, name, input).await?;
+        let ends = self
+            .local
+            .ends_of_started(self.outputs.get(PARK)?, &look)
+            .await?;
+        match ends.iter().find(|end| !end.succeeded) {
+            Some(end) => Err(Error::Unexpected(format!("park failed: {}", end.message))),
+            None => Ok((look, ends)),
+        }
+    }
+
     /// Builds a stack. Its image is pushed as soon as its repository is there.
     ///
     /// # Errors

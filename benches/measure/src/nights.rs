@@ -57,12 +57,12 @@ async fn night(stacks: usize) -> Result<Night> {
     create(&account, stacks).await?;
     let before = account.begin().await?;
     let park = look(&account, EVENING).await?;
-    let evening = account.spent(&before, 1).await?;
+    let evening = account.spent(&before, 1 + stacks).await?;
     let asleep = count(&account, ServiceStatus::Paused);
     let nothing = look(&account, NIGHT).await?;
     let before = account.begin().await?;
     let wake = look(&account, MORNING).await?;
-    let morning = account.spent(&before, 1 + stacks).await?;
+    let morning = account.spent(&before, 1 + 2 * stacks).await?;
     Ok(Night {
         stacks,
         seconds: (park.seconds, wake.seconds),
@@ -78,10 +78,22 @@ async fn night(stacks: usize) -> Result<Night> {
     })
 }
 
-async fn look(account: &Account, now: &str) -> Result<rehearsal::End> {
+/// What a look takes with the executions that it starts.
+struct Looked {
+    /// AWS seconds until the last of them has ended.
+    seconds: f64,
+    transitions: usize,
+}
+
+async fn look(account: &Account, now: &str) -> Result<Looked> {
     let input = json!({"action": "follow-schedule", "now": now});
-    let name = now.replace(':', "-");
-    account.execute("ParkStateMachineArn", &name, &input).await
+    let began = Instant::now();
+    let (look, ends) = account.look(&now.replace(':', "-"), &input).await?;
+    let all = || ends.iter().chain([&look]);
+    Ok(Looked {
+        seconds: began.elapsed().as_secs_f64() * TIME_SCALE,
+        transitions: all().map(|end| end.transitions).sum(),
+    })
 }
 
 fn count(account: &Account, status: ServiceStatus) -> usize {

@@ -179,9 +179,7 @@ impl Life {
         let before = self.account.begin().await?;
         let look = json!({"action": "follow-schedule", "now": now.to_string()});
         let name = format!("look-{}", now.as_second());
-        self.account
-            .execute("ParkStateMachineArn", &name, &look)
-            .await?;
+        self.account.look(&name, &look).await?;
         Ok(row(what, &self.account.spent(&before, executions).await?))
     }
 

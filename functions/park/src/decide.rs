@@ -31,6 +31,17 @@ pub enum Action {
     Leave,
 }
 
+impl Action {
+    /// Its name, as in the plan.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Leave => "leave",
+        }
+    }
+}
+
 /// The time that a stack is parked for.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]

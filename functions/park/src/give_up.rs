@@ -3,7 +3,8 @@
 use crate::alarms;
 use crate::decide::Action;
 use crate::observed::{Observed, look};
-use crate::task::{Came, Outcome, Task};
+use crate::report::{Report, not_done};
+use crate::task::Task;
 use aws_sdk_apprunner::types::ServiceStatus;
 use groundcrew::managed::set_tags;
 use groundcrew::stack::Tags;
@@ -12,11 +13,18 @@ use groundcrew::{Aws, Error, Failure, Result};
 /// On a service: which failure a person was told of. Every half hour the same is tried again, and told no second time.
 pub(crate) const TAG_FAILED: &str = "groundcrew:parking-failed";
 
-/// Puts the alarms right and says what is in which state.
+/// Puts the alarms right and says what is in which state. `machine` is the ARN of the state machine, and `execution` the
+/// execution's name.
 ///
 /// # Errors
 /// Those that a repetition may mend.
-pub(crate) async fn give_up(aws: &Aws, task: &Task, failure: &Failure) -> Result<Outcome> {
+pub(crate) async fn give_up(
+    aws: &Aws,
+    task: &Task,
+    failure: &Failure,
+    machine: &str,
+    execution: &str,
+) -> Result<Report> {
     let observed = look(aws, &task.parts).await?;
     let asleep = |observed: &Observed| {
         let mut services = observed.services.iter();
@@ -31,40 +39,53 @@ pub(crate) async fn give_up(aws: &Aws, task: &Task, failure: &Failure) -> Result
         }
     }
     tracing::error!(stack = task.name(), "{}: {why}", task.name());
-    Ok(Outcome {
-        to_tell: is_news(aws, task, &observed).await?,
-        ..task.outcome(Came::Failed, why)
-    })
+    let is_news = is_news(task, &observed);
+    Ok(not_done(task, &why, is_news, machine, execution))
 }
 
-/// Whether nobody was told of this sleep's failure yet, which is noted with it.
-async fn is_news(aws: &Aws, task: &Task, observed: &Observed) -> Result<bool> {
-    let Some(sleep) = task.sleep else {
-        return Ok(true);
+/// Whether nobody was told of this sleep's failure yet.
+fn is_news(task: &Task, observed: &Observed) -> bool {
+    let Some(note) = note(task) else {
+        return true;
     };
+    let mut services = observed.services.iter();
+    if services.any(|it| it.tags.get(TAG_FAILED) == Some(&note)) {
+        return false;
+    }
+    // In an operation that does not end a service takes no tag. What nobody can note would be told every half hour.
+    let takes_tags = |status: &ServiceStatus| *status != ServiceStatus::OperationInProgress;
+    let mut services = observed.services.iter();
+    let is_noted = services.any(|it| takes_tags(&it.status));
+    is_noted || task.wanted.is_some() || task.clock.is_daily()
+}
+
+/// What the tag says of a failure that was told.
+fn note(task: &Task) -> Option<String> {
     let what = match task.action {
         Action::Pause => "pause",
         Action::Resume => "resume",
         Action::Leave => "note",
     };
-    let key = format!("{what} {}", sleep.since);
-    let services = &observed.services;
-    if services
-        .iter()
-        .any(|it| it.tags.get(TAG_FAILED) == Some(&key))
-    {
-        return Ok(false);
-    }
-    let told = Tags::from([(TAG_FAILED.into(), key)]);
-    for service in services {
+    task.sleep.map(|sleep| format!("{what} {}", sleep.since))
+}
+
+/// Notes that a person was told, now that SNS has taken the message: an execution that ends in between tells again, and not
+/// never.
+///
+/// # Errors
+/// `Busy` while no service of the stack takes a tag; otherwise those of App Runner.
+pub(crate) async fn note_told(aws: &Aws, task: &Task) -> Result<()> {
+    let Some(note) = note(task) else {
+        return Ok(());
+    };
+    let told = Tags::from([(TAG_FAILED.into(), note)]);
+    let mut last = Ok(());
+    for service in look(aws, &task.parts).await?.services {
         match set_tags(aws, &service.arn, &told).await {
-            Ok(()) => return Ok(true),
-            // In an operation that does not end it takes no tag.
-            Err(Error::Busy { .. }) => {}
-            Err(error) if error.is_retried() => return Err(error),
-            Err(error) => tracing::error!("{}: {error}", service.name),
+            Err(error @ Error::Busy { .. }) => last = Err(error),
+            Err(error) if !error.is_retried() => last = Err(error),
+            answer => return answer,
         }
     }
-    // What nobody can note would be told every half hour.
-    Ok(task.wanted.is_some() || task.clock.is_daily())
+    last
 }

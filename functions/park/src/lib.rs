@@ -3,12 +3,17 @@
 //! It looks, every half hour, and decides from what it sees, the schedule and the moment. Nothing is an edge: a look that
 //! was missed, came twice or met a busy service is made up for by the next one.
 //!
+//! A look starts one execution of the same machine for each stack that has something to do, which works and tells for itself:
+//! what hangs or fails for one stack holds up no other.
+//!
 //! What has to outlive a step is kept in tags of the service: what a person wants, and since when groundcrew has it parked.
 //! Each step asks first whether what it is for is still wanted, so that of two wishes the last one wins.
 
 mod alarms;
+mod at_work;
 mod databases;
 mod decide;
+mod extent;
 mod give_up;
 mod observed;
 mod outlook;
@@ -28,15 +33,17 @@ pub use decide::{Action, Decision, Sleep, decide};
 pub use observed::{Database, Observed, Parts, Service, observe};
 pub use outlook::{Outlook, outlook};
 pub use plan::{Plan, Row};
-pub use report::{Notification, Report, report};
+pub use report::{Notification, Report};
 pub use request::{Asked, Request};
 pub use savings::Saving;
 pub use schedule::{Period, Schedule};
 pub use task::{Came, Clock, Outcome, Task, Wanted};
 
 use groundcrew::aws::variable;
+use groundcrew::pace::Tempo;
 use groundcrew::{Aws, Error, Failure, Result};
 use jiff::Timestamp;
+use plan::Looking;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -49,6 +56,8 @@ pub struct Surroundings {
     pub provision_state_machine: String,
     /// The ARN of the state machine `teardown`.
     pub teardown_state_machine: String,
+    /// How fast a look asks.
+    pub tempo: Tempo,
 }
 
 impl Surroundings {
@@ -61,6 +70,7 @@ impl Surroundings {
             parking: variable("PARKING"),
             provision_state_machine: variable("PROVISION_STATE_MACHINE"),
             teardown_state_machine: variable("TEARDOWN_STATE_MACHINE"),
+            tempo: Tempo::AWS,
         }
     }
 }
@@ -69,12 +79,16 @@ impl Surroundings {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
-    /// Looks at every stack that is asked about, and decides.
+    /// Looks at every stack that is asked about, decides, and starts an execution for each that has something to do.
     Plan {
         /// What the execution was started with.
         request: Value,
         /// When the execution was started.
         started: Timestamp,
+        /// The ARN of the state machine.
+        machine: String,
+        /// The execution's name.
+        execution: String,
     },
     /// Writes down what is wanted of a stack.
     Record {
@@ -122,15 +136,15 @@ pub enum Step {
         task: Task,
         /// What went wrong, as a `Catch` has it.
         failure: Failure,
-    },
-    /// Says what became of all stacks.
-    Report {
-        /// What became of each.
-        outcomes: Vec<Outcome>,
         /// The ARN of the state machine.
         machine: String,
         /// The execution's name.
         execution: String,
+    },
+    /// Notes that a person was told of what could not be done.
+    NoteTold {
+        /// The stack; none, if it was of the look.
+        task: Option<Task>,
     },
 }
 
@@ -151,8 +165,18 @@ impl Step {
     pub async fn handle(self, aws: &Aws, surroundings: &Surroundings) -> Result<Value> {
         let schedule = &Schedule::parse(&surroundings.parking)?;
         Ok(match self {
-            Self::Plan { request, started } => {
-                json!(plan::plan(aws, surroundings, schedule, &request, started).await?)
+            Self::Plan {
+                request,
+                started,
+                machine,
+                execution,
+            } => {
+                let looking = Looking {
+                    started,
+                    machine,
+                    execution,
+                };
+                json!(plan::plan(aws, surroundings, schedule, &request, looking).await?)
             }
             Self::Record { task } => {
                 json!(record::record(aws, surroundings, schedule, &task).await?)
@@ -164,12 +188,19 @@ impl Step {
             Self::ResumeServices { task } => json!(services::resume(aws, schedule, &task).await?),
             Self::AlarmsOn { task } => json!(alarms::on(aws, schedule, &task).await?),
             Self::Deliver { task } => json!(wake::deliver(aws, schedule, &task).await?),
-            Self::GiveUp { task, failure } => json!(give_up::give_up(aws, &task, &failure).await?),
-            Self::Report {
-                outcomes,
+            Self::GiveUp {
+                task,
+                failure,
                 machine,
                 execution,
-            } => json!(report(&outcomes, &machine, &execution)),
+            } => {
+                let given_up = give_up::give_up(aws, &task, &failure, &machine, &execution);
+                json!(given_up.await?)
+            }
+            Self::NoteTold { task } => match task {
+                Some(task) => json!(give_up::note_told(aws, &task).await?),
+                None => Value::Null,
+            },
         })
     }
 }

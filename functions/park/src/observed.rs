@@ -4,10 +4,9 @@ use aws_sdk_apprunner::types::ServiceStatus;
 use aws_sdk_rds::types::DbInstance;
 use groundcrew::reference::current_secrets;
 use groundcrew::stack::Tags;
-use groundcrew::tagged::stack_of;
-use groundcrew::{Aws, Claim, Error, Managed, Mark, Result, Stack, managed};
+use groundcrew::{Aws, Claim, Error, Managed, Mark, Result, Stack};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// A stack, with everything that a decision rests on.
 #[derive(Clone, Debug)]
@@ -109,7 +108,7 @@ impl Service {
         Claim::of(&self.tags)
     }
 
-    fn of(managed: Managed) -> Self {
+    pub(crate) fn of(managed: Managed) -> Self {
         let service = &managed.service;
         let memory = service
             .instance_configuration()
@@ -218,59 +217,6 @@ fn cannot_stop(instance: &DbInstance) -> Option<String> {
         .then(|| "it is a SQL Server in several availability zones".into())
 }
 
-/// The stacks of those of these services whose tags are wanted, and of the databases that have no service.
-///
-/// # Errors
-/// Those of the calls.
-pub(crate) async fn stacks(
-    aws: &Aws,
-    services: Vec<(String, Tags)>,
-    wanted: impl Fn(&Tags) -> bool,
-) -> Result<Vec<Observed>> {
-    let mut stacks: BTreeMap<(String, String), Observed> = BTreeMap::new();
-    for (arn, tags) in services {
-        // A search lags behind: what a tag says now is asked of App Runner itself.
-        let Some(_) = stack_of(&tags).filter(|_| wanted(&tags)) else {
-            continue;
-        };
-        let Some(service) = Managed::look(aws, &arn).await?.filter(Managed::is_ours) else {
-            continue;
-        };
-        let service = Service::of(service);
-        let Some(stack) = stack_of(&service.tags).filter(|_| wanted(&service.tags)) else {
-            continue;
-        };
-        let key = (stack.app.clone(), stack.environment.clone());
-        let observed = stacks.entry(key).or_insert_with(|| Observed {
-            stack,
-            services: Vec::new(),
-            databases: Vec::new(),
-        });
-        observed.services.push(service);
-    }
-    for database in databases(aws).await? {
-        let Some(stack) = stack_of(&database.tags) else {
-            continue;
-        };
-        let key = (stack.app.clone(), stack.environment.clone());
-        if let Some(observed) = stacks.get_mut(&key) {
-            observed.databases.push(database);
-            continue;
-        }
-        // Its service is gone, unless the search does not know it yet: then the next look does.
-        let is_alone = wanted(&database.tags) && !database.is_going();
-        if is_alone && managed::named(aws, &stack.name()).await?.is_none() {
-            let observed = Observed {
-                stack,
-                services: Vec::new(),
-                databases: vec![database],
-            };
-            stacks.insert(key, observed);
-        }
-    }
-    Ok(stacks.into_values().collect())
-}
-
 /// Looks at the parts of a stack again; what is gone, or no longer its own, is left out.
 ///
 /// # Errors
@@ -325,7 +271,11 @@ pub async fn observe(
     Ok(observed)
 }
 
-async fn databases(aws: &Aws) -> Result<Vec<Database>> {
+/// Every database of the account.
+///
+/// # Errors
+/// Those of `rds:DescribeDBInstances`.
+pub(crate) async fn databases(aws: &Aws) -> Result<Vec<Database>> {
     let mut databases = Vec::new();
     let mut pages = aws.rds().describe_db_instances().into_paginator().send();
     while let Some(page) = pages.next().await {

@@ -40,7 +40,7 @@ pub(crate) async fn record(
         write_wish(aws, task, wanted, &mut observed).await?;
     }
     let decision = decide(&observed, schedule, task.clock.now());
-    let under_way = UnderWay::look_for(aws, surroundings, [&decision].into_iter()).await?;
+    let under_way = UnderWay::look_for(aws, surroundings, [decision.action]).await?;
     let decision = under_way.hold(&observed.stack, decision);
     if task.action != Action::Leave && decision.action != task.action {
         let why = format!("it is no longer to be done: {}", decision.reason);

@@ -1,22 +1,23 @@
-//! The end of an execution: what became of each stack, and what a person is told, if something failed.
+//! What a person is told: that a stack could not be parked or woken, or could not be looked at.
 
 use crate::decide::Action;
-use crate::task::{Came, Outcome};
+use crate::plan::Row;
+use crate::task::Task;
 use serde::Serialize;
 
-/// What `report` answers.
-#[derive(Debug, Serialize)]
+/// What a person is told of an execution.
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// Whether something failed.
     pub failed: bool,
-    /// What became of it all, in a line for each stack that failed.
+    /// What failed, in a line for each stack.
     pub summary: String,
-    /// What is to be told.
+    /// What is to be told; nothing if it was told before.
     pub notification: Option<Notification>,
 }
 
 /// One message to the notification topic.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Notification {
     /// At most 100 ASCII characters on one line (SNS, `Publish`): the names of stacks are shorter.
     pub subject: String,
@@ -24,98 +25,87 @@ pub struct Notification {
     pub message: String,
 }
 
-/// Says what became of all stacks: `machine` is the ARN of the state machine, and `execution` the execution's name.
-pub fn report(outcomes: &[Outcome], machine: &str, execution: &str) -> Report {
-    let failed: Vec<_> = outcomes
-        .iter()
-        .filter(|outcome| outcome.outcome == Came::Failed)
-        .collect();
-    let lines: Vec<_> = failed
-        .iter()
-        .map(|outcome| format!("{} {}: {}.", outcome.stack, not_done(outcome), outcome.why))
-        .collect();
-    let done = outcomes.len() - failed.len();
-    let summary = match (failed.len(), done) {
-        (0, done) => format!("{done} done"),
-        (_, 0) => lines.join("\n\n"),
-        (_, done) => format!(
-            "{}\n\nOther stacks: {done}, all of them well.",
-            lines.join("\n\n")
-        ),
+/// As many lines as a person reads.
+const LINES: usize = 30;
+
+/// Says what could not be done with a stack, and why. `machine` is the ARN of the state machine, and `execution` the execution's
+/// name.
+pub(crate) fn not_done(
+    task: &Task,
+    why: &str,
+    is_news: bool,
+    machine: &str,
+    execution: &str,
+) -> Report {
+    let stack = task.name();
+    let not_done = match task.action {
+        Action::Pause => "could not be parked",
+        Action::Resume => "could not be woken",
+        Action::Leave => "could not be told what is wanted of it",
     };
-    let first = failed.iter().find(|outcome| outcome.to_tell);
-    let notification = first.map(|first| Notification {
-        subject: match failed.len() {
-            1 => format!("{}: {}", first.stack, not_done(first)),
-            several => format!("{}: {} (and {} more)", first.stack, not_done(first), several - 1),
-        },
+    let action = match task.action {
+        Action::Resume => "resume",
+        Action::Pause | Action::Leave => "pause",
+    };
+    let summary = format!("{stack} {not_done}: {why}.");
+    let notification = is_news.then(|| Notification {
+        subject: format!("{stack}: {not_done}"),
         message: format!(
-            "{summary}\n\nThe same is tried again every half hour, and told no second time. To try it now, once the cause is mended:\naws stepfunctions start-execution --state-machine-arn {machine} --input '{{\"action\": \"{}\", \"stack\": \"{}\"}}'\n\nExecution: {execution}",
-            match first.action {
-                Action::Resume => "resume",
-                Action::Pause | Action::Leave => "pause",
-            },
-            first.stack,
+            "{summary}\n\nThe same is tried again every half hour, and told no second time. To try it now, once the cause is mended:\naws stepfunctions start-execution --state-machine-arn {machine} --input '{{\"action\": \"{action}\", \"stack\": \"{stack}\"}}'\n\nExecution: {execution}"
         ),
     });
     Report {
-        failed: !failed.is_empty(),
+        failed: true,
         summary,
         notification,
     }
 }
 
-fn not_done(outcome: &Outcome) -> &'static str {
-    match outcome.action {
-        Action::Pause => "could not be parked",
-        Action::Resume => "could not be woken",
-        Action::Leave => "could not be told what is wanted of it",
+/// Says which stacks could not be looked at; nothing remembers who was told of them.
+pub(crate) fn unseen(rows: &[Row], is_to_be_told: bool, execution: &str) -> Report {
+    let Some(first) = rows.first() else {
+        return Report::default();
+    };
+    let lines = rows.iter().take(LINES);
+    let lines = lines.map(|row| format!("{}: {}.", row.stack, row.reason));
+    let mut summary = lines.collect::<Vec<_>>().join("\n\n");
+    if let Some(more) = rows.len().checked_sub(LINES).filter(|more| *more > 0) {
+        summary = format!("{summary}\n\nAnd {more} more, in the logs.");
+    }
+    let notification = is_to_be_told.then(|| Notification {
+        subject: match rows.len() - 1 {
+            0 => format!("{}: could not be looked at", first.stack),
+            more => format!("{}: could not be looked at (and {more} more)", first.stack),
+        },
+        message: format!(
+            "{summary}\n\nThe other stacks were looked at. The next look, within half an hour, tries again; once a day you are told if it cannot.\n\nExecution: {execution}"
+        ),
+    });
+    Report {
+        failed: true,
+        summary,
+        notification,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn outcome(stack: &str, outcome: Came, to_tell: bool) -> Outcome {
-        Outcome {
-            stack: stack.into(),
-            action: Action::Resume,
-            outcome,
-            why: format!("database {stack} is failed"),
-            to_tell,
-        }
-    }
+    use crate::task::tests::task;
 
     #[test]
-    fn one_message_says_what_failed_and_how_to_go_on_and_none_says_that_all_is_well() {
-        let well = report(&[outcome("shop-dev", Came::Done, false)], "arn", "run-1");
-        assert!(!well.failed && well.notification.is_none());
-        let outcomes = [
-            outcome("shop-dev", Came::Done, false),
-            outcome("blog-dev", Came::Failed, true),
-            outcome("news-dev", Came::Failed, true),
-        ];
-        let told = report(&outcomes, "arn", "run-1");
-        let told = told.notification.expect("a message");
-        assert_eq!(told.subject, "blog-dev: could not be woken (and 1 more)");
-        for part in [
-            "database blog-dev is failed",
-            "database news-dev is failed",
-            "start-execution",
-        ] {
-            assert!(
-                told.message.contains(part),
-                "{part} is not in {}",
-                told.message
-            );
+    fn a_message_says_what_failed_and_how_to_go_on_and_none_is_there_when_it_was_told_before() {
+        let resume = task(Action::Resume, "2026-11-24T07:00:00Z", false);
+        let why = "database shop-dev is failed";
+        let report = not_done(&resume, why, true, "arn", "run-1");
+        let told = report.notification.expect("a message");
+        let stack = resume.name();
+        assert_eq!(told.subject, format!("{stack}: could not be woken"));
+        for part in [why, "start-execution", "\"action\": \"resume\"", "run-1"] {
+            assert!(told.message.contains(part), "{part}: {}", told.message);
         }
         assert!(told.subject.len() <= 100);
-    }
-
-    #[test]
-    fn what_was_told_before_fails_and_is_told_no_second_time() {
-        let again = report(&[outcome("shop-dev", Came::Failed, false)], "arn", "run-1");
+        let again = not_done(&resume, why, false, "arn", "run-1");
         assert!(again.failed && again.notification.is_none());
     }
 }

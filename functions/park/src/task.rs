@@ -5,6 +5,7 @@ use crate::observed::{Observed, Parts, look};
 use crate::schedule::Schedule;
 use crate::wish::{TAG_AWAKE_UNTIL, TAG_PARKED_UNTIL, Wish};
 use groundcrew::claim::NONE;
+use groundcrew::secrets::hexadecimal;
 use groundcrew::stack::Tags;
 use groundcrew::{Aws, Result};
 use jiff::Timestamp;
@@ -57,8 +58,6 @@ pub struct Outcome {
     pub outcome: Came,
     /// Why, and what is in which state, for a person.
     pub why: String,
-    /// Whether nobody has been told of it yet.
-    pub to_tell: bool,
 }
 
 /// What came of a task.
@@ -69,8 +68,6 @@ pub enum Came {
     Done,
     /// Somebody wants something else by now, and does it.
     Overtaken,
-    /// It could not be done.
-    Failed,
 }
 
 impl Clock {
@@ -142,6 +139,20 @@ impl Task {
         self.parts.stack.name()
     }
 
+    /// How the names of the executions begin that do this with the stack.
+    pub(crate) fn executions(&self) -> String {
+        format!("{}-{}-", self.name(), self.action.name())
+    }
+
+    /// The name of the execution that does this: of all looks at the same moment, and of a look that is repeated, the same.
+    /// Each wish has one of its own; `by` is the execution that it was uttered with.
+    pub(crate) fn execution(&self, by: &str) -> String {
+        let moment = self.clock.about.to_string();
+        let of = if self.wanted.is_some() { by } else { &moment };
+        let hash = hexadecimal(&format!("{}\n{of}", self.name()), 8);
+        format!("{}{hash}", self.executions())
+    }
+
     pub(crate) fn done(&self) -> Outcome {
         self.outcome(Came::Done, String::new())
     }
@@ -157,15 +168,55 @@ impl Task {
             action: self.action,
             outcome,
             why,
-            to_tell: false,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use groundcrew::Stack;
     use jiff::ToSpan;
+
+    /// What is to be done with a stack at a moment, by the schedule or as a wish.
+    pub(crate) fn task(action: Action, about: &str, wanted: bool) -> Task {
+        let about = about.parse().expect("a time");
+        Task {
+            parts: Parts {
+                stack: Stack {
+                    app: "a".repeat(20),
+                    environment: "e".repeat(19),
+                },
+                services: Vec::new(),
+                databases: Vec::new(),
+            },
+            action,
+            sleep: None,
+            wanted: wanted.then_some(Wanted {
+                awake: true,
+                until: about,
+            }),
+            clock: Clock {
+                about,
+                started: about,
+            },
+        }
+    }
+
+    #[test]
+    fn looks_at_the_same_moment_start_one_execution_for_a_stack_and_each_wish_has_its_own() {
+        let (evening, morning) = ("2026-11-23T20:00:00Z", "2026-11-24T07:00:00Z");
+        let name = |action, about, wanted, by| task(action, about, wanted).execution(by);
+        let pause = name(Action::Pause, evening, false, "one");
+        assert_eq!(pause, name(Action::Pause, evening, false, "other"));
+        assert_ne!(pause, name(Action::Pause, morning, false, "one"));
+        assert_ne!(pause, name(Action::Resume, evening, false, "one"));
+        let wish = name(Action::Pause, evening, true, "one");
+        assert_eq!(wish, name(Action::Pause, morning, true, "one"));
+        assert_ne!(wish, name(Action::Pause, evening, true, "other"));
+        // An execution's name has at most 80 characters (`StartExecution`).
+        assert!(name(Action::Resume, evening, false, "one").len() <= 80);
+    }
 
     #[test]
     fn of_the_looks_of_a_day_one_tells_what_nothing_remembers_in_whatever_zone() {

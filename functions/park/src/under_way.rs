@@ -7,7 +7,7 @@
 use crate::Surroundings;
 use crate::decide::{Action, Decision};
 use aws_sdk_sfn::types::ExecutionStatus;
-use groundcrew::pace::{Tempo, patiently};
+use groundcrew::pace::patiently;
 use groundcrew::{Aws, Error, Result, Stack};
 use serde::Deserialize;
 
@@ -52,8 +52,8 @@ impl UnderWay {
                 Kind::Provision => &surroundings.provision_state_machine,
                 Kind::Teardown => &surroundings.teardown_state_machine,
             };
-            for (arn, execution) in patiently(Tempo::AWS, || running(aws, machine)).await? {
-                let input = patiently(Tempo::AWS, || input(aws, &arn)).await?;
+            for (arn, execution) in patiently(surroundings.tempo, || running(aws, machine)).await? {
+                let input = patiently(surroundings.tempo, || input(aws, &arn)).await?;
                 let stack = input.as_deref().and_then(acts_on);
                 works.extend(stack.map(|stack| Work {
                     stack,
@@ -65,16 +65,16 @@ impl UnderWay {
         Ok(Self { works })
     }
 
-    /// The same, of what could hold one of these decisions: what is to be left alone anyhow is not asked about.
+    /// The same, of what could hold one of these actions: what is to be left alone anyhow is not asked about.
     ///
     /// # Errors
     /// Those of [`Self::look`].
     pub(crate) async fn look_for(
         aws: &Aws,
         surroundings: &Surroundings,
-        decisions: impl Iterator<Item = &Decision>,
+        actions: impl IntoIterator<Item = Action>,
     ) -> Result<Self> {
-        let actions: Vec<_> = decisions.map(|decision| decision.action).collect();
+        let actions: Vec<_> = actions.into_iter().collect();
         let kinds = [Kind::Provision, Kind::Teardown];
         let kinds = kinds.into_iter().filter(|kind| {
             let mut actions = actions.iter();
@@ -134,7 +134,10 @@ fn acts_on(input: &str) -> Option<Stack> {
 }
 
 /// The executions of a machine that run, by ARN and name.
-async fn running(aws: &Aws, machine: &str) -> Result<Vec<(String, String)>> {
+///
+/// # Errors
+/// Those of `states:ListExecutions`.
+pub(crate) async fn running(aws: &Aws, machine: &str) -> Result<Vec<(String, String)>> {
     let listed = aws.sfn().list_executions().state_machine_arn(machine);
     let listed = listed.status_filter(ExecutionStatus::Running);
     let mut pages = listed.into_paginator().send();

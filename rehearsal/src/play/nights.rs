@@ -108,7 +108,7 @@ impl Scenes<'_> {
         self.heading(&last_evening, "the evening before a week of holidays");
         let told = self.told_at_all().await?;
         let evening = self.look_at(&last_evening, true).await?;
-        let asleep = evening.ends.last().map_or(0.0, |end| end.seconds);
+        let asleep: f64 = evening.ends.iter().map(|end| end.seconds).sum();
         let seventh_day = &later(&last_evening, asleep.round()) + SEVEN_DAYS;
         let (before, after): (Vec<_>, Vec<_>) = calendar
             .holidays()
@@ -273,7 +273,7 @@ impl Scenes<'_> {
         self.looked(at, known, true).await
     }
 
-    /// Waits for the execution of `park` that begins, and for its end, and watches the stack meanwhile.
+    /// Waits for the execution of `park` that begins, for its end and those of what it starts, and watches the stack meanwhile.
     async fn looked(&mut self, at: &Zoned, known: HashSet<String>, aloud: bool) -> Result<Look> {
         let seen = RefCell::new(Vec::new());
         let ends = tokio::select! {
@@ -306,20 +306,29 @@ impl Scenes<'_> {
         Ok(look)
     }
 
-    /// Follows the execution of a state machine that begins, to its end.
+    /// Follows the execution of a state machine that begins to its end, and those of the same machine that it starts.
     pub(super) async fn ends(
         &self,
         machine: &str,
-        known: HashSet<String>,
+        mut known: HashSet<String>,
         aloud: bool,
     ) -> Result<Vec<End>> {
         let since = Instant::now();
         let mut ends = Vec::new();
-        while ends.is_empty() && since.elapsed() < HEARS {
-            for execution in self.executions_of(machine).await? {
-                if known.contains(execution.arn()) {
-                    continue;
+        loop {
+            let mut new = self.executions_of(machine).await?;
+            new.retain(|execution| known.insert(execution.arn().to_owned()));
+            if new.is_empty() {
+                if !ends.is_empty() {
+                    return Ok(ends);
                 }
+                if since.elapsed() >= HEARS {
+                    line("           no execution began");
+                    return Ok(ends);
+                }
+                tokio::time::sleep(POLL).await;
+            }
+            for execution in new {
                 if !aloud {
                     ends.push(execution.end().await?);
                     continue;
@@ -335,12 +344,7 @@ impl Scenes<'_> {
                 }
                 ends.push(end);
             }
-            tokio::time::sleep(POLL).await;
         }
-        if ends.is_empty() {
-            line("           no execution began");
-        }
-        Ok(ends)
     }
 
     async fn executions_of(&self, machine: &str) -> Result<Vec<Execution>> {

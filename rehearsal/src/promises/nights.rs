@@ -27,7 +27,7 @@ pub struct Look {
     pub stack: String,
     /// When it was, in the time zone of the schedule, for a person.
     pub at: String,
-    /// How the executions of `park` ended that began.
+    /// How the executions of `park` ended that began: the look, and those that it started.
     pub ends: Vec<End>,
     /// The calls of functions and state machines meanwhile.
     pub calls: Vec<Call>,
@@ -42,14 +42,14 @@ pub struct Look {
 impl Look {
     fn ended(&self) -> Result<&End, String> {
         let at = &self.at;
-        match self.ends.as_slice() {
-            [end] if end.succeeded => Ok(end),
-            [end] => Err(format!(
+        let look = self.ends.first();
+        let look = look.ok_or_else(|| format!("{at}: no execution of park began"))?;
+        match self.ends.iter().find(|end| !end.succeeded) {
+            Some(end) => Err(format!(
                 "{at}: park ended with {}: {}",
                 end.error, end.message
             )),
-            [] => Err(format!("{at}: no execution of park began")),
-            ends => Err(format!("{at}: {} executions of park began", ends.len())),
+            None => Ok(look),
         }
     }
 
@@ -160,12 +160,14 @@ impl Look {
         Ok(())
     }
 
-    fn figures(&self, end: &End) -> String {
+    /// Of the look, and of what it started one after the other.
+    fn figures(&self) -> String {
+        let transitions: usize = self.ends.iter().map(|end| end.transitions).sum();
+        let seconds: f64 = self.ends.iter().map(|end| end.seconds).sum();
         format!(
-            "{} state transitions, {} API calls, {} of AWS's time",
-            end.transitions,
+            "{transitions} state transitions, {} API calls, {} of AWS's time",
             self.calls_of_park().count(),
-            clock(end.seconds)
+            clock(seconds)
         )
     }
 }
@@ -304,7 +306,7 @@ pub const FELL_ASLEEP: &[Promise<FellAsleep>] = &[
             let saving = &row["saving"];
             Ok(format!(
                 "{}; {} hours of sleep save ${}",
-                look.figures(look.ended()?),
+                look.figures(),
                 saving["hours"],
                 saving["dollars"]
             ))
@@ -501,7 +503,7 @@ fn wakes(look: &Look, act: &Act) -> Verdict {
             service.as_str()
         ));
     }
-    Ok(look.figures(look.ended()?))
+    Ok(look.figures())
 }
 
 /// After the seventh day of a sleep.
@@ -531,7 +533,7 @@ pub const SEVENTH_DAY: &[Promise<SeventhDay>] = &[Promise {
             ));
         }
         told_nobody(&seen.told)?;
-        Ok(format!("{reason}; {}", look.figures(look.ended()?)))
+        Ok(format!("{reason}; {}", look.figures()))
     },
 }];
 
