@@ -12,6 +12,8 @@ from ministack.core.responses import get_region
 from ministack.services import cloudwatch
 
 import cbor
+import clock
+import iam
 import sns
 
 Response = tuple[int, dict[str, str], bytes]
@@ -145,6 +147,62 @@ def _date_states() -> None:
     cloudwatch._evaluate_alarm = dated(cloudwatch._evaluate_alarm, lambda alarm: str(alarm["AlarmName"]))
 
 
+# Sets the state of an alarm, which stays so.
+_set_state: Callable[..., Response] = cloudwatch._set_alarm_state
+
+# AWS seconds: "often within seconds".
+_RETURNS_AFTER = 5.0
+
+
+def _return_to_actual_states() -> None:
+    """A state that a role sets lasts for a moment: "metric alarms returns to their actual state quickly, often within seconds"
+    (https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_SetAlarmState.html). Nothing publishes data here: what
+    they say is what the account itself has set, which is whoever plays."""
+    global _set_state
+    _set_state = set_state = cloudwatch._set_alarm_state
+
+    def set_alarm_state(form: Any, data: dict[str, Any], is_cbor: bool, is_json: bool = False) -> Response:
+        name = (data or {}).get("AlarmName", "")
+        before = dict(cloudwatch._alarms.get(name) or {})
+        response: Response = set_state(form, data, is_cbor, is_json)
+        call = iam.CURRENT.get()
+        if before and call and call.principal != "root":
+            actual = {"AlarmName": name, "StateValue": before["StateValue"], "StateReason": before["StateReason"]}
+
+            def returns() -> None:
+                if cloudwatch._alarms.get(name, {}).get("StateValue") == data["StateValue"]:
+                    set_state(None, actual, True)
+
+            clock.after(_RETURNS_AFTER, returns)
+        return response
+
+    cloudwatch._set_alarm_state = set_alarm_state
+
+
+# When the numbers of a metric were published that alarms look at, by its namespace, its name and the value of its dimension.
+_published: dict[tuple[str, str, str], list[float]] = {}
+
+
+def publish(namespace: str, metric: str, dimension: str, number: int) -> None:
+    """An AWS service publishes a number. Alarms on the sum of this metric look at it now, and once more when no period of theirs has
+    any: then nothing is missing for them that they would take for red. Their periods are AWS seconds."""
+    times = _published.setdefault((namespace, metric, dimension), [])
+    times += [time.time()] * number
+    for alarm in list(cloudwatch._alarms.values()):
+        of = [pair.get("Value") for pair in alarm.get("Dimensions", [])]
+        if (alarm.get("Namespace"), alarm.get("MetricName"), of) != (namespace, metric, [dimension]):
+            continue
+        name, window = alarm["AlarmName"], alarm["Period"] * alarm["EvaluationPeriods"]
+
+        def look(name: str = name, window: float = window, threshold: float = alarm["Threshold"]) -> None:
+            recent = sum(clock.age(at) < window for at in times)
+            state = "ALARM" if recent >= threshold else "OK"
+            _set_state(None, {"AlarmName": name, "StateValue": state, "StateReason": metric}, True)
+
+        look()
+        clock.after(window + 1, look)
+
+
 def _date_dashboards() -> None:
     """ListDashboards tells times as times in CBOR; MiniStack writes them as text."""
     answer = cloudwatch._cbor_ok
@@ -191,3 +249,4 @@ def install() -> None:
     _refuse_topics_of_other_regions()
     _publish_where_allowed()
     _date_states()
+    _return_to_actual_states()

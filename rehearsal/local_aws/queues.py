@@ -8,6 +8,8 @@ from ministack.core.concurrency import esm_wake
 from ministack.core.responses import new_uuid
 from ministack.services import sqs
 
+import cloudwatch
+
 
 def put(queue_arn: str, body: str, attributes: dict[str, tuple[str, str]]) -> bool:
     """Put a message into a queue; attributes are pairs of type and value. False if there is no such queue."""
@@ -29,6 +31,9 @@ def put(queue_arn: str, body: str, attributes: dict[str, tuple[str, str]]) -> bo
     sqs._ensure_msg_fields(message)
     queue["messages"].append(message)
     esm_wake.set()
+    # A message that a service sends is counted, also in a dead-letter queue
+    # (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html).
+    cloudwatch.publish("AWS/SQS", "NumberOfMessagesSent", queue_arn.rsplit(":", 1)[-1], 1)
     return True
 
 

@@ -10,7 +10,7 @@ use crate::{
 };
 use alarm::{Alarm, service_of, watches_database, watches_service};
 use aws_sdk_apprunner::types::{Service, ServiceStatus};
-use aws_sdk_cloudwatch::types::{MetricAlarm, Tag};
+use aws_sdk_cloudwatch::types::{MetricAlarm, StateValue, Tag};
 use std::collections::BTreeSet;
 
 /// Seconds of one data point.
@@ -399,28 +399,56 @@ async fn topic_of(
 /// As many as one call takes (`DescribeAlarms`, `DisableAlarmActions`, `DeleteAlarms`).
 const AT_ONCE: usize = 100;
 
-/// Turns the actions of alarms on or off. All of them have to be there: of what has no tags IAM refuses the whole call.
+/// Turns the actions of alarms on or off. All of them have to be there: of what has no tags IAM refuses the whole call. An alarm
+/// of a database that is red when its actions go on tells that.
 ///
 /// # Errors
-/// Those of `cloudwatch:EnableAlarmActions` and `cloudwatch:DisableAlarmActions`.
+/// Those of `cloudwatch:EnableAlarmActions`, `DisableAlarmActions`, `DescribeAlarms` and `SetAlarmState`.
 pub async fn set_actions(aws: &Aws, names: Vec<String>, on: bool) -> Result<()> {
     for names in names.chunks(AT_ONCE) {
-        let names = Some(names.to_vec());
+        let names = names.to_vec();
         if on {
             let enabled = aws.cloudwatch().enable_alarm_actions();
             enabled
-                .set_alarm_names(names)
+                .set_alarm_names(Some(names.clone()))
                 .send()
                 .await
                 .map_err(Error::aws("cloudwatch:EnableAlarmActions"))?;
+            tell_again(aws, names).await?;
         } else {
             let disabled = aws.cloudwatch().disable_alarm_actions();
             disabled
-                .set_alarm_names(names)
+                .set_alarm_names(Some(names))
                 .send()
                 .await
                 .map_err(Error::aws("cloudwatch:DisableAlarmActions"))?;
         }
+    }
+    Ok(())
+}
+
+/// CloudWatch acts when an alarm changes its state, so one that turned red while its actions were off would never tell. It is set
+/// to no state, and CloudWatch puts it back to what its data say, "often within seconds" (API reference, `SetAlarmState`): that
+/// is a change, and no alarm of ours has an action for having no data.
+///
+/// Those of databases alone. A service tells until it is paused, publishes nothing then, and silence is no alarm; and a bake would
+/// take one of a service that turns red again for the new image's.
+async fn tell_again(aws: &Aws, names: Vec<String>) -> Result<()> {
+    let described = aws.cloudwatch().describe_alarms();
+    let described = described.set_alarm_names(Some(names));
+    let described = described.state_value(StateValue::Alarm);
+    let described = described.max_records(AT_ONCE as i32).send().await;
+    let described = described.map_err(Error::aws("cloudwatch:DescribeAlarms"))?;
+    let red = described.metric_alarms().iter();
+    for alarm in red.filter(|it| service_of(it).is_none()) {
+        aws.cloudwatch()
+            .set_alarm_state()
+            .set_alarm_name(alarm.alarm_name.clone())
+            .state_value(StateValue::InsufficientData)
+            .state_reason("its actions are on again, and what is red is told")
+            .send()
+            .await
+            .map_err(Error::aws("cloudwatch:SetAlarmState"))?;
     }
     Ok(())
 }

@@ -1162,3 +1162,8 @@ fn the_role_of_park_grants_exactly_the_actions_that_its_function_calls() {
         );
     });
 }
+        // An alarm of the database is red when its actions go on.
+        let alarms = stack.alarms().await;
+        let red = alarms.iter().find(|alarm| is_of_database(alarm));
+        let red = red.and_then(MetricAlarm::alarm_name).expect("an alarm");
+        stack.turn(red, StateValue::Alarm).await;

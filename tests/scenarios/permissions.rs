@@ -1,7 +1,9 @@
 //! Each function may do what it does, and nothing else: the actions that its role grants are the actions that a play
 //! through every branch calls.
 
-use crate::stage::{Service, Stage, assert_succeeded, eventually, play_alone, spec};
+use crate::stage::{
+    Service, Stage, assert_succeeded, eventually, is_of_database, play_alone, spec,
+};
 use apprunner_emulator::Arrangement;
 use aws_sdk_cloudwatch::types::StateValue;
 use rehearsal::{Scan, ScanStatus};
@@ -265,8 +267,41 @@ async fn tells(service: &Service<'_>, tells: bool) {
     .await;
 }
 
+/// Lets alarms of the database of a stack be red, silent, and then tell.
+async fn redden(service: &Service<'_>) {
+    for alarm in service
+        .has_alarms(9)
+        .await
+        .iter()
+        .filter(|it| is_of_database(it))
+    {
+        let name = alarm.alarm_name().expect("a name");
+        let disabled = service
+            .stage
+            .local
+            .aws()
+            .cloudwatch()
+            .disable_alarm_actions();
+        disabled.alarm_names(name).send().await.expect("off");
+        service.turn(name, StateValue::Alarm).await;
+    }
+}
+
 /// Everything that makes `alarms` look, and everything that it finds.
 async fn play_every_operation(stage: &Stage) {
+    let tags = [
+        ("groundcrew:managed", "true"),
+        ("groundcrew:app", "red"),
+        ("groundcrew:environment", "test"),
+    ];
+    let database = stage.local.create_database("red-test", &tags).await;
+    database.expect("a database");
+    let red = Service::given(stage, "red-test").of_stack("red", "test");
+    let red = red.create().await;
+    redden(&red).await;
+    red.pause_by_hand().await;
+    red.resume_by_hand().await;
+    tells(&red, true).await;
     let given = Service::given(stage, "followed-test");
     let service = given.of_stack("followed", "test").create().await;
     service.has_alarms(6).await;
@@ -333,6 +368,7 @@ async fn play_without_events(stage: &Stage) {
         service.quiet().await;
     }
     itself.pause_by_hand().await;
+    redden(&Service::named(stage, "red-test")).await;
     assert_succeeded(&stage.sweep(&everything).await);
     tells(itself, false).await;
     itself.resume_by_hand().await;

@@ -2,6 +2,7 @@
 
 use crate::schedule::Schedule;
 use crate::task::{Outcome, Task};
+use aws_sdk_cloudwatch::types::MetricAlarm;
 use groundcrew::alarms::set_actions;
 use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT};
 use groundcrew::{Aws, Error, Result, Stack, tagged};
@@ -18,17 +19,28 @@ pub(crate) async fn off(aws: &Aws, schedule: &Schedule, task: &Task) -> Result<O
     Ok(task.done())
 }
 
-/// Turns them on.
+/// Turns them on. Repeated, it lets all that are red tell once more: rather twice than never.
 pub(crate) async fn on(aws: &Aws, schedule: &Schedule, task: &Task) -> Result<Outcome> {
     if task.look(aws, schedule).await?.is_none() {
         return Ok(task.overtaken());
     }
-    set(aws, &task.parts.stack, true).await?;
+    set_where(aws, &task.parts.stack, true, |_| true).await?;
     Ok(task.done())
 }
 
-/// Turns the actions of a stack's alarms on or off; those that carry its tags, and no other.
+/// Turns the actions of a stack's alarms on or off where they are not so.
 pub(crate) async fn set(aws: &Aws, stack: &Stack, on: bool) -> Result<()> {
+    let differs = |alarm: &MetricAlarm| alarm.actions_enabled() != Some(on);
+    set_where(aws, stack, on, differs).await
+}
+
+/// Turns the actions of these of a stack's alarms on or off; those that carry its tags, and no other.
+async fn set_where(
+    aws: &Aws,
+    stack: &Stack,
+    on: bool,
+    is_meant: impl Fn(&MetricAlarm) -> bool,
+) -> Result<()> {
     let tags = [
         (TAG_APP, stack.app.as_str()),
         (TAG_ENVIRONMENT, &stack.environment),
@@ -39,18 +51,17 @@ pub(crate) async fn set(aws: &Aws, stack: &Stack, on: bool) -> Result<()> {
         .filter_map(|(arn, _)| arn.split_once(":alarm:"));
     let names: Vec<_> = names.map(|(_, name)| name.to_owned()).collect();
     for names in names.chunks(AT_ONCE) {
-        let names = existing(aws, names).await?;
-        if names.is_empty() {
-            continue;
-        }
-        set_actions(aws, names, on).await?;
+        let mut alarms = existing(aws, names).await?;
+        alarms.retain(&is_meant);
+        let names = alarms.into_iter().filter_map(|it| it.alarm_name);
+        set_actions(aws, names.collect(), on).await?;
     }
     Ok(())
 }
 
 /// Those of these alarms that there are. The index of tags still lists what was deleted lately; that has no tags any more, and
 /// IAM would refuse the call for all of them.
-async fn existing(aws: &Aws, names: &[String]) -> Result<Vec<String>> {
+async fn existing(aws: &Aws, names: &[String]) -> Result<Vec<MetricAlarm>> {
     let described = aws
         .cloudwatch()
         .describe_alarms()
@@ -59,6 +70,5 @@ async fn existing(aws: &Aws, names: &[String]) -> Result<Vec<String>> {
         .send()
         .await
         .map_err(Error::aws("cloudwatch:DescribeAlarms"))?;
-    let found = described.metric_alarms().iter();
-    Ok(found.filter_map(|it| it.alarm_name.clone()).collect())
+    Ok(described.metric_alarms.unwrap_or_default())
 }
