@@ -11,9 +11,11 @@ mod tests;
 pub use event::{Cause, Event};
 pub use execution::input;
 pub use services::concerns;
+use services::rests_on_tags;
 
 use groundcrew::arn::ServiceArn;
 use groundcrew::execution::Start;
+use groundcrew::managed::are_ours;
 use groundcrew::pace::{Pace, Tempo, patiently};
 use groundcrew::stack::Tags;
 use groundcrew::{Aws, Error, Result, managed};
@@ -166,11 +168,18 @@ async fn look(
     let described = pace
         .ask(|| managed::describe(aws, service.as_str()))
         .await?;
-    match described {
-        Some(described) if concerns(cause, &described, tags) => {
-            let start = patiently(tempo, || execution::start(aws, service, cause, time)).await?;
-            Ok(Some(start))
-        }
-        _ => Ok(None),
+    let Some(described) = described else {
+        return Ok(None);
+    };
+    let mut is_concerned = concerns(cause, &described, tags);
+    if !is_concerned && rests_on_tags(cause, &described) {
+        let asked = pace.ask(|| managed::tags(aws, service.as_str())).await?;
+        is_concerned =
+            asked.is_some_and(|tags| are_ours(&tags) && concerns(cause, &described, &tags));
     }
+    if !is_concerned {
+        return Ok(None);
+    }
+    let start = patiently(tempo, || execution::start(aws, service, cause, time)).await?;
+    Ok(Some(start))
 }

@@ -58,6 +58,17 @@ pub fn concerns(cause: &Cause, service: &Service, tags: &Tags) -> bool {
     }
 }
 
+/// Whether it is for the tags of a service to say whether an event concerns it: what they say is asked of App Runner before it is
+/// taken for no, as the index of tags lags behind.
+pub(crate) fn rests_on_tags(cause: &Cause, service: &Service) -> bool {
+    match cause {
+        Cause::ImagePushed { repository, .. } => {
+            ImageReference::of(service).is_some_and(|image| image.repository == *repository)
+        }
+        Cause::SecretMoved { .. } | Cause::ServiceRunning { .. } => false,
+    }
+}
+
 /// The rule in the service's tag; without one, the tag that its image is named by.
 fn rule(tags: &Tags, image: &ImageReference) -> Option<TagRule> {
     match tags.get(TAG_IMAGE_TAG) {

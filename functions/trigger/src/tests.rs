@@ -197,9 +197,53 @@ fn answering(services: usize) -> impl Fn(&str, &Value) -> Answer + Send + Sync {
             page(&names(from..to), &next)
         }
         "DescribeService" => described(input, "RUNNING"),
+        "ListTagsForResource" => following("latest"),
         "StartExecution" => started(),
         _ => refusal("NotExpected"),
     }
+}
+
+/// The tags of a managed service that follows this rule, as App Runner has them.
+fn following(rule: &str) -> Answer {
+    tagged(&[
+        ("groundcrew:managed", "true"),
+        ("groundcrew:app", "shop"),
+        ("groundcrew:environment", "staging"),
+        ("groundcrew:image-tag", rule),
+    ])
+}
+
+#[tokio::test]
+async fn a_rule_that_the_index_does_not_know_yet_is_read_from_app_runner_before_a_push_is_taken_for_nothing()
+ {
+    let with_rule = |rule: &'static str| {
+        let others = answering(2);
+        Script::new(move |operation, input| match operation {
+            "ListTagsForResource" => following(rule),
+            _ => others(operation, input),
+        })
+    };
+    // The index says `latest`, and the push is of `nightly`.
+    let script = with_rule("nightly");
+    let answer = script
+        .handle("ecr-push-other-tag")
+        .await
+        .expect("it goes well");
+    assert_eq!(answer["started"], json!(names(0..2)));
+    assert_eq!(script.count("ListTagsForResource"), 2);
+    let script = with_rule("latest");
+    let answer = script
+        .handle("ecr-push-other-tag")
+        .await
+        .expect("it goes well");
+    assert_eq!(answer["started"], json!([]));
+    // Of services that run another image nothing is asked.
+    let script = with_rule("latest");
+    script
+        .handle("ecr-push-other-repository")
+        .await
+        .expect("it goes well");
+    assert_eq!(script.count("ListTagsForResource"), 0);
 }
 
 #[tokio::test]
