@@ -1,12 +1,15 @@
 //! The files of `events/`: inputs of state machines, and what AWS sends. Of each of the latter: which rules of the template
 //! match it, and what the function behind them takes it for.
 
-use crate::documents::{files, json, yaml};
+use super::{ways_of_deploy, ways_of_park, ways_of_sweep};
+use crate::asl::{Ended, Played};
+use crate::documents::{files, json, text, yaml};
 use Means::{LookAgain, NotForUs};
 use deploy::Request;
 use groundcrew::Removal;
 use groundcrew::Spec;
 use groundcrew::arn::ServiceArn;
+use regex_lite::Regex;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use trigger::{Cause, Event};
@@ -351,7 +354,14 @@ fn every_rule_tries_again_and_loses_nothing() {
         let source = json!({"Fn::GetAtt": format!("{of}{name}.Arn")});
         assert!(sources.contains(&source), "{name} may not use the queue");
     }
-    assert_eq!(sources.len(), rules().len());
+    let untold = &template["Resources"]["UntoldEnds"]["Properties"]["Targets"][0];
+    assert!(untold["RetryPolicy"]["MaximumEventAgeInSeconds"].as_u64() >= Some(3600));
+    assert_eq!(
+        untold["DeadLetterConfig"]["Arn"]["Fn::GetAtt"],
+        "DeadLetters.Arn"
+    );
+    assert!(sources.contains(&json!({"Fn::GetAtt": "UntoldEnds.Arn"})));
+    assert_eq!(sources.len(), rules().len() + 1);
 }
 
 /// Whether a pattern of EventBridge matches a value, with the operators that our rules use; another one is an error, so that
@@ -360,6 +370,13 @@ fn matches(pattern: &Value, value: Option<&Value>) -> Result<bool, String> {
     match pattern {
         Value::Object(fields) => {
             for (name, pattern) in fields {
+                if let ("$or", Some(patterns)) = (name.as_str(), pattern.as_array()) {
+                    let any = patterns.iter().map(|pattern| matches(pattern, value));
+                    if any.collect::<Result<Vec<_>, _>>()?.contains(&true) {
+                        continue;
+                    }
+                    return Ok(false);
+                }
                 if name.starts_with('$') {
                     return Err(format!("the operator {name} is not known here"));
                 }
@@ -379,6 +396,115 @@ fn matches(pattern: &Value, value: Option<&Value>) -> Result<bool, String> {
         }
         other => Err(format!("{other} is not in a list")),
     }
+}
+
+/// The rule on ends that nobody is told of.
+struct UntoldEnds(Value);
+
+impl UntoldEnds {
+    fn read() -> Self {
+        let template = yaml("template.yaml");
+        let mut pattern = template["Resources"]["UntoldEnds"]["Properties"]["EventPattern"].clone();
+        let machines = pattern["detail"]["stateMachineArn"].as_array_mut().unwrap();
+        for machine in machines {
+            *machine = machine["Ref"].take();
+        }
+        Self(pattern)
+    }
+
+    /// Whether it matches the event of an execution (Step Functions guide, "Execution Status Change").
+    fn has(&self, machine: &str, status: &str, error: Option<&str>) -> bool {
+        let event = json!({
+            "source": "aws.states",
+            "detail-type": "Step Functions Execution Status Change",
+            "detail": {"stateMachineArn": machine, "status": status, "error": error},
+        });
+        matches(&self.0, Some(&event)).unwrap()
+    }
+}
+
+/// Either the execution tells, or it is of what was told before, or the rule tells; and never two of them.
+#[test]
+fn every_end_of_deploy_park_and_sweep_is_told_by_the_execution_or_by_the_rule() {
+    fn ends<'a>(ways: impl IntoIterator<Item = &'a Played>) -> BTreeSet<(String, bool)> {
+        let mut ends = BTreeSet::new();
+        for way in ways {
+            if let Ended::Failed(failure) = &way.ended {
+                let has_not_told = ["Not told", "Refused input"].contains(&way.last());
+                ends.insert((failure["Error"].as_str().unwrap().to_owned(), has_not_told));
+            }
+        }
+        ends
+    }
+    let rule = UntoldEnds::read();
+    for (machine, ends) in [
+        ("DeployStateMachine", ends(ways_of_deploy::ways())),
+        ("ParkStateMachine", ends(&ways_of_park::all())),
+        ("SweepStateMachine", ends(&ways_of_sweep::all())),
+    ] {
+        assert!(ends.len() >= 3, "{machine}: {ends:?}");
+        for (error, has_not_told) in ends {
+            let by_rule = rule.has(machine, "FAILED", Some(&error));
+            assert_eq!(by_rule, has_not_told, "{machine}: {error}");
+        }
+        for error in [
+            "States.Runtime",
+            "States.DataLimitExceeded",
+            "of another name",
+        ] {
+            assert!(rule.has(machine, "FAILED", Some(error)), "{error}");
+        }
+        for status in ["ABORTED", "TIMED_OUT"] {
+            assert!(rule.has(machine, status, None), "{status}");
+        }
+        for status in ["RUNNING", "SUCCEEDED"] {
+            assert!(!rule.has(machine, status, None), "{status}");
+        }
+    }
+    for machine in ["ProvisionStateMachine", "TeardownStateMachine"] {
+        assert!(
+            !rule.has(machine, "FAILED", Some("States.Runtime")),
+            "alarms tell"
+        );
+    }
+}
+
+/// What a deployment can end with is in its code.
+#[test]
+fn the_rule_leaves_out_every_outcome_that_deploy_tells() {
+    let rule = UntoldEnds::read();
+    let outcome =
+        Regex::new(r#"(?:outcome: |Self::[A-Za-z]+(?:\(_\))? => )"([A-Z][A-Za-z]+)""#).unwrap();
+    let mut outcomes = BTreeSet::new();
+    for file in ["explain", "settle"] {
+        let code = text(&format!("functions/deploy/src/{file}.rs"));
+        let found = outcome.captures_iter(&code);
+        outcomes.extend(found.map(|found| found[1].to_owned()));
+    }
+    for outcome in &outcomes {
+        assert!(
+            !rule.has("DeployStateMachine", "FAILED", Some(outcome))
+                || outcome == "Deployed"
+                || outcome == "Nothing",
+            "{outcome}"
+        );
+    }
+    for outcome in ["DeploymentFailed", "Failed", "RolledBack", "Stuck"] {
+        assert!(outcomes.contains(outcome), "{outcomes:?}");
+    }
+}
+
+/// The cause may hold data.
+#[test]
+fn the_rule_on_untold_ends_passes_on_nothing_but_names() {
+    let template = yaml("template.yaml");
+    let target = &template["Resources"]["UntoldEnds"]["Properties"]["Targets"][0];
+    let paths = target["InputTransformer"]["InputPathsMap"]
+        .as_object()
+        .unwrap();
+    let paths: BTreeSet<_> = paths.values().map(|path| path.as_str().unwrap()).collect();
+    let expected = ["$.detail.executionArn", "$.detail.name", "$.detail.status"];
+    assert_eq!(paths, BTreeSet::from(expected));
 }
 
 /// Whether one choice of a list matches. Of an event's list any item does.
@@ -415,6 +541,8 @@ fn allows(choice: &Value, value: Option<&Value>) -> Result<bool, String> {
 fn a_pattern_matches_as_eventbridge_matches() {
     let event = json!({"source": "aws.ecr", "resources": ["a", "b"], "detail": {"image-tag": "v1", "size": 3, "none": null}});
     let matched = |pattern: Value| matches(&pattern, Some(&event)).unwrap();
+    let either = |source: &str| json!({"$or": [{"source": [source]}, {"detail": {"size": [4]}}]});
+    assert!(matched(either("aws.ecr")) && !matched(either("aws.rds")));
     assert!(matched(
         json!({"source": ["aws.rds", "aws.ecr"], "detail": {"size": [3]}})
     ));
@@ -457,7 +585,7 @@ fn an_operator_that_is_not_known_here_is_refused() {
         json!({"detail": {"image-tag": [{"anything-but": {"prefix": "v"}}]}}),
         json!({"detail": {"image-tag": [{"prefix": "v", "exists": true}]}}),
         json!({"detail": {"image-tag": "v1"}}),
-        json!({"$or": [{"source": ["aws.ecr"]}]}),
+        json!({"$nor": [{"source": ["aws.ecr"]}]}),
     ] {
         let event = json!({"source": "aws.ecr", "detail": {"image-tag": "v1"}});
         assert!(matches(&pattern, Some(&event)).is_err(), "{pattern}");

@@ -2,7 +2,7 @@ use crate::asl::machines;
 use crate::documents::{self, files, text};
 use deploy::Request;
 use regex_lite::Regex;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the function that deletes may change all the same.
@@ -299,22 +299,14 @@ fn every_alarm_tells_somebody() {
     }
 }
 
-/// An execution of `deploy`, `park` or `sweep` that fails has told so by itself; one that is stopped could not.
+/// Those of `deploy`, `park` and `sweep` tell by themselves how they ended, and a rule tells of the ends that they do not.
 #[test]
 fn every_state_machine_has_alarms_on_the_ends_that_nobody_is_told_of_otherwise() {
     let template = Template::read();
     for (name, _) in template.resources("AWS::Serverless::StateMachine") {
         let expected = match name {
-            "DeployStateMachine" | "ParkStateMachine" => {
-                vec!["ExecutionsAborted", "ExecutionsTimedOut"]
-            }
-            "SweepStateMachine" => {
-                vec![
-                    "ExecutionsAborted",
-                    "ExecutionsStarted",
-                    "ExecutionsTimedOut",
-                ]
-            }
+            "DeployStateMachine" | "ParkStateMachine" => vec![],
+            "SweepStateMachine" => vec!["ExecutionsStarted"],
             _ => vec!["ExecutionsFailed", "ExecutionsTimedOut"],
         };
         let alarms = template.resources("AWS::CloudWatch::Alarm");
@@ -324,6 +316,75 @@ fn every_state_machine_has_alarms_on_the_ends_that_nobody_is_told_of_otherwise()
             .collect();
         assert_eq!(watched, BTreeSet::from_iter(expected), "{name}");
     }
+}
+
+/// A policy replaces the one that a topic has by default, which lets the account and its alarms tell. The actions are those of the
+/// default (SNS guide, "Cases for Amazon SNS access control"; aws-cloudformation-resource-providers-sns, `getDefaultPolicy`).
+#[test]
+fn the_policy_of_the_topic_lets_the_rule_tell_and_takes_nothing_from_the_account_and_its_alarms() {
+    let template = Template::read();
+    let policy = &template.section("Resources")["NotificationsPolicy"]["Properties"];
+    assert_eq!(strings_of_refs(&policy["Topics"]), ["Notifications"]);
+    let statements = list(&policy["PolicyDocument"]["Statement"]);
+    let of = |principal: &Value| {
+        let mut found = statements.iter().filter(|it| it["Principal"] == *principal);
+        found
+            .next()
+            .unwrap_or_else(|| panic!("nothing for {principal}"))
+    };
+    let account =
+        of(&json!({"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}));
+    let actions = list(&account["Action"]).into_iter();
+    let actions: BTreeSet<_> = actions.map(|action| action.as_str().unwrap()).collect();
+    let default = [
+        "sns:AddPermission",
+        "sns:DeleteTopic",
+        "sns:GetTopicAttributes",
+        "sns:ListSubscriptionsByTopic",
+        "sns:Publish",
+        "sns:RemovePermission",
+        "sns:SetTopicAttributes",
+        "sns:Subscribe",
+    ];
+    assert_eq!(actions, BTreeSet::from(default));
+    for service in ["cloudwatch.amazonaws.com", "events.amazonaws.com"] {
+        let statement = of(&json!({"Service": service}));
+        assert_eq!(statement["Action"], "sns:Publish");
+        assert!(
+            statement["Condition"].is_object(),
+            "{service}: of any account"
+        );
+    }
+    assert_eq!(statements.len(), 3);
+}
+
+/// An alarm on how many there are tells of the first one alone.
+#[test]
+fn the_dead_letter_alarm_counts_what_comes_in_and_waits_for_data_that_come_late() {
+    let template = Template::read();
+    let alarm = &template.section("Resources")["DeadLettersAlarm"]["Properties"];
+    assert_eq!(alarm["MetricName"], "NumberOfMessagesSent");
+    assert_eq!(alarm["DatapointsToAlarm"], 1);
+    let number = |name: &str| alarm[name].as_u64().unwrap();
+    let window = number("Period") * number("EvaluationPeriods");
+    assert!(window > 15 * 60, "{window} s");
+}
+
+/// App Runner takes some ten calls of an operation in a second (Assumption call-limits); each deployment makes six in the course of
+/// its minutes. However many pushes come at once, as many invocations look as are reserved, and Lambda keeps the other events.
+#[test]
+fn pushes_that_come_at_once_are_paced_together() {
+    let template = Template::read();
+    let function = &template.section("Resources")["TriggerFunction"]["Properties"];
+    let reserved = &function["ReservedConcurrentExecutions"]["Fn::If"][1];
+    let at_once = reserved.as_f64().expect("a number");
+    let starts = at_once / groundcrew::pace::Tempo::AWS.interval.as_secs_f64();
+    assert!(6.0 * starts < 10.0, "{} calls in a second", 6.0 * starts);
+    // Lambda tries what it throttled for six hours (its guide, "Error handling for asynchronous invocations"): in that time as many
+    // pushes are looked at, each of which concerns fifty services.
+    let seconds = 50.0 * groundcrew::pace::Tempo::AWS.interval.as_secs_f64();
+    let longest_pause = 300.0;
+    assert!(6.0 * 3600.0 / (seconds + longest_pause) > 60.0);
 }
 
 fn strings_of_refs(value: &Value) -> Vec<&str> {

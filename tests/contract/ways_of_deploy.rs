@@ -129,7 +129,7 @@ impl Functions for Deploy {
 }
 
 /// All ways through the machine, to their end.
-fn ways() -> &'static [Played] {
+pub(crate) fn ways() -> &'static [Played] {
     static WAYS: LazyLock<Vec<Played>> = LazyLock::new(|| {
         let input = |hold: Option<bool>| match hold {
             None => json!({"service": "shop-dev"}),

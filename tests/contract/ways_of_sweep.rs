@@ -142,6 +142,11 @@ fn ways() -> &'static [(Played, bool)] {
     &WAYS
 }
 
+/// Those ways alone.
+pub(crate) fn all() -> Vec<Played> {
+    ways().iter().map(|(way, _)| way.clone()).collect()
+}
+
 fn lines(report: &Value, kind: &str) -> usize {
     let batches = report["batches"].as_array().unwrap().iter();
     let lines = batches.map(|batch| batch[kind]["lines"].as_array().unwrap().len());
@@ -237,4 +242,40 @@ fn fifty_stacks_are_swept_in_the_time_that_a_sweep_has() {
         longest <= allowed as f64,
         "the longest way takes {longest} s, and an execution may take {allowed} s"
     );
+}
+
+/// A batch takes the same states whatever there is in it, and its lines have as much room as there are batches for (Step Functions
+/// guide, "Quotas": 25,000 events, 262,144 bytes of data). A task takes three events each time that it is called and two more.
+#[test]
+fn a_sweep_of_a_thousand_stacks_stays_within_the_limits_of_one_execution() {
+    const BATCHES: u64 = 1_000 / 20;
+    let machine = machines::sweep();
+    let mut levels = machine.levels().into_iter();
+    let top = levels.next().expect("the machine's own");
+    let of_level = |level: &crate::asl::machines::Level<'_>| {
+        let of_state = |state: State<'_>| {
+            let attempts = state.retriers().iter();
+            let attempts: u64 = attempts.map(|it| it["MaxAttempts"].as_u64().unwrap()).sum();
+            2 + 3 * (attempts + 1)
+        };
+        level.states().map(of_state).sum::<u64>()
+    };
+    let events = of_level(&top)
+        + levels
+            .map(|level| BATCHES * (2 + of_level(&level)))
+            .sum::<u64>();
+    assert!(events < 25_000, "{events} events");
+    let stack = Stack {
+        app: "a".repeat(20),
+        environment: "e".repeat(19),
+    };
+    let listed = json!(Listed {
+        stacks: 1_000,
+        batches: vec![vec![stack; 20]; 50],
+        room: ROOM,
+        dry_run: false,
+    });
+    // The lines of all batches together are held to 120,000 bytes beside their code.
+    let bytes = listed.to_string().len() + 120_000;
+    assert!(bytes < 262_144, "{bytes} bytes");
 }

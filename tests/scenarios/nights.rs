@@ -208,6 +208,23 @@ async fn told(stage: &Stage) -> Vec<String> {
     subjects.filter(about_parking).collect()
 }
 
+/// How often an alarm told that it is red; of its name a part.
+async fn rung(stage: &Stage, alarm: &str) -> usize {
+    let told = stage.local.notifications().await.expect("listed");
+    let is_red = |message: &String| {
+        message.contains(alarm) && message.contains(r#""NewStateValue": "ALARM""#)
+    };
+    told.iter().filter(|told| is_red(&told.message)).count()
+}
+
+/// What was told of ends of which executions tell nobody.
+async fn untold_ends(stage: &Stage) -> Vec<String> {
+    let told = stage.local.notifications().await.expect("listed");
+    let messages = told.into_iter().map(|told| told.message);
+    let of_rule = |message: &String| message.contains("has told nobody");
+    messages.filter(of_rule).collect()
+}
+
 #[test]
 fn o6_a_night_with_a_push_and_a_rotation_ends_with_one_deployment_of_the_newest() {
     play(|stage| async move {
@@ -646,6 +663,7 @@ fn o8_a_database_that_does_not_come_up_keeps_its_service_parked_and_is_told_once
         tick_well(stage, EVENING).await;
         broken.assert_asleep("in the evening").await;
         let notified = told(stage).await.len();
+        let untold = untold_ends(stage).await.len();
         let fault = Fault {
             service: "rds".into(),
             operation: "StartDBInstance".into(),
@@ -672,34 +690,16 @@ fn o8_a_database_that_does_not_come_up_keeps_its_service_parked_and_is_told_once
             again.message
         );
         assert_eq!(told(stage).await.len(), notified + 1, "told once");
+        assert_eq!(
+            untold_ends(stage).await.len(),
+            untold,
+            "and by itself alone"
+        );
         broken.retire().await;
         well.retire().await;
     });
 }
 
-#[test]
-fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
-    play(|stage| async move {
-        let stack = Parked::new(stage, "rehearsed", Given::default()).await;
-        let tags = stack.look().tags;
-        stage.local.clear_calls().await.expect("cleared");
-        let of_stack = |action: &str| json!({"action": action, "stack": stack.name, "now": NIGHT, "dry_run": true});
-        let look = json!({"action": "follow-schedule", "now": EVENING, "dry_run": true});
-        for (request, action) in [
-            (look, "pause"),
-            (of_stack("pause"), "pause"),
-            (of_stack("resume"), "leave"),
-        ] {
-            let end = stage.park(&request).await;
-            assert_succeeded(&end);
-            let row = stack.row(&end);
-            assert_eq!(row["action"], action, "{row}");
-        }
-        assert_wrote_nothing(stage).await;
-        assert_eq!(stack.look().tags, tags);
-        stack.assert_awake("as before").await;
-        stack.retire().await;
-    });
 /// One that waits, and one that fails meanwhile.
 #[test]
 fn o8_a_stack_that_fails_is_told_at_once_while_another_still_waits_and_no_look_does_the_same_twice()
@@ -819,6 +819,29 @@ fn o6_a_service_that_cannot_be_looked_at_stops_no_other_and_is_told_to_whoever_a
     });
 }
 
+#[test]
+fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
+    play(|stage| async move {
+        let stack = Parked::new(stage, "rehearsed", Given::default()).await;
+        let tags = stack.look().tags;
+        stage.local.clear_calls().await.expect("cleared");
+        let of_stack = |action: &str| json!({"action": action, "stack": stack.name, "now": NIGHT, "dry_run": true});
+        let look = json!({"action": "follow-schedule", "now": EVENING, "dry_run": true});
+        for (request, action) in [
+            (look, "pause"),
+            (of_stack("pause"), "pause"),
+            (of_stack("resume"), "leave"),
+        ] {
+            let end = stage.park(&request).await;
+            assert_succeeded(&end);
+            let row = stack.row(&end);
+            assert_eq!(row["action"], action, "{row}");
+        }
+        assert_wrote_nothing(stage).await;
+        assert_eq!(stack.look().tags, tags);
+        stack.assert_awake("as before").await;
+        stack.retire().await;
+    });
 }
 
 #[test]
@@ -975,7 +998,7 @@ fn o6_what_sleeps_is_woken_although_its_environment_no_longer_does() {
 }
 
 #[test]
-fn what_the_schedule_cannot_start_is_kept_as_a_dead_letter() {
+fn what_the_schedule_cannot_start_is_kept_as_a_dead_letter_and_each_new_loss_is_told() {
     play(|stage| async move {
         let (from, until) = ("2026-11-23T00:00:00Z", "2026-11-24T00:00:00Z");
         let schedules = stage.local.schedules(from, until).await.expect("listed");
@@ -997,6 +1020,41 @@ fn what_the_schedule_cannot_start_is_kept_as_a_dead_letter() {
             letters.into_iter().find(|it| it.body.contains(EVENING))
         });
         let letter = letter.await;
+        // The queue is not emptied, and what is lost later is told all the same.
+        let alarm = "DeadLettersAlarm";
+        eventually("it is told", async || {
+            (rung(stage, alarm).await > 0).then_some(())
+        })
+        .await;
+        let first = rung(stage, alarm).await;
+        eventually("the alarm is over", async || {
+            let described = stage
+                .local
+                .aws()
+                .cloudwatch()
+                .describe_alarms()
+                .send()
+                .await;
+            let alarms = described
+                .expect("described")
+                .metric_alarms
+                .unwrap_or_default();
+            let is_over = |it: &MetricAlarm| {
+                it.alarm_name().is_some_and(|name| name.contains(alarm))
+                    && it.state_value() == Some(&StateValue::Ok)
+            };
+            alarms.iter().any(is_over).then_some(())
+        })
+        .await;
+        let fired = stage
+            .local
+            .fire_schedule(&schedule.name, NEXT_EVENING)
+            .await;
+        fired.expect("it fires");
+        eventually("the next is told", async || {
+            (rung(stage, alarm).await > first).then_some(())
+        })
+        .await;
         stage.local.clear_faults().await.expect("cleared");
         assert_eq!(letter.attributes["ERROR_CODE"], "InternalServerException");
         // Not later than the next look, which knows better.
@@ -1004,6 +1062,73 @@ fn what_the_schedule_cannot_start_is_kept_as_a_dead_letter() {
             letter.attributes["EXHAUSTED_RETRY_CONDITION"],
             "MaximumEventAgeInSeconds"
         );
+    });
+}
+
+#[test]
+fn o8_an_alarm_of_a_database_that_turned_red_in_the_night_tells_in_the_morning() {
+    play(|stage| async move {
+        let stack = Parked::new(stage, "reddening", Given::default()).await;
+        let of_database = eventually("an alarm of its database", async || {
+            stack.alarms().await.into_iter().find(is_of_database)
+        });
+        let alarm = of_database.await.alarm_name.expect("a name");
+        tick_well(stage, EVENING).await;
+        stack.assert_asleep("in the evening").await;
+        stack.turn(&alarm, StateValue::Alarm).await;
+        tick_well(stage, NIGHT).await;
+        assert_eq!(rung(stage, &alarm).await, 0, "it is night");
+        tick_well(stage, MORNING).await;
+        eventually("it tells", async || {
+            (rung(stage, &alarm).await > 0).then_some(())
+        })
+        .await;
+        stack.quiet().await;
+        stack.assert_awake("in the morning").await;
+        assert_eq!(rung(stage, &alarm).await, 1, "once");
+        stack.retire().await;
+    });
+}
+
+#[test]
+fn an_end_that_its_execution_does_not_tell_of_is_told_once_by_its_name_and_without_its_cause() {
+    play(|stage| async move {
+        let before = untold_ends(stage).await.len();
+        let new = async |count: usize| {
+            eventually("it is told", async || {
+                let told = untold_ends(stage).await.split_off(before);
+                (told.len() >= count).then_some(told)
+            })
+            .await
+        };
+        // A payload that is refused.
+        let refused = stage
+            .deploy(&json!({"service": "shop-dev", "hush": "hush"}))
+            .await;
+        assert_eq!(refused.error, "Invalid", "{refused:#?}");
+        let told = new(1).await;
+        assert!(
+            told[0].contains("FAILED") && told[0].contains("get-execution-history"),
+            "{told:?}"
+        );
+        assert!(!told[0].contains("hush"), "{told:?}");
+        // An execution that somebody stops.
+        let machine = stage.output("SweepStateMachineArn");
+        let name = format!("stopped-{}", name());
+        let sweep = stage
+            .local
+            .start_execution(machine, &name, &json!({}))
+            .await;
+        let sweep = sweep.expect("it starts");
+        let stopped = stage.local.aws().sfn().stop_execution();
+        let stopped = stopped.execution_arn(sweep.arn()).send().await;
+        stopped.expect("stopped");
+        let told = new(2).await;
+        assert!(
+            told[1].contains(&name) && told[1].contains("ABORTED"),
+            "{told:?}"
+        );
+        assert_eq!(told.len(), 2, "{told:?}");
     });
 }
 
@@ -1150,6 +1275,11 @@ fn the_role_of_park_grants_exactly_the_actions_that_its_function_calls() {
         stack
             .assert_asleep("a wish overrules the tag of the database")
             .await;
+        // An alarm of the database is red when its actions go on.
+        let alarms = stack.alarms().await;
+        let red = alarms.iter().find(|alarm| is_of_database(alarm));
+        let red = red.and_then(MetricAlarm::alarm_name).expect("an alarm");
+        stack.turn(red, StateValue::Alarm).await;
         tick_well(stage, MORNING).await;
         stack.quiet().await;
 
@@ -1162,8 +1292,3 @@ fn the_role_of_park_grants_exactly_the_actions_that_its_function_calls() {
         );
     });
 }
-        // An alarm of the database is red when its actions go on.
-        let alarms = stack.alarms().await;
-        let red = alarms.iter().find(|alarm| is_of_database(alarm));
-        let red = red.and_then(MetricAlarm::alarm_name).expect("an alarm");
-        stack.turn(red, StateValue::Alarm).await;
