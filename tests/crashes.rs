@@ -112,7 +112,7 @@ async fn struck(disturbance: &Disturbance) {
 
 impl Stage {
     /// A state machine of one state, in place of one that a function starts; by its ARN.
-    async fn machine(&self, name: &str, definition: &Value) -> String {
+    pub(crate) async fn machine(&self, name: &str, definition: &Value) -> String {
         let aws = self.local.aws();
         let trust = json!({"Version": "2012-10-17", "Statement": [{
             "Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}, "Action": "sts:AssumeRole",

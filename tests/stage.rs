@@ -6,6 +6,10 @@ pub(crate) use service::{Service, is_of_database, watched};
 
 use crate::contract::authorizations::{self, NEEDED, PARAMETERS, granted, policies_of};
 use crate::documents;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
+use groundcrew::Aws;
 use groundcrew::stack::Tags;
 use rehearsal::promises::{Promise, check};
 use rehearsal::{Authorization, End, LocalAws, Options, Outputs, World};
@@ -112,13 +116,36 @@ impl Standing {
     }
 }
 
+/// The table that functions remember in, where there is no template that has it.
+async fn memory(aws: &Aws) {
+    let attribute = |name: &str| {
+        let attribute = AttributeDefinition::builder().attribute_name(name);
+        let attribute = attribute.attribute_type(ScalarAttributeType::S);
+        attribute.build().expect("an attribute")
+    };
+    let key = |name: &str, kind| {
+        let key = KeySchemaElement::builder().attribute_name(name);
+        key.key_type(kind).build().expect("a key")
+    };
+    let table = aws.dynamodb().create_table();
+    let table = table.table_name(&aws.account.memory);
+    let table = table.billing_mode(BillingMode::PayPerRequest);
+    let table = table.attribute_definitions(attribute("kind"));
+    let table = table.attribute_definitions(attribute("subject"));
+    let table = table.key_schema(key("kind", KeyType::Hash));
+    let table = table.key_schema(key("subject", KeyType::Range));
+    table.send().await.expect("a table");
+}
+
 impl Stage {
     async fn bare(options: Options) -> Self {
         let prepared = rehearsal::prepare().await;
         let prepared = prepared.expect("what the local AWS needs is there");
         let local = LocalAws::start(&prepared, options).await;
+        let local = local.expect("the local AWS starts");
+        memory(local.aws()).await;
         Self {
-            local: local.expect("the local AWS starts"),
+            local,
             outputs: Outputs::default(),
             is_shared: false,
         }
@@ -135,6 +162,23 @@ impl Stage {
             is_shared,
             ..stage
         }
+    }
+
+    /// Clients that look at what the deployed groundcrew remembers.
+    pub(crate) fn aws(&self) -> Aws {
+        let aws = self.local.aws();
+        let mut account = aws.account.clone();
+        account.memory = self.output("MemoryTable").to_owned();
+        Aws::new(self.local.sdk_config(), aws.https.clone(), account)
+    }
+
+    /// The role of a function, by its name.
+    pub(crate) async fn role(&self, function: &str) -> String {
+        let part = format!("-{function}Role-");
+        let listed = self.local.aws().iam().list_roles().send().await;
+        let roles = listed.expect("roles").roles;
+        let mut names = roles.into_iter().map(|role| role.role_name);
+        names.find(|name| name.contains(&part)).expect("its role")
     }
 
     /// The value of an output of the template.

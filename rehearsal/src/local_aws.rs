@@ -271,6 +271,7 @@ fn aws(config: &SdkConfig, certificate_authority: &str) -> Result<Aws> {
         // It takes nothing away, as with no template there is none of its own.
         permissions_boundary: "arn:aws:iam::aws:policy/AdministratorAccess".into(),
         deploy_state_machine: String::new(),
+        memory: "groundcrew-memory".into(),
     };
     Ok(Aws::new(config, SharedHttpConnector::new(https), account))
 }

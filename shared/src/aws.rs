@@ -42,6 +42,7 @@ pub struct Aws {
 struct Clients {
     apprunner: OnceLock<aws_sdk_apprunner::Client>,
     cloudwatch: OnceLock<aws_sdk_cloudwatch::Client>,
+    dynamodb: OnceLock<aws_sdk_dynamodb::Client>,
     #[cfg(feature = "ec2")]
     ec2: OnceLock<aws_sdk_ec2::Client>,
     ecr: OnceLock<aws_sdk_ecr::Client>,
@@ -68,8 +69,10 @@ pub struct Account {
     pub id: String,
     /// The ARN of the permissions boundary that IAM asks of every role created.
     pub permissions_boundary: String,
-    /// The ARN of the state machine `deploy`.
+    /// The ARN of the state machine `deploy`, which also names this installation of groundcrew.
     pub deploy_state_machine: String,
+    /// The name of the table that holds what groundcrew remembers.
+    pub memory: String,
 }
 
 /// A variable that `template.yaml` puts into the environment of a function.
@@ -92,6 +95,7 @@ impl Account {
             id: variable("ACCOUNT_ID"),
             permissions_boundary: variable("PERMISSIONS_BOUNDARY"),
             deploy_state_machine: variable("DEPLOY_STATE_MACHINE"),
+            memory: variable("MEMORY"),
         }
     }
 
@@ -234,6 +238,12 @@ impl Aws {
     pub fn cloudwatch(&self) -> &aws_sdk_cloudwatch::Client {
         let build = || aws_sdk_cloudwatch::Client::new(&self.config);
         self.clients.cloudwatch.get_or_init(build)
+    }
+
+    /// DynamoDB: what groundcrew remembers.
+    pub fn dynamodb(&self) -> &aws_sdk_dynamodb::Client {
+        let build = || aws_sdk_dynamodb::Client::new(&self.config);
+        self.clients.dynamodb.get_or_init(build)
     }
 
     /// EC2: VPCs, subnets, security groups.

@@ -1,7 +1,7 @@
-//! The claim of a deployment that is under way, kept in a tag of the service.
+//! The claim of a deployment that is under way, as it is remembered of the service.
 //!
-//! It is written before App Runner is called. After a crash anywhere, whoever looks next finds in it what was asked for,
-//! and in App Runner's list of operations whether it was.
+//! It is written before App Runner is called, by compare-and-set: of executions that look at the same moment one gets it. After
+//! a crash anywhere, whoever looks next finds in it what was asked for, and in App Runner's list of operations whether it was.
 
 use crate::stack::{TAG_DEPLOYING, Tags};
 use crate::{Aws, Error, Result};
@@ -22,7 +22,7 @@ pub enum Kind {
 }
 
 /// Who deploys what.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Claim {
     /// The name of the execution.
     pub execution: String,
@@ -31,13 +31,32 @@ pub struct Claim {
     /// Whether App Runner was called, or was about to be: before, no operation can be that of the claim.
     pub sent: bool,
     /// The service's newest operation before App Runner was called: those after it are ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
     /// The digest to be deployed; `None` for the secrets of a service that is pinned to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// The tag that the image was chosen for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
     /// The digest that runs until then, if the service is pinned to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
     /// The fingerprint of the secrets that go with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets: Option<String>,
+    /// How the service answered right before, if it was asked then and was not well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwell_before: Option<Answer>,
+}
+
+/// How a service answers on its health path.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Answer {
+    /// The HTTP status; `None` if it did not answer.
+    pub status: Option<u16>,
+    /// The same in words: `answered 403`.
+    pub said: String,
 }
 
 /// What the tag says when nothing is under way: a tag cannot be taken away together with setting others.
@@ -73,8 +92,10 @@ impl Claim {
             sent,
             after: given(words.next()?),
             digest: digest(words.next()?),
+            tag: None,
             previous: digest(words.next()?),
             secrets: given(words.next()?),
+            unwell_before: None,
         })
     }
 
@@ -170,8 +191,10 @@ mod tests {
             sent: true,
             after: Some("01234567-89ab-cdef-0123-456789abcdef".into()),
             digest: Some(format!("sha256:{}", "0b".repeat(32))),
+            tag: None,
             previous: Some(format!("sha256:{}", "0c".repeat(32))),
             secrets: Some("0d".repeat(8)),
+            unwell_before: None,
         }
     }
 

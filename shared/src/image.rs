@@ -117,6 +117,11 @@ impl TagRule {
         }
     }
 
+    /// Whether the rule takes a candidate for a later one than another: the same image under a higher version, for instance.
+    pub fn prefers(&self, candidate: &Candidate, other: &Candidate) -> bool {
+        self.order(candidate) > self.order(other)
+    }
+
     fn order<'a>(&self, candidate: &'a Candidate) -> (Option<Version>, i64, &'a str) {
         let version = match self {
             Self::SemVer { .. } => version(&candidate.tag),

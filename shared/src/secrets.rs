@@ -4,23 +4,39 @@ use crate::{Aws, Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The fingerprint of the current versions of some secrets: sixteen hexadecimal digits, `None` without secrets. It is made
-/// of ARNs and version ids; no value is read. A secret that cannot be described (it is gone, or another account keeps it to
-/// itself) counts as one without a version.
+/// Which versions of some secrets are current.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Fingerprint {
+    /// Sixteen hexadecimal digits, `None` without secrets.
+    pub text: Option<String>,
+    /// The secrets whose versions may not be seen: they count as ones without a version.
+    pub unreadable: BTreeSet<String>,
+}
+
+/// The fingerprint of the current versions of some secrets. It is made of ARNs and version ids; no value is read. A secret that
+/// is gone counts as one without a version.
 ///
 /// # Errors
-/// Those of `secretsmanager:DescribeSecret` that a repetition may mend.
-pub async fn fingerprint(aws: &Aws, arns: &BTreeSet<String>) -> Result<Option<String>> {
+/// Those of `secretsmanager:DescribeSecret`, but that it does not exist or may not be described.
+pub async fn fingerprint(aws: &Aws, arns: &BTreeSet<String>) -> Result<Fingerprint> {
     let mut versions = BTreeMap::new();
+    let mut unreadable = BTreeSet::new();
     for arn in arns {
         let version = match current_version(aws, arn).await {
             Ok(version) => version,
-            Err(Error::Aws { .. } | Error::Denied { .. }) => None,
+            Err(Error::Denied { .. }) => {
+                unreadable.insert(arn.clone());
+                None
+            }
+            Err(Error::Aws { code, .. }) if code == "ResourceNotFoundException" => None,
             Err(error) => return Err(error),
         };
         versions.insert(arn.as_str(), version.unwrap_or_default());
     }
-    Ok(of(&versions))
+    Ok(Fingerprint {
+        text: of(&versions),
+        unreadable,
+    })
 }
 
 async fn current_version(aws: &Aws, arn: &str) -> Result<Option<String>> {

@@ -28,6 +28,8 @@ pub const TAG_DEPLOYED_SECRETS: &str = "groundcrew:deployed-secrets";
 pub const TAG_REJECTED_IMAGE: &str = "groundcrew:rejected-image";
 /// On a service: the fingerprint of secrets that could not be deployed.
 pub const TAG_REJECTED_SECRETS: &str = "groundcrew:rejected-secrets";
+/// On a service: the installation of groundcrew that looks after it, by the ARN of its state machine `deploy`.
+pub const TAG_INSTALLATION: &str = "groundcrew:installation";
 /// On a service: what its alarms watch for, a [`crate::Watch`].
 pub const TAG_ALARMS: &str = "groundcrew:alarms";
 /// On a service: the topic that its alarms tell instead of the stack's own, or `none`.

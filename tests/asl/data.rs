@@ -125,6 +125,7 @@ impl Data {
                 value.starts_with(before) && value.contains(within) && value.ends_with(after)
             }
             "IsBoolean" => value.is_boolean() == operand.as_bool().unwrap(),
+            "IsString" => value.is_string() == operand.as_bool().unwrap(),
             "IsNull" => value.is_null() == operand.as_bool().unwrap(),
             operator => panic!("{operator} is not known here"),
         }

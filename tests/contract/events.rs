@@ -279,8 +279,8 @@ fn what_an_event_starts_deploy_with_is_what_deploy_reads() {
         "s".repeat(40)
     );
     let service = ServiceArn::parse(&service).unwrap();
-    let read = |cause: &Cause| {
-        let input = trigger::input(&service, cause);
+    let read = |cause: &Cause, time| {
+        let input = trigger::input(&service, cause, time);
         let request = Request::parse(&input).unwrap_or_else(|error| panic!("{input}: {error}"));
         assert_eq!(request.service, service.as_str());
         assert!(
@@ -291,8 +291,8 @@ fn what_an_event_starts_deploy_with_is_what_deploy_reads() {
     };
     for (file, ..) in FROM_AWS {
         let mut event = json(&format!("events/{file}.json"));
-        if let Ok(Event::LookAgain { cause, .. }) = Event::parse(&event) {
-            read(&cause);
+        if let Ok(Event::LookAgain { cause, time }) = Event::parse(&event) {
+            read(&cause, time);
         }
         event["detail"]["repository-name"] = "r".repeat(256).into();
         event["detail"]["image-tag"] = "t".repeat(128).into();
@@ -300,8 +300,8 @@ fn what_an_event_starts_deploy_with_is_what_deploy_reads() {
         event["resources"] = json!([format!(
             "arn:aws:secretsmanager:us-east-1:123456789012:secret:{name}-a1B2c3"
         )]);
-        if let Ok(Event::LookAgain { cause, .. }) = Event::parse(&event) {
-            read(&cause);
+        if let Ok(Event::LookAgain { cause, time }) = Event::parse(&event) {
+            read(&cause, time);
         }
     }
 }

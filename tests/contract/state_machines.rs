@@ -288,7 +288,7 @@ fn example(name: &str) -> Value {
         "operation" => ways_of_deploy::ended(true),
         "health" => json!({"well": false, "why": "it answered 500"}),
         "waits" => json!([[], ["service shop-dev: variables"]]),
-        "left" => Value::Null,
+        "left" | "note" => Value::Null,
         "task" => json!(ways_of_park::task(park::Action::Pause)),
         "stacks" => json!([{"app": "shop", "environment": "dev"}]),
         "dry_run" => json!(true),
@@ -526,8 +526,8 @@ fn what_creates_cannot_delete_and_what_deletes_cannot_create() {
                     "CreateFunction"
                 }
                 "check-removal" | "destroy" | "prune" | "remaining" => "DeleteFunction",
-                "hold" | "assess" | "await-operation" | "smoke-check" | "bake" | "roll-back"
-                | "settle" | "explain" => "DeployFunction",
+                "order" | "assess" | "await-operation" | "smoke-check" | "bake"
+                | "deliver-secrets" | "roll-back" | "settle" | "explain" => "DeployFunction",
                 "record" | "alarms-off" | "pause-services" | "stop-databases"
                 | "start-databases" | "resume-services" | "alarms-on" | "deliver" | "give-up"
                 | "note-told" => "ParkFunction",

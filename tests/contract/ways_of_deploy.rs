@@ -52,12 +52,27 @@ fn assessment(verdict: &str, kind: Option<&str>, look_again: bool) -> Value {
 /// What the function can answer to a step.
 fn answers(step: &Value) -> Vec<Value> {
     let told = json!({"subject": "shop-dev: …", "message": "…"});
-    let health = [true, false].map(|well| json!({"well": well, "why": "seen"}));
-    let look = |well, over| {
+    let deliveries = step["deployment"]["deliveries"].as_u64().unwrap_or(0);
+    let health = |well: bool, interruption: &str| {
+        json!({
+            "well": well, "why": "seen", "note": null, "superseded": interruption == "superseded",
+            "secrets_moved": interruption == "secrets moved",
+        })
+    };
+    // Once at the smoke check and once in the window: no way has more of them.
+    assert_eq!(deploy::MOST_DELIVERIES, 2);
+    let moved = |after: u64| (deliveries == after).then(|| health(true, "secrets moved"));
+    let timed = |mut health: Value, over| {
         // The whole window in one wait.
         let looks = step["looks"].as_u64().unwrap() + 1;
-        json!({"well": well, "why": "seen", "over": over, "looks": looks, "seconds": longest_window() * 60})
+        let more = json!({"over": over, "looks": looks, "seconds": longest_window() * 60});
+        health
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        health
     };
+    let look = |well, over| timed(health(well, ""), over);
     match step["action"].as_str().unwrap() {
         "assess" => vec![
             assessment("nothing", None, false),
@@ -67,7 +82,7 @@ fn answers(step: &Value) -> Vec<Value> {
             assessment("deploying", Some("secrets"), false),
             assessment("deploying", Some("rollback"), false),
         ],
-        "hold" => [true, false]
+        "order" => [true, false]
             .map(|held| json!({"held": held, "reason": "so"}))
             .into(),
         "await-operation" => {
@@ -77,11 +92,30 @@ fn answers(step: &Value) -> Vec<Value> {
             gone["status"] = json!("GONE");
             vec![ended(true), ended(false), of_somebody_else, gone]
         }
-        "smoke-check" => health.into(),
+        "smoke-check" => {
+            let answers = [true, false].map(|well| health(well, ""));
+            answers.into_iter().chain(moved(0)).collect()
+        }
         "bake" if step["looks"] == 0 => {
             vec![look(true, false), look(false, false), look(true, true)]
         }
-        "bake" => vec![look(true, true), look(false, true)],
+        // Interrupted at the end of the window: no way takes longer.
+        "bake" => {
+            let superseded = Some(health(true, "superseded"));
+            let interrupted = superseded.into_iter().chain(moved(1));
+            let answers = [look(true, true), look(false, true)].into_iter();
+            answers
+                .chain(interrupted.map(|it| timed(it, true)))
+                .collect()
+        }
+        "deliver-secrets" => {
+            let mut delivered = step["deployment"].clone();
+            delivered["deliveries"] = json!(deliveries + 1);
+            vec![
+                json!({"deployment": delivered, "delivering": true}),
+                json!({"deployment": step["deployment"], "delivering": false}),
+            ]
+        }
         "roll-back" => {
             let answer = |deployment, left| json!({"deployment": deployment, "operation": step["operation"], "left": left});
             vec![
@@ -89,7 +123,7 @@ fn answers(step: &Value) -> Vec<Value> {
                 answer(step["deployment"].clone(), "no way back".into()),
             ]
         }
-        "settle" if step["operation"]["status"] == "GONE" => {
+        "settle" if step["operation"]["status"] == "GONE" || step["note"] == "superseded" => {
             vec![
                 json!({"outcome": "Nothing", "notification": null, "reason": "gone", "look_again": false}),
             ]
@@ -108,7 +142,9 @@ fn answers(step: &Value) -> Vec<Value> {
                 json!({"outcome": outcome, "notification": told, "reason": "so", "look_again": look_again}),
             ]
         }
-        "explain" => vec![json!({"outcome": "Stuck", "notification": told})],
+        "explain" => [told, Value::Null]
+            .map(|told| json!({"outcome": "Stuck", "notification": told}))
+            .into(),
         action => panic!("who answers {action}?"),
     }
 }
@@ -131,13 +167,14 @@ impl Functions for Deploy {
 /// All ways through the machine, to their end.
 pub(crate) fn ways() -> &'static [Played] {
     static WAYS: LazyLock<Vec<Played>> = LazyLock::new(|| {
-        let input = |hold: Option<bool>| match hold {
-            None => json!({"service": "shop-dev"}),
-            Some(hold) => json!({"service": "shop-dev", "hold": hold}),
-        };
-        let ways = [None, Some(true), Some(false)]
-            .map(|hold| every_way(&machines::deploy(), &Deploy, &input(hold)));
-        ways.concat()
+        let inputs = [
+            json!({"service": "shop-dev"}),
+            json!({"service": "shop-dev", "hold": true}),
+            json!({"service": "shop-dev", "to": "previous"}),
+        ];
+        inputs
+            .map(|input| every_way(&machines::deploy(), &Deploy, &input))
+            .concat()
     });
     &WAYS
 }
@@ -169,7 +206,7 @@ fn each_outcome_of_a_deployment_is_told_once_and_that_there_is_nothing_to_do_is_
             let told = round.iter().filter(|state| publishing.contains(*state));
             let is_last = n + 1 == rounds.len();
             let silent = match is_last {
-                true => ["Nothing to do", "Refused input"].contains(&way.last()),
+                true => ["Nothing to do", "Refused input", "Told before"].contains(&way.last()),
                 false => was_not_ours(round),
             };
             let expected = if silent { 0 } else { 1 };
@@ -242,7 +279,7 @@ fn deploy_does_not_time_out_before_its_states_give_up() {
 fn what_writes_is_repeated_on_exactly_the_errors_that_ask_for_it() {
     let machine = machines::deploy();
     for state in machine.steps() {
-        if ["assess", "roll-back", "settle"].contains(&state.action()) {
+        if ["assess", "deliver-secrets", "roll-back", "settle"].contains(&state.action()) {
             let retried: BTreeSet<_> = Error::NAMES
                 .into_iter()
                 .filter(|name| state.retrier(name).is_some())

@@ -97,6 +97,7 @@ fn reported(step: Step) -> Value {
         id: "123456789012".into(),
         permissions_boundary: String::new(),
         deploy_state_machine: String::new(),
+        memory: String::new(),
     };
     let config = aws_config::SdkConfig::builder().build();
     let aws = Aws::new(&config, SharedHttpConnector::new(Nobody), account);

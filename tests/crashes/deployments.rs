@@ -97,7 +97,7 @@ impl Scene {
 
     async fn fingerprint(&self) -> String {
         let found = secrets::fingerprint(&self.calm, &BTreeSet::from([self.secret.clone()])).await;
-        found.expect("described").expect("it has a secret")
+        found.expect("described").text.expect("it has a secret")
     }
 
     async fn execution(&self, name: &str) -> String {
@@ -442,7 +442,8 @@ fn remembered(app: &App<'_>) -> BTreeMap<String, String> {
             None => (key.as_str(), value),
             Some(_) => {
                 let words: Vec<_> = value.split(' ').take(2).collect();
-                ("release", words.join(" "))
+                // Whether somebody has watched it to the end is another matter.
+                ("release", words.join(" ").replace("unwatched", "deployed"))
             }
         };
         let kept = ["deploying", "deployed-secrets", "rejected-image"];

@@ -8,6 +8,9 @@ use aws_sdk_apprunner::types::{SourceConfiguration, Tag};
 use aws_sdk_cloudwatch::types::{
     ComparisonOperator, Dimension, MetricAlarm, StateValue, Statistic,
 };
+use groundcrew::Memory;
+use groundcrew::memory::Deployments;
+use groundcrew::stack::Tags;
 use rehearsal::{Call, End, Execution, NewService, Notification};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -365,6 +368,20 @@ impl<'a> Service<'a> {
     /// The value of a tag.
     pub(crate) fn tag(&self, key: &str) -> Option<String> {
         self.look().tags.get(key).cloned()
+    }
+
+    /// What is remembered of its deployments.
+    pub(crate) async fn memory(&self) -> Memory<Deployments> {
+        let aws = self.stage.aws();
+        let memory = Memory::of(&aws, &self.arn, &Tags::new()).await;
+        memory.expect("it is remembered")
+    }
+
+    /// Its release record, the oldest first, as its tags tell it.
+    pub(crate) fn releases(&self) -> Vec<String> {
+        let tags = self.look().tags.into_iter();
+        let releases = tags.filter(|(key, _)| key.starts_with(groundcrew::stack::TAG_RELEASE));
+        releases.map(|(_, value)| value).collect()
     }
 
     /// Sets a tag as a person does.

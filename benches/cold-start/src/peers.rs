@@ -146,6 +146,7 @@ impl Cast<'_> {
             ),
             ("AWS_SESSION_TOKEN", "an-example-of-a-token"),
             ("DEPLOY_STATE_MACHINE", STATE_MACHINE),
+            ("MEMORY", "groundcrew-memory"),
             ("HOME", "/home/sbx_user1051"),
             ("LANG", "en_US.UTF-8"),
             ("PARTITION", "aws"),

@@ -1,35 +1,51 @@
 //! The first step: compares what a service should run with what it runs, and has App Runner make up the difference.
 //!
-//! It takes two attempts. The first one decides, and writes the decision as a claim into a tag of the service; the next one,
-//! seconds later, does what the claim says. Of executions that claim a service at the same moment only the last one to write
-//! finds its own claim then. And whoever comes back after a crash knows what was asked of App Runner.
+//! What it decides it writes as a claim into the memory of the service, by compare-and-set, before it calls App Runner. So of
+//! executions that look at the same moment one deploys, and whoever comes back after a crash knows what was asked for.
 
-use crate::decide::{Decision, Situation, decide, wish};
+use crate::bake;
+use crate::decide::{Decision, Situation, decide, why_not_this};
 use crate::deployment::{
     Assessment, AssessmentVerdict, Deployment, HealthAddress, Unwell, called, identifier,
 };
 use crate::follow::Verdict;
-use crate::hold::look;
 use crate::notification::Notification;
-use crate::release::{Release, releases};
+use crate::order::{self, look};
 use crate::request::Request;
 use crate::{preflight, settle};
 use aws_sdk_apprunner::types::{
     HealthCheckProtocol, OperationStatus, OperationSummary, ServiceStatus,
 };
-use groundcrew::claim::{Claim, Kind, NONE};
+use groundcrew::claim::{Answer, Claim, Kind};
 use groundcrew::image::{self, Candidate, Pushed, TagRule};
-use groundcrew::managed::{operations, tags as tags_of};
-use groundcrew::reference::{ImageReference, current_secrets};
-use groundcrew::stack::{
-    TAG_DEPLOYED_SECRETS, TAG_DEPLOYING, TAG_HOLD, TAG_IMAGE_TAG, TAG_POLICY, TAG_REJECTED_IMAGE,
-    TAG_REJECTED_SECRETS, Tags, tag_value,
-};
-use groundcrew::{Aws, Error, Managed, Policy, Result, secrets};
+use groundcrew::installation::Keeper;
+use groundcrew::managed::operations;
+use groundcrew::memory::{Deployments, Orders, Wish};
+use groundcrew::reference::{ImageReference, current_secrets, is_secret};
+use groundcrew::stack::{TAG_IMAGE_TAG, TAG_INSTALLATION, Tags, tag_value};
+use groundcrew::{Aws, Error, Managed, Memory, Policy, Result, secrets};
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub(crate) async fn assess(aws: &Aws, request: &Value, execution: &str) -> Result<Assessment> {
+/// One execution at one service.
+struct Work<'a> {
+    aws: &'a Aws,
+    request: Request,
+    execution: &'a str,
+    managed: Managed,
+    memory: Memory<Deployments>,
+    orders: Orders,
+    keeper: Keeper,
+}
+
+/// Assesses a service. `started` is when the execution began; an execution of groundcrew 0.1 does not say it, and has not
+/// resolved what it was asked for either.
+pub(crate) async fn assess(
+    aws: &Aws,
+    request: &Value,
+    execution: &str,
+    started: Option<Timestamp>,
+) -> Result<Assessment> {
     let request = Request::parse(request)?;
     if tag_value(execution) != execution
         || execution.contains(' ')
@@ -41,36 +57,33 @@ pub(crate) async fn assess(aws: &Aws, request: &Value, execution: &str) -> Resul
             "60 letters, digits, hyphens and underscores at most: a tag of the service holds it",
         ));
     }
-    let Some(mut managed) = look(aws, &request.service).await? else {
+    let Some(managed) = look(aws, &request.service).await? else {
         return Ok(nothing("there is no such service (any more)"));
     };
     if !managed.is_ours() {
         return Err(Error::Conflict(format!("service {}", managed.name())));
     }
-    let standing = match standing(aws, &mut managed, execution).await? {
-        // What a person asks for takes the place of what was left to do: the bad image is rejected already.
-        Standing::Unfinished(_) if request.to.is_some() => Standing::Free,
-        standing => standing,
-    };
-    match standing {
-        Standing::Own(claim) => carry_on(aws, &managed, &request, claim).await,
-        free => {
-            if let Some(reason) = obstacle(&managed)? {
-                return no(&request, &reason);
-            }
-            match free {
-                Standing::Unfinished(rollback) => {
-                    let claim = Claim {
-                        execution: execution.to_owned(),
-                        sent: false,
-                        ..rollback
-                    };
-                    claim_service(aws, &managed, claim, Tags::new()).await
-                }
-                _ => decide_and_claim(aws, &managed, &request, execution).await,
-            }
-        }
+    let keeper = Keeper::of(aws, &managed.tags).await?;
+    if let Some(objection) = keeper.objection() {
+        return no(&request, &objection);
     }
+    let memory: Memory<Deployments> = Memory::of(aws, managed.arn(), &managed.tags).await?;
+    memory.repeat_in_tags(aws, &managed.tags).await?;
+    let mut work = Work {
+        aws,
+        execution,
+        orders: memory.orders.now(&managed.tags),
+        keeper,
+        request,
+        managed,
+        memory,
+    };
+    if started.is_none()
+        && let Some(to) = &work.request.to
+    {
+        order::resolve(aws, &work.managed, &mut work.memory, to, execution).await?;
+    }
+    work.assess().await
 }
 
 /// Who deploys the service.
@@ -83,51 +96,448 @@ enum Standing {
     Unfinished(Claim),
 }
 
-/// Reads the claim on a service. That of another execution that runs is `Claimed`; that of one that ended early is void, and
-/// what became of it is recorded.
-async fn standing(aws: &Aws, managed: &mut Managed, execution: &str) -> Result<Standing> {
-    let Some(claim) = Claim::of(&managed.tags) else {
-        return Ok(Standing::Free);
-    };
-    if claim.execution == execution {
-        return Ok(Standing::Own(claim));
+impl Work<'_> {
+    async fn assess(mut self) -> Result<Assessment> {
+        let wish = match &self.request.to {
+            None => None,
+            Some(_) => match self.memory.wish.clone() {
+                Some(wish) if wish.execution == self.execution => Some(wish),
+                _ => return no(&self.request, "another image was asked for since"),
+            },
+        };
+        self.admit().await?;
+        let standing = match self.standing(wish.as_ref()).await? {
+            // What a person asks for takes the place of what was left to do: the bad image is rejected already.
+            Standing::Unfinished(_) if wish.is_some() => Standing::Free,
+            standing => standing,
+        };
+        match standing {
+            Standing::Own(claim) => self.carry_on(claim).await,
+            free => {
+                if let Some(reason) = self.obstacle()? {
+                    return match self.waiting_secrets().await? {
+                        Some(waiting) => Ok(waiting),
+                        None => no(&self.request, &reason),
+                    };
+                }
+                match free {
+                    Standing::Unfinished(rollback) => {
+                        let claim = Claim {
+                            execution: self.execution.to_owned(),
+                            ..rollback
+                        };
+                        let then = (*self.memory).clone();
+                        self.claim(claim, then).await
+                    }
+                    _ => self.decide(wish.as_ref()).await,
+                }
+            }
+        }
     }
-    if claim.is_alive(aws).await? {
-        return Err(claimed(managed, &claim));
+
+    /// Remembers that an image was given a tag after a person's wish, whatever keeps it from being deployed now.
+    async fn admit(&mut self) -> Result<()> {
+        let Some(pushed) = &self.request.pushed else {
+            return Ok(());
+        };
+        let mut then = (*self.memory).clone();
+        then.admit(&pushed.digest, &pushed.tag, pushed.at);
+        match then == *self.memory {
+            true => Ok(()),
+            false => self.memory.write(self.aws, then).await,
+        }
     }
-    if managed.service.status() == &ServiceStatus::OperationInProgress {
-        return Ok(Standing::Free); // and busy
+
+    /// Reads the claim on a service. That of another execution that runs is `Claimed`, but that a person's wish takes it from one
+    /// that only watches; that of one that ended early is void. What became of the deployment is recorded.
+    async fn standing(&mut self, wish: Option<&Wish>) -> Result<Standing> {
+        let Some(claim) = self.memory.claim.clone() else {
+            return Ok(Standing::Free);
+        };
+        if claim.execution == self.execution {
+            return Ok(Standing::Own(claim));
+        }
+        let is_alive = claim.is_alive(self.aws).await?;
+        let claimed = || {
+            Error::Claimed(format!(
+                "service {} is being deployed by the execution {}",
+                self.managed.name(),
+                claim.execution
+            ))
+        };
+        if is_alive && wish.is_none() {
+            return Err(claimed());
+        }
+        if self.managed.service.status() == &ServiceStatus::OperationInProgress {
+            return Ok(Standing::Free); // and busy
+        }
+        let operations = operations(self.aws, self.managed.arn()).await?;
+        let since = match claim.sent {
+            true => claim.operations(&operations).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        if is_alive && since.is_empty() {
+            return Err(claimed());
+        }
+        let runs = self.runs();
+        if claim.kind == Kind::Rollback && since.is_empty() && runs == claim.previous {
+            return Ok(Standing::Unfinished(claim));
+        }
+        let mut then = (*self.memory).clone();
+        settle::aftermath(&mut then, &claim, &since, runs.as_deref());
+        self.memory.write(self.aws, then).await?;
+        Ok(Standing::Free)
     }
-    let operations = operations(aws, managed.arn()).await?;
-    let since = claim.operations(&operations).unwrap_or_default();
-    let runs = ImageReference::of(&managed.service).and_then(|image| image.digest);
-    if claim.kind == Kind::Rollback && since.is_empty() && runs == claim.previous {
-        return Ok(Standing::Unfinished(claim));
+
+    fn runs(&self) -> Option<String> {
+        ImageReference::of(&self.managed.service).and_then(|image| image.digest)
     }
-    let tags = settle::aftermath(&claim, &since, runs.as_deref());
-    managed.tag(aws, &tags).await?;
-    managed.tags.extend(tags);
-    Ok(Standing::Free)
+
+    /// Why nothing is deployed to the service now.
+    ///
+    /// # Errors
+    /// `Busy` while it is in an operation.
+    fn obstacle(&self) -> Result<Option<String>> {
+        let again = self.request.again == Some(true);
+        obstacle(&self.managed, self.orders.held && !again)
+    }
+
+    /// A rotation that waits because the service is held: that is told, once, for the secrets before it may have ended.
+    async fn waiting_secrets(&mut self) -> Result<Option<Assessment>> {
+        let asked_for = self.request.to.is_some() || self.request.cause.is_none();
+        if !self.orders.held || asked_for {
+            return Ok(None);
+        }
+        let arns = current_secrets(&self.managed.service);
+        let now = secrets::fingerprint(self.aws, &arns).await?.text;
+        let told = [&self.memory.delivered_secrets, &self.memory.told_waiting];
+        if now.is_none() || told.contains(&&now) {
+            return Ok(None);
+        }
+        let mut then = (*self.memory).clone();
+        then.told_waiting = now;
+        self.memory.write(self.aws, then).await?;
+        let notification = Notification::waiting(self.aws, self.managed.name(), &self.request);
+        Ok(Some(Assessment {
+            notification: Some(notification),
+            ..refused("it is held, and does not get the current versions of its secrets")
+        }))
+    }
+
+    /// Decides what to deploy, checks that it may be deployed, and claims the service for it.
+    async fn decide(self, wish: Option<&Wish>) -> Result<Assessment> {
+        let policy = Policy::parse(self.orders.policy.as_ref())?;
+        let seen = Seen::of(self.aws, &self.managed).await?;
+        let mut remembered = (*self.memory).clone();
+        if self.request.cause.is_none() {
+            // A person who starts deploy has mended what was in the way.
+            remembered.rejected_secrets = None;
+        }
+        let situation = seen.situation(&remembered, &self.managed.tags);
+        let decision = match wish {
+            Some(wish) => Decision::Image(asked_for(wish, &seen.images)),
+            None if self.request.again == Some(true) => Decision::Secrets,
+            None => decide(&situation),
+        };
+        let unseen = self.unseen_rotation(&seen);
+        let decision = match decision {
+            Decision::Nothing(_) if unseen.is_some() => Decision::Secrets,
+            decision => decision,
+        };
+        let mut then = (*self.memory).clone();
+        then.orders = self.orders.clone();
+        then.delivered_unseen.extend(unseen);
+        let Seen { image, running, .. } = &seen;
+        let (kind, digest, tag) = match (decision, image) {
+            (Decision::Nothing(reason), _) => return Ok(self.idle(&seen, &reason)),
+            (Decision::Image(candidate), _) if running.as_ref() == Some(&candidate.digest) => {
+                return Ok(nothing("the service runs that image already"));
+            }
+            (Decision::Image(candidate), Some(image)) => {
+                let policy = match wish {
+                    // Findings come in after the day on which it ran well: a way back must not be barred by them.
+                    Some(_) => Policy {
+                        refuse_findings: None,
+                        ..policy
+                    },
+                    None => policy,
+                };
+                let objection =
+                    preflight::objection(self.aws, &image.repository, &candidate, &policy).await?;
+                if let Some(objection) = objection {
+                    return self.refuse(&seen, &candidate, &objection).await;
+                }
+                (Kind::Image, Some(candidate.digest), Some(candidate.tag))
+            }
+            (Decision::Secrets | Decision::Image(_), _) => (Kind::Secrets, running.clone(), None),
+        };
+        let claim = Claim {
+            execution: self.execution.to_owned(),
+            kind,
+            sent: true,
+            after: None,
+            previous: running
+                .clone()
+                .filter(|running| digest.as_ref() != Some(running)),
+            digest,
+            tag,
+            secrets: seen.secrets.text.clone(),
+            unwell_before: None,
+        };
+        self.say_what_must_be_known(&seen).await?;
+        self.claim(claim, then).await
+    }
+
+    /// In tags of the service: which installation looks after it, and the tag that it has followed in its image identifier, if it has
+    /// no rule, before that gives way to a digest.
+    async fn say_what_must_be_known(&self, seen: &Seen) -> Result<()> {
+        let mut tags = Tags::new();
+        if self.keeper != Keeper::Us {
+            let own = self.aws.account.deploy_state_machine.clone();
+            tags.insert(TAG_INSTALLATION.into(), own);
+        }
+        let tag = seen.image.as_ref().and_then(|image| image.tag.clone());
+        if let Some(tag) = tag.filter(|_| self.orders.rule.is_none()) {
+            tags.insert(TAG_IMAGE_TAG.into(), tag);
+        }
+        match tags.is_empty() {
+            true => Ok(()),
+            false => self.managed.tag(self.aws, &tags).await,
+        }
+    }
+
+    /// There is nothing to deploy. The author of a push that would be expected to be deployed is told why it is not.
+    fn idle(&self, seen: &Seen, reason: &str) -> Assessment {
+        let situation = seen.situation(&self.memory, &self.managed.tags);
+        let pushed = self.request.pushed.as_ref();
+        let why = pushed.and_then(|pushed| {
+            Some((
+                pushed,
+                why_not_this(&situation, &pushed.digest, &pushed.tag)?,
+            ))
+        });
+        let Some((pushed, why)) = why else {
+            return nothing(reason);
+        };
+        let service = self.managed.name();
+        Assessment {
+            notification: Some(Notification::passed_over(self.aws, service, pushed, &why)),
+            ..refused(&why)
+        }
+    }
+
+    /// A secret that an event says has moved, and whose versions this function may not see: with its version. What is the case
+    /// only the event tells.
+    fn unseen_rotation(&self, seen: &Seen) -> Option<(String, String)> {
+        let rotated = self.request.rotated.as_ref()?;
+        let unseen = &seen.secrets.unreadable;
+        let secret = unseen
+            .iter()
+            .find(|named| is_secret(named, &rotated.secret))?;
+        let delivered = self.memory.delivered_unseen.get(secret);
+        (delivered != Some(&rotated.version)).then(|| (secret.clone(), rotated.version.clone()))
+    }
+
+    /// Remembers that the image must not be deployed, so that it is told once and not with every event that follows.
+    async fn refuse(
+        mut self,
+        seen: &Seen,
+        candidate: &Candidate,
+        objection: &str,
+    ) -> Result<Assessment> {
+        let image = called(Some(&candidate.tag), Some(&candidate.digest));
+        let service = self.managed.name().to_owned();
+        tracing::error!("{service} was not given {image}: {objection}");
+        let by_itself = self.request.to.is_none();
+        let mut then = (*self.memory).clone();
+        let mut look_again = false;
+        if by_itself {
+            then.reject(&candidate.digest, Some(&candidate.tag));
+            let without = seen.situation(&then, &self.managed.tags);
+            look_again = !matches!(decide(&without), Decision::Nothing(_));
+            self.memory.write(self.aws, then).await?;
+        }
+        Ok(Assessment {
+            notification: Some(Notification::refused(
+                self.aws,
+                &service,
+                candidate,
+                &self.request,
+                objection,
+            )),
+            look_again,
+            ..refused(objection)
+        })
+    }
+
+    /// Claims the service, unless somebody else has written its memory since this execution looked, and acts.
+    ///
+    /// # Errors
+    /// `NotReady` if somebody has: look again.
+    async fn claim(mut self, mut claim: Claim, mut then: Deployments) -> Result<Assessment> {
+        let newest = operations(self.aws, self.managed.arn())
+            .await?
+            .into_iter()
+            .next();
+        if let Some(newest) = newest
+            .as_ref()
+            .filter(|newest| Verdict::of(newest).is_none())
+        {
+            return Err(Error::Busy {
+                call: "apprunner:ListOperations",
+                reason: format!(
+                    "service {} is in the operation {}",
+                    self.managed.name(),
+                    newest.id().unwrap_or_default()
+                ),
+            });
+        }
+        if claim.kind == Kind::Image {
+            claim.unwell_before = self.unwell_now().await;
+        }
+        claim.sent = true;
+        claim.after = newest.and_then(|newest| newest.id);
+        then.claim = Some(claim.clone());
+        then.told_waiting = None;
+        then.told_stuck = None;
+        self.memory.write(self.aws, then).await?;
+        self.act(claim).await
+    }
+
+    /// How the service answers before it is changed, if it is not well then.
+    async fn unwell_now(&self) -> Option<Answer> {
+        let address = health_address(&self.managed, None)?;
+        let answer = bake::ask(self.aws, &address).await;
+        (!bake::is_good(&address, &answer)).then_some(answer)
+    }
+
+    /// Does what this execution has claimed the service for, unless App Runner has accepted it already.
+    async fn carry_on(mut self, claim: Claim) -> Result<Assessment> {
+        let operations = operations(self.aws, self.managed.arn()).await?;
+        if let Some(id) = accepted(&operations, &claim, &self.managed) {
+            return self.deploying(&claim, &id).await;
+        }
+        if let Some(reason) = self.obstacle()? {
+            // It was held or parked in these seconds: what looks at it next must find it free.
+            let mut then = (*self.memory).clone();
+            then.claim = None;
+            self.memory.write(self.aws, then).await?;
+            return no(&self.request, &reason);
+        }
+        let then = (*self.memory).clone();
+        self.claim(claim, then).await
+    }
+
+    /// Asks App Runner for what the claim says.
+    async fn act(mut self, claim: Claim) -> Result<Assessment> {
+        let image = ImageReference::of(&self.managed.service);
+        let asked = match (claim.kind, &claim.digest, image) {
+            (Kind::Image | Kind::Rollback, Some(digest), Some(image)) => {
+                let identifier = identifier(&image.repository, digest);
+                update_image(self.aws, &self.managed, &identifier).await
+            }
+            _ => start_deployment(self.aws, &self.managed).await,
+        };
+        let refused = match asked {
+            Ok(operation_id) => return self.deploying(&claim, &operation_id).await,
+            Err(error) => error,
+        };
+        disown(self.aws, &mut self.memory, claim, &refused).await?;
+        Err(refused)
+    }
+
+    async fn deploying(&self, claim: &Claim, operation_id: &str) -> Result<Assessment> {
+        let (managed, request) = (&self.managed, &self.request);
+        let service = managed.name();
+        let what = match (claim.kind, &claim.digest) {
+            (Kind::Image | Kind::Rollback, Some(digest)) => digest,
+            _ => "the current secrets",
+        };
+        let reason = format!("{service} is being deployed with {what}");
+        tracing::info!(operation_id, "{reason}");
+        let is_rollback = claim.kind == Kind::Rollback;
+        let delivered = self.memory.delivered_secrets.as_ref();
+        let created_at = managed.service.created_at().secs();
+        let mut notes = Vec::new();
+        if let Keeper::Gone(machine) = &self.keeper {
+            notes.push(format!(
+                "Another installation of groundcrew looked after it before, {machine}, which is gone."
+            ));
+        }
+        let pushed = request.pushed.as_ref();
+        let wish = self.memory.wish.as_ref().filter(|wish| wish.holds_back);
+        if let Some(wish) = wish.filter(|_| pushed.is_some() && claim.kind == Kind::Image) {
+            notes.push(format!(
+                "It came after somebody had asked for {}.",
+                called(wish.tag.as_deref(), Some(&wish.digest))
+            ));
+        }
+        let deployment = Deployment {
+            service_arn: managed.arn().to_owned(),
+            service: service.to_owned(),
+            kind: claim.kind,
+            digest: claim.digest.clone(),
+            tag: match &claim.tag {
+                Some(tag) => Some(tag.clone()).filter(|tag| !tag.is_empty()),
+                None => self.tag_of(claim.digest.as_deref()).await?,
+            },
+            previous: claim.previous.clone().filter(|_| !is_rollback),
+            secrets: claim.secrets.clone(),
+            new_secrets: claim.secrets.is_some() && claim.secrets.as_ref() != delivered,
+            created_at: Timestamp::from_second(created_at).unwrap_or_default(),
+            operation_id: operation_id.to_owned(),
+            // It was read well before the claim.
+            bake_minutes: Policy::parse(self.orders.policy.as_ref())
+                .unwrap_or_default()
+                .bake_minutes,
+            health: health_address(managed, claim.unwell_before.clone()),
+            cause: request.why().to_owned(),
+            asked_for: request.to.is_some(),
+            left_over: is_rollback,
+            // A rollback is claimed here only for an execution that ended before it could carry it out.
+            instead_of: is_rollback.then(|| Unwell {
+                digest: claim.previous.clone(),
+                tag: None,
+                why: "the execution that deployed it found it so, and ended early".into(),
+            }),
+            deliveries: 0,
+            notes,
+        };
+        Ok(Assessment {
+            verdict: AssessmentVerdict::Deploying,
+            reason,
+            deployment: Some(deployment),
+            notification: None,
+            look_again: false,
+        })
+    }
+
+    /// The tag that an image is known by: the one that the service's rule took it for, or any.
+    async fn tag_of(&self, digest: Option<&str>) -> Result<Option<String>> {
+        let reference = ImageReference::of(&self.managed.service);
+        let (Some(digest), Some(reference)) = (digest, reference) else {
+            return Ok(None);
+        };
+        let images = image::pushed(self.aws, &reference.repository).await?;
+        let found = images.iter().find(|image| image.digest == digest);
+        let rule = self.orders.rule.as_ref().map(|rule| TagRule::parse(rule));
+        let by_rule = |image: &Pushed| Some(rule.as_ref()?.candidate(image)?.tag);
+        Ok(found.and_then(|image| by_rule(image).or_else(|| image.tags.first().cloned())))
+    }
 }
 
-fn claimed(managed: &Managed, claim: &Claim) -> Error {
-    Error::Claimed(format!(
-        "service {} is being deployed by the execution {}",
-        managed.name(),
-        claim.execution
-    ))
+/// The image of a wish, as the repository has it.
+fn asked_for(wish: &Wish, images: &[Pushed]) -> Candidate {
+    let held = images.iter().find(|image| image.digest == wish.digest);
+    Candidate {
+        digest: wish.digest.clone(),
+        tag: wish.tag.clone().unwrap_or_default(),
+        at: held.map_or(wish.at.as_second(), |image| image.at),
+    }
 }
 
-/// Why nothing is deployed to the service now.
-///
-/// # Errors
-/// `Busy` while it is in an operation.
-fn obstacle(managed: &Managed) -> Result<Option<String>> {
-    if managed
-        .tags
-        .get(TAG_HOLD)
-        .is_some_and(|hold| hold == "true")
-    {
+fn obstacle(managed: &Managed, held: bool) -> Result<Option<String>> {
+    if held {
         return Ok(Some(
             "it is held; start deploy with hold: false to go on".into(),
         ));
@@ -147,31 +557,34 @@ fn obstacle(managed: &Managed) -> Result<Option<String>> {
     }
 }
 
-/// Nothing to do. A person who has asked for an image is told why it is not there.
+/// Nothing to do. A person who has asked for something is told why it is not there.
 fn no(request: &Request, reason: &str) -> Result<Assessment> {
-    match &request.to {
-        Some(to) => Err(Error::invalid(
-            "to",
-            to.clone(),
+    let refused = |field: &str, value: Value| {
+        Error::invalid(
+            field,
+            value,
             format!("a service that takes a deployment; {reason}"),
-        )),
-        None => Ok(nothing(reason)),
+        )
+    };
+    match (&request.to, request.again) {
+        (Some(to), _) => Err(refused("to", to.clone().into())),
+        (None, Some(true)) => Err(refused("again", true.into())),
+        _ => Ok(nothing(reason)),
     }
 }
 
 /// What a service runs and what there is to run, as AWS has it now.
-struct Seen {
+pub(crate) struct Seen {
     /// Where its image comes from; `None` for one from elsewhere, or built from source: of it only the secrets are delivered.
     image: Option<ImageReference>,
     /// The digest that it is pinned to.
     running: Option<String>,
     images: Vec<Pushed>,
-    secrets: Option<String>,
-    releases: Vec<Release>,
+    secrets: secrets::Fingerprint,
 }
 
 impl Seen {
-    async fn of(aws: &Aws, managed: &Managed) -> Result<Self> {
+    pub(crate) async fn of(aws: &Aws, managed: &Managed) -> Result<Self> {
         let image = ImageReference::of(&managed.service);
         let images = match &image {
             Some(image) => image::pushed(aws, &image.repository).await?,
@@ -182,37 +595,23 @@ impl Seen {
             image,
             images,
             secrets: secrets::fingerprint(aws, &current_secrets(&managed.service)).await?,
-            releases: releases(&managed.tags),
         })
     }
 
-    /// The rule of a service that has none in its tags, to be kept there before the tag in its image identifier, which it
-    /// follows until then, gives way to a digest.
-    fn unwritten_rule(&self, tags: &Tags) -> Option<(String, String)> {
-        let tag = self.image.as_ref()?.tag.clone()?;
-        (!tags.contains_key(TAG_IMAGE_TAG)).then(|| (TAG_IMAGE_TAG.into(), tag))
-    }
-
-    /// Together with what the tags of the service say.
-    fn situation<'a>(&'a self, tags: &'a Tags) -> Situation<'a> {
-        let tag = |name: &str| tags.get(name).map(String::as_str);
-        let own_tag = self.image.as_ref().and_then(|image| image.tag.as_deref());
-        let tracked = tag(TAG_IMAGE_TAG)
-            .or(own_tag)
-            .filter(|_| self.image.is_some());
+    /// Together with what is remembered, and what the tags of the service say.
+    pub(crate) fn situation<'a>(&'a self, memory: &'a Deployments, tags: &Tags) -> Situation<'a> {
+        let own_tag = self.image.as_ref().and_then(|image| image.tag.clone());
+        let tracked = memory.orders.now(tags).rule.or(own_tag);
+        let tracked = tracked.filter(|_| self.image.is_some());
         Situation {
-            rule: tracked.map(TagRule::parse),
+            rule: tracked.map(|rule| TagRule::parse(&rule)),
             running: self.running.as_deref(),
             images: &self.images,
-            releases: &self.releases,
-            rejected_image: tag(TAG_REJECTED_IMAGE),
-            secrets: self.secrets.as_deref(),
-            deployed_secrets: tag(TAG_DEPLOYED_SECRETS),
-            rejected_secrets: tag(TAG_REJECTED_SECRETS),
+            memory,
+            secrets: self.secrets.text.as_deref(),
         }
     }
 }
-
 /// What a service waits for that no event has brought.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Due {
@@ -228,17 +627,19 @@ pub enum Due {
 /// # Errors
 /// Those of AWS.
 pub async fn due(aws: &Aws, managed: &Managed) -> Result<Option<Due>> {
-    let is_free = matches!(obstacle(managed), Ok(None));
+    let memory: Memory<Deployments> = Memory::of(aws, managed.arn(), &managed.tags).await?;
+    let held = memory.orders.now(&managed.tags).held;
+    let is_free = matches!(obstacle(managed, held), Ok(None));
     if !is_free {
         return Ok(None);
     }
-    if let Some(claim) = Claim::of(&managed.tags) {
+    if let Some(claim) = &memory.claim {
         let ended_early = !claim.is_alive(aws).await?;
         let why = || format!("the deployment {} ended early", claim.execution);
         return Ok(ended_early.then(|| Due::Deployment(why())));
     }
     let seen = Seen::of(aws, managed).await?;
-    Ok(match decide(&seen.situation(&managed.tags)) {
+    Ok(match decide(&seen.situation(&memory, &managed.tags)) {
         Decision::Image(image) => {
             let image = called(Some(&image.tag), Some(&image.digest));
             Some(Due::Deployment(format!(
@@ -276,179 +677,6 @@ fn deploys_by_itself(managed: &Managed) -> bool {
     is_pinned && source.and_then(|source| source.auto_deployments_enabled()) == Some(true)
 }
 
-/// Decides what to deploy, checks that it may be deployed, and claims the service for it.
-async fn decide_and_claim(
-    aws: &Aws,
-    managed: &Managed,
-    request: &Request,
-    execution: &str,
-) -> Result<Assessment> {
-    let policy = Policy::parse(managed.tags.get(TAG_POLICY))?;
-    let seen = Seen::of(aws, managed).await?;
-    let mut situation = seen.situation(&managed.tags);
-    if request.cause.is_none() {
-        // A person who starts deploy has mended what was in the way.
-        situation.rejected_secrets = None;
-    }
-    let Seen { image, running, .. } = &seen;
-    let decision = match &request.to {
-        None => decide(&situation),
-        Some(to) => Decision::Image(
-            wish(&situation, to).map_err(|sentence| Error::invalid("to", to.clone(), sentence))?,
-        ),
-    };
-    let (kind, digest) = match (decision, image) {
-        (Decision::Nothing(reason), _) => return Ok(nothing(&reason)),
-        (Decision::Image(candidate), _) if running.as_ref() == Some(&candidate.digest) => {
-            let passed_over = pass_over(&situation, running.as_ref());
-            managed.tag(aws, &passed_over).await?;
-            return Ok(nothing("the service runs that image already"));
-        }
-        (Decision::Image(candidate), Some(image)) => {
-            let objection =
-                preflight::objection(aws, &image.repository, &candidate, &policy).await?;
-            if let Some(objection) = objection {
-                let without = Situation {
-                    rejected_image: Some(&candidate.digest),
-                    ..situation.clone()
-                };
-                let secrets_wait = request.to.is_none() && decide(&without) == Decision::Secrets;
-                let refused = refuse(aws, managed, request, &candidate, &objection).await?;
-                return Ok(Assessment {
-                    look_again: secrets_wait,
-                    ..refused
-                });
-            }
-            (Kind::Image, Some(candidate.digest))
-        }
-        (Decision::Secrets | Decision::Image(_), _) => (Kind::Secrets, running.clone()),
-    };
-    let mut tags = match &request.to {
-        Some(_) => pass_over(&situation, digest.as_ref()),
-        None => Tags::new(),
-    };
-    tags.extend(seen.unwritten_rule(&managed.tags));
-    let claim = Claim {
-        execution: execution.to_owned(),
-        kind,
-        sent: false,
-        after: None,
-        previous: running
-            .clone()
-            .filter(|running| digest.as_ref() != Some(running)),
-        digest,
-        secrets: seen.secrets.clone(),
-    };
-    claim_service(aws, managed, claim, tags).await
-}
-
-/// What a person passes over is not deployed by the next event; what they ask for is welcome again.
-fn pass_over(situation: &Situation<'_>, asked_for: Option<&String>) -> Tags {
-    let rule = situation.rule.as_ref();
-    let newest = rule.and_then(|rule| rule.choose(situation.images));
-    let newest = newest.map(|newest| newest.digest);
-    let passed_over = newest.filter(|newest| Some(newest) != asked_for);
-    Tags::from([(
-        TAG_REJECTED_IMAGE.into(),
-        passed_over.unwrap_or(NONE.into()),
-    )])
-}
-
-/// Remembers that the image must not be deployed, so that it is told once and not with every event that follows.
-async fn refuse(
-    aws: &Aws,
-    managed: &Managed,
-    request: &Request,
-    candidate: &Candidate,
-    objection: &str,
-) -> Result<Assessment> {
-    let image = called(Some(&candidate.tag), Some(&candidate.digest));
-    tracing::error!("{} was not given {image}: {objection}", managed.name());
-    if request.to.is_none() {
-        let tags = Tags::from([(TAG_REJECTED_IMAGE.into(), candidate.digest.clone())]);
-        managed.tag(aws, &tags).await?;
-    }
-    Ok(Assessment {
-        verdict: AssessmentVerdict::Refused,
-        reason: objection.to_owned(),
-        deployment: None,
-        notification: Some(Notification::refused(
-            aws,
-            managed.name(),
-            candidate,
-            request,
-            objection,
-        )),
-        look_again: false,
-    })
-}
-
-/// Claims the service, unless somebody else has claimed or changed it since this execution looked.
-///
-/// # Errors
-/// `NotReady` when it has: the next attempt acts.
-async fn claim_service(
-    aws: &Aws,
-    managed: &Managed,
-    mut claim: Claim,
-    mut tags: Tags,
-) -> Result<Assessment> {
-    let newest = operations(aws, managed.arn()).await?.into_iter().next();
-    if let Some(newest) = newest
-        .as_ref()
-        .filter(|newest| Verdict::of(newest).is_none())
-    {
-        return Err(Error::Busy {
-            call: "apprunner:ListOperations",
-            reason: format!(
-                "service {} is in the operation {}",
-                managed.name(),
-                newest.id().unwrap_or_default()
-            ),
-        });
-    }
-    let now = tags_of(aws, managed.arn()).await?.unwrap_or_default();
-    let other = Claim::of(&now).filter(|now| Some(now) != Claim::of(&managed.tags).as_ref());
-    if let Some(other) = other {
-        return Err(claimed(managed, &other));
-    }
-    claim.after = newest.and_then(|newest| newest.id);
-    tags.insert(TAG_DEPLOYING.into(), claim.to_string());
-    managed.tag(aws, &tags).await?;
-    Err(Error::NotReady(format!(
-        "the claim on service {}",
-        managed.name()
-    )))
-}
-
-/// Does what this execution has claimed the service for, unless App Runner has accepted it already.
-async fn carry_on(
-    aws: &Aws,
-    managed: &Managed,
-    request: &Request,
-    claim: Claim,
-) -> Result<Assessment> {
-    let operations = operations(aws, managed.arn()).await?;
-    if let Some(id) = accepted(&operations, &claim, managed) {
-        return deploying(aws, managed, request, &claim, &id).await;
-    }
-    if let Some(reason) = obstacle(managed)? {
-        // It was held or parked in these seconds: what looks at it next must find it free.
-        let free = Tags::from([(TAG_DEPLOYING.into(), NONE.into())]);
-        managed.tag(aws, &free).await?;
-        return no(request, &reason);
-    }
-    // From here on an operation may be that of the claim, and none that is there already is.
-    let claim = Claim {
-        sent: true,
-        after: operations.into_iter().next().and_then(|newest| newest.id),
-        ..claim
-    };
-    let sent = Tags::from([(TAG_DEPLOYING.into(), claim.to_string())]);
-    managed.tag(aws, &sent).await?;
-    act(aws, managed, request, claim).await
-}
-
 /// The operation that the claim asked for, if App Runner has accepted it. One that delivered another image is somebody
 /// else's, who was quicker.
 pub(crate) fn accepted(
@@ -469,103 +697,20 @@ pub(crate) fn accepted(
     own.and_then(|operation| operation.id.clone())
 }
 
-/// Asks App Runner for what the claim says.
-async fn act(aws: &Aws, managed: &Managed, request: &Request, claim: Claim) -> Result<Assessment> {
-    let image = ImageReference::of(&managed.service);
-    let asked = match (claim.kind, &claim.digest, image) {
-        (Kind::Image | Kind::Rollback, Some(digest), Some(image)) => {
-            update_image(aws, managed, &identifier(&image.repository, digest)).await
-        }
-        _ => start_deployment(aws, managed).await,
-    };
-    let refused = match asked {
-        Ok(operation_id) => return deploying(aws, managed, request, &claim, &operation_id).await,
-        Err(error) => error,
-    };
-    disown(aws, managed, claim, &refused).await?;
-    Err(refused)
-}
-
 /// App Runner has refused the call: what it is doing instead is not what the claim waits for.
 pub(crate) async fn disown(
     aws: &Aws,
-    managed: &Managed,
+    memory: &mut Memory<Deployments>,
     mut claim: Claim,
     refused: &Error,
 ) -> Result<()> {
     if matches!(refused, Error::Busy { .. }) {
         claim.sent = false;
-        let tags = Tags::from([(TAG_DEPLOYING.into(), claim.to_string())]);
-        managed.tag(aws, &tags).await?;
+        let mut then = (**memory).clone();
+        then.claim = Some(claim);
+        memory.write(aws, then).await?;
     }
     Ok(())
-}
-
-async fn deploying(
-    aws: &Aws,
-    managed: &Managed,
-    request: &Request,
-    claim: &Claim,
-    operation_id: &str,
-) -> Result<Assessment> {
-    let service = managed.name();
-    let what = match (claim.kind, &claim.digest) {
-        (Kind::Image | Kind::Rollback, Some(digest)) => digest,
-        _ => "the current secrets",
-    };
-    let reason = format!("{service} is being deployed with {what}");
-    tracing::info!(operation_id, "{reason}");
-    let is_rollback = claim.kind == Kind::Rollback;
-    let deployed = managed.tags.get(TAG_DEPLOYED_SECRETS);
-    let created_at = managed.service.created_at().secs();
-    let deployment = Deployment {
-        service_arn: managed.arn().to_owned(),
-        service: service.to_owned(),
-        kind: claim.kind,
-        digest: claim.digest.clone(),
-        tag: tag_of(aws, managed, claim.digest.as_deref()).await?,
-        previous: claim.previous.clone().filter(|_| !is_rollback),
-        secrets: claim.secrets.clone(),
-        new_secrets: claim.secrets.is_some() && claim.secrets.as_ref() != deployed,
-        created_at: Timestamp::from_second(created_at).unwrap_or_default(),
-        operation_id: operation_id.to_owned(),
-        // It was read well before the claim.
-        bake_minutes: Policy::parse(managed.tags.get(TAG_POLICY))
-            .unwrap_or_default()
-            .bake_minutes,
-        health: health_address(managed),
-        cause: request.why().to_owned(),
-        asked_for: request.to.is_some(),
-        left_over: is_rollback,
-        // A rollback is claimed here only for an execution that ended before it could carry it out.
-        instead_of: is_rollback.then(|| Unwell {
-            digest: claim.previous.clone(),
-            tag: None,
-            why: "the execution that deployed it found it so, and ended early".into(),
-        }),
-    };
-    Ok(Assessment {
-        verdict: AssessmentVerdict::Deploying,
-        reason,
-        deployment: Some(deployment),
-        notification: None,
-        look_again: false,
-    })
-}
-
-/// The tag that an image is known by: the one that the service's rule took it for, or any.
-async fn tag_of(aws: &Aws, managed: &Managed, digest: Option<&str>) -> Result<Option<String>> {
-    let (Some(digest), Some(reference)) = (digest, ImageReference::of(&managed.service)) else {
-        return Ok(None);
-    };
-    let images = image::pushed(aws, &reference.repository).await?;
-    let found = images.iter().find(|image| image.digest == digest);
-    let rule = managed
-        .tags
-        .get(TAG_IMAGE_TAG)
-        .map(|rule| TagRule::parse(rule));
-    let by_rule = |image: &Pushed| Some(rule.as_ref()?.candidate(image)?.tag);
-    Ok(found.and_then(|image| by_rule(image).or_else(|| image.tags.first().cloned())))
 }
 
 /// Points the service to another image; everything else stays as App Runner has it.
@@ -589,7 +734,7 @@ pub(crate) async fn update_image(aws: &Aws, managed: &Managed, identifier: &str)
     Ok(updated.operation_id)
 }
 
-async fn start_deployment(aws: &Aws, managed: &Managed) -> Result<String> {
+pub(crate) async fn start_deployment(aws: &Aws, managed: &Managed) -> Result<String> {
     let started = aws
         .apprunner()
         .start_deployment()
@@ -614,8 +759,8 @@ async fn start_deployment(aws: &Aws, managed: &Managed) -> Result<String> {
     }
 }
 
-/// The address of a public service with the path of its health check.
-fn health_address(managed: &Managed) -> Option<HealthAddress> {
+/// The address of a public service with the path of its health check, and how it answered before it is changed.
+fn health_address(managed: &Managed, unwell_before: Option<Answer>) -> Option<HealthAddress> {
     let service = &managed.service;
     let public = service
         .network_configuration()
@@ -628,16 +773,25 @@ fn health_address(managed: &Managed) -> Option<HealthAddress> {
     Some(HealthAddress {
         url: format!("https://{address}{path}"),
         only_200: http.is_some(),
+        unwell_before,
     })
+}
+
+/// Nothing is deployed, and that is told.
+fn refused(reason: &str) -> Assessment {
+    Assessment {
+        verdict: AssessmentVerdict::Refused,
+        reason: reason.to_owned(),
+        deployment: None,
+        notification: None,
+        look_again: false,
+    }
 }
 
 fn nothing(reason: &str) -> Assessment {
     tracing::info!("nothing to do: {reason}");
     Assessment {
         verdict: AssessmentVerdict::Nothing,
-        reason: reason.to_owned(),
-        deployment: None,
-        notification: None,
-        look_again: false,
+        ..refused(reason)
     }
 }

@@ -1,11 +1,14 @@
 //! Whether a service is well after a deployment: it answers, and none of its alarms turns red.
 
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, HealthAddress};
 use crate::follow::Verdict;
 use aws_sdk_apprunner::types::ServiceStatus;
 use aws_sdk_cloudwatch::types::{Dimension, MetricAlarm, StateValue};
+use groundcrew::claim::{Answer, Claim};
 use groundcrew::managed::describe;
-use groundcrew::{Aws, Error, Result};
+use groundcrew::memory::Deployments;
+use groundcrew::reference::current_secrets;
+use groundcrew::{Aws, Error, Managed, Memory, Result, secrets};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +21,9 @@ const LOOKS: u32 = 10;
 /// The longest time between two: an alarm that turns red and green again in between is not seen.
 const LONGEST_WAIT: u32 = 240;
 
+/// How often secrets are delivered in the watch over one image: each time the watch begins anew.
+pub const MOST_DELIVERIES: u8 = 2;
+
 /// Whether a service is well.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Health {
@@ -25,15 +31,50 @@ pub struct Health {
     pub well: bool,
     /// What was seen, for a person.
     pub why: String,
+    /// What has to be told of it: it was not asked, or its answer says nothing.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// Whether this deployment is still the one that counts: a person has asked for another image since, or somebody has taken
+    /// the claim away.
+    #[serde(default)]
+    pub superseded: bool,
+    /// Whether a secret has moved since: the service is given the current ones before it is judged.
+    #[serde(default)]
+    pub secrets_moved: bool,
+}
+
+impl Health {
+    fn well(why: impl Into<String>) -> Self {
+        Self {
+            well: true,
+            why: why.into(),
+            note: None,
+            superseded: false,
+            secrets_moved: false,
+        }
+    }
+
+    /// Nothing that speaks against it could be found out.
+    fn unknown(why: String) -> Self {
+        Self {
+            note: Some(why.clone()),
+            ..Self::well(why)
+        }
+    }
+
+    fn unwell(why: String) -> Self {
+        Self {
+            well: false,
+            ..Self::well(why)
+        }
+    }
 }
 
 /// What one look at the alarms saw, and what comes next.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Look {
-    /// Whether the service is well.
-    pub(crate) well: bool,
-    /// What was seen, for a person.
-    pub(crate) why: String,
+    #[serde(flatten)]
+    pub(crate) health: Health,
     /// Whether the bake window is over.
     pub(crate) over: bool,
     /// How many looks there were.
@@ -42,55 +83,116 @@ pub(crate) struct Look {
     pub(crate) seconds: u32,
 }
 
+/// What has happened to a deployment while it is watched, if that ends or interrupts the watch. An execution of groundcrew 0.1
+/// does not say its name, and is not interrupted.
+async fn interruption(
+    aws: &Aws,
+    deployment: &Deployment,
+    execution: Option<&str>,
+) -> Result<Option<Health>> {
+    let Some(execution) = execution else {
+        return Ok(None);
+    };
+    let Some(managed) = Managed::look(aws, &deployment.service_arn).await? else {
+        return Ok(None);
+    };
+    let memory: Memory<Deployments> = Memory::of(aws, managed.arn(), &managed.tags).await?;
+    let is_own = |claim: &Claim| claim.execution == execution;
+    if !memory.claim.as_ref().is_some_and(is_own) {
+        return Ok(Some(Health {
+            superseded: true,
+            ..Health::well("somebody has asked for another image since")
+        }));
+    }
+    let now = secrets::fingerprint(aws, &current_secrets(&managed.service)).await?;
+    let moved = now.text.is_some() && now.text != deployment.secrets;
+    // Secrets that could not be delivered once are not tried again with each look; and what rotates without end is left to the
+    // executions that its events start.
+    let rejected = now.text == memory.rejected_secrets;
+    let too_often = deployment.deliveries >= MOST_DELIVERIES;
+    Ok((moved && !rejected && !too_often).then(|| Health {
+        secrets_moved: true,
+        ..Health::well("a secret has moved since")
+    }))
+}
+
+/// Asks a service for its health path.
+pub(crate) async fn ask(aws: &Aws, address: &HealthAddress) -> Answer {
+    match aws.get("https:GET", &address.url).await {
+        Ok((status, _)) => Answer {
+            status: Some(status),
+            said: format!("answered {status}"),
+        },
+        Err(error) => Answer {
+            status: None,
+            said: format!("did not answer: {error}"),
+        },
+    }
+}
+
+/// Whether an answer is that of a service which is well.
+pub(crate) fn is_good(address: &HealthAddress, answer: &Answer) -> bool {
+    severity(address, answer) == 0
+}
+
+/// 0: well; 1: it refuses; 2: it fails, or does not answer.
+fn severity(address: &HealthAddress, answer: &Answer) -> u8 {
+    match answer.status {
+        Some(200) => 0,
+        Some(status) if status < 500 => u8::from(address.only_200),
+        _ => 2,
+    }
+}
+
 /// Asks the service for its health path, as a user would.
 ///
 /// # Errors
-/// `NotReady` while it does not answer well and is to be asked again.
+/// `NotReady` while it does not answer well and is to be asked again; `Busy` while somebody's operation goes on, for then its
+/// answer says nothing about the image.
 pub(crate) async fn smoke_check(
     aws: &Aws,
     deployment: &Deployment,
     attempt: u32,
+    execution: Option<&str>,
 ) -> Result<Health> {
     let Some(address) = &deployment.health else {
-        return Ok(Health {
-            well: true,
-            why: "not asked: it answers inside its VPC only".into(),
-        });
+        return Ok(Health::well("not asked: it answers inside its VPC only"));
     };
-    let seen = match aws.get("https:GET", &address.url).await {
-        Ok((status, _)) => {
-            let well = if address.only_200 {
-                status == 200
-            } else {
-                status < 500
-            };
-            let why = format!("{} answered {status}", address.url);
-            if well {
-                return Ok(Health { well, why });
-            }
-            why
-        }
-        Err(error) => format!("{} did not answer: {error}", address.url),
-    };
+    let answer = ask(aws, address).await;
+    let seen = format!("{} {}", address.url, answer.said);
+    if is_good(address, &answer) {
+        return Ok(Health::well(seen));
+    }
+    if let Some(before) = &address.unwell_before
+        && severity(address, &answer) <= severity(address, before)
+    {
+        return Ok(Health::unknown(format!(
+            "{seen}; before the deployment it {}, so that says nothing about the image",
+            before.said
+        )));
+    }
+    if let Some(interruption) = interruption(aws, deployment, execution).await? {
+        return Ok(interruption);
+    }
     if attempt + 1 < SMOKE_ATTEMPTS {
         return Err(Error::NotReady(format!(
             "{}: {seen}, so it",
             deployment.service
         )));
     }
-    // One that somebody has paused or removed meanwhile says nothing about its image.
     let now = describe(aws, &deployment.service_arn).await?;
-    let status = now.as_ref().map_or("gone", |now| now.status().as_str());
-    if status != ServiceStatus::Running.as_str() {
-        return Ok(Health {
-            well: true,
-            why: format!("not asked: it is {status}"),
-        });
+    match now.as_ref().map(|now| now.status()) {
+        Some(ServiceStatus::Running) => Ok(Health::unwell(seen)),
+        Some(ServiceStatus::OperationInProgress) => Err(Error::Busy {
+            call: "apprunner:DescribeService",
+            reason: format!("service {} is in an operation", deployment.service),
+        }),
+        // One that somebody has paused or removed meanwhile says nothing about its image.
+        status => Ok(Health::unknown(format!(
+            "It was not asked whether it is well, for it is {}",
+            status.map_or("gone", ServiceStatus::as_str)
+        ))),
     }
-    Ok(Health {
-        well: false,
-        why: seen,
-    })
 }
 
 /// Looks at the service's alarms. What is counted are looks, and the state machine waits between them.
@@ -99,19 +201,23 @@ pub(crate) async fn look(
     deployment: &Deployment,
     operation: &Verdict,
     looks: u32,
+    note: Option<String>,
+    execution: Option<&str>,
 ) -> Result<Look> {
     let window = u32::from(deployment.bake_minutes) * 60;
     let seconds = (window / LOOKS).clamp(1, LONGEST_WAIT);
     let over = looks * seconds >= window;
-    let look = |well, why: String| Look {
-        well,
-        why,
+    let look = |health| Look {
+        health: Health { note, ..health },
         over,
         looks: looks + 1,
         seconds,
     };
+    if let Some(interruption) = interruption(aws, deployment, execution).await? {
+        return Ok(look(interruption));
+    }
     if window == 0 {
-        return Ok(look(true, "its alarms were not watched".into()));
+        return Ok(look(Health::well("its alarms were not watched")));
     }
     let alarms = alarms(aws, &deployment.service).await?;
     // An alarm that turned red while App Runner was still at it may speak of the old instances: it counts if it stays so.
@@ -121,12 +227,12 @@ pub(crate) async fn look(
     };
     let red = red(&alarms, &deployment.service_arn, since);
     if red.is_empty() {
-        return Ok(look(true, "no alarm turned red".into()));
+        return Ok(look(Health::well("no alarm turned red")));
     }
-    Ok(look(
-        false,
-        format!("since the deployment, alarm: {}", red.join("; ")),
-    ))
+    Ok(look(Health::unwell(format!(
+        "since the deployment, alarm: {}",
+        red.join("; ")
+    ))))
 }
 
 async fn alarms(aws: &Aws, service: &str) -> Result<Vec<MetricAlarm>> {

@@ -1,6 +1,6 @@
 //! What the states of an execution hand on to each other.
 
-use groundcrew::claim::Kind;
+use groundcrew::claim::{Answer, Kind};
 use groundcrew::reference::Repository;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,12 @@ pub struct Deployment {
     pub left_over: bool,
     /// What is taken back, if this is a rollback.
     pub instead_of: Option<Unwell>,
+    /// How often secrets have moved while the image was watched. The operation is then the last one that delivered them.
+    #[serde(default)]
+    pub deliveries: u8,
+    /// What else is to be told of it, each a sentence.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// Where a service is asked whether it is well.
@@ -49,6 +55,9 @@ pub struct HealthAddress {
     pub url: String,
     /// Whether only 200 is a good answer. Without an HTTP health check any answer is, but a 5xx.
     pub only_200: bool,
+    /// How the service answered before it was changed, if it was not well then.
+    #[serde(default)]
+    pub unwell_before: Option<Answer>,
 }
 
 /// An image that was deployed and is not well.

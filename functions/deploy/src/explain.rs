@@ -2,11 +2,12 @@
 
 use crate::deployment::short;
 use crate::follow::Verdict;
-use crate::hold::look;
 use crate::notification::Notification;
+use crate::order::look;
 use crate::request::Request;
 use aws_sdk_apprunner::types::{OperationSummary, ServiceStatus};
-use groundcrew::{Aws, Claim, Failure, Result};
+use groundcrew::memory::Deployments;
+use groundcrew::{Aws, Failure, Memory, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -16,8 +17,8 @@ use serde_json::Value;
 pub(crate) struct Explained {
     /// The name of the error that the execution ends with.
     pub outcome: &'static str,
-    /// What is to be told.
-    pub notification: Notification,
+    /// What is to be told; `None` if it was told before, of the same operation.
+    pub notification: Option<Notification>,
 }
 
 /// Whether the execution gave up waiting.
@@ -38,7 +39,9 @@ pub(crate) async fn explain(
         |_| String::new(),
         |request| format!("Cause: {}.", request.why()),
     );
-    let seen = busy_with(aws, service).await.unwrap_or_default();
+    let seen = busy_with(aws, service, is_stuck(failure))
+        .await
+        .unwrap_or_default();
     let sentence = failure.sentence();
     let execution = format!("Execution: {execution}");
     tracing::error!(service, "{sentence}");
@@ -46,53 +49,81 @@ pub(crate) async fn explain(
         let again = format!(
             "Nothing is tried again by itself. Should the operation never end, ask AWS Support. When the service is running again, it is looked at again; or start deploy for {name} by hand."
         );
+        let notification = Notification::new(
+            &format!("{name}: stuck"),
+            &[
+                format!("The deployment of {name} has given up waiting: {sentence}."),
+                seen.said,
+                again,
+                cause,
+                execution,
+            ],
+        );
         return Explained {
             outcome: "Stuck",
-            notification: Notification::new(
-                &format!("{name}: stuck"),
-                &[
-                    format!("The deployment of {name} has given up waiting: {sentence}."),
-                    seen,
-                    again,
-                    cause,
-                    execution,
-                ],
-            ),
+            notification: (!seen.was_told).then_some(notification),
         };
     }
     Explained {
         outcome: "Failed",
-        notification: Notification::new(
+        notification: Some(Notification::new(
             &format!("{name}: deployment failed"),
             &[
                 format!("The deployment of {name} could not go on: {sentence}."),
-                seen,
+                seen.said,
                 format!("Mend that, then start deploy for {name} by hand."),
                 cause,
                 execution,
             ],
-        ),
+        )),
     }
 }
 
-/// The operation that a service is in, and since when.
-async fn busy_with(aws: &Aws, service: &str) -> Result<String> {
+/// What a service is busy with.
+#[derive(Default)]
+struct Seen {
+    /// For a person.
+    said: String,
+    /// Whether a person was told of it before.
+    was_told: bool,
+}
+
+/// The operation that a service is in, and since when. That it is `stuck` is remembered: of each operation that hangs one
+/// execution tells.
+async fn busy_with(aws: &Aws, service: &str, stuck: bool) -> Result<Seen> {
     let Some(managed) = look(aws, service).await? else {
-        return Ok("The service is gone.".into());
+        return Ok(Seen {
+            said: "The service is gone.".into(),
+            was_told: false,
+        });
     };
     let operations = managed.operations(aws).await?;
-    let digest = Claim::of(&managed.tags).and_then(|claim| claim.digest);
+    let mut memory: Memory<Deployments> = Memory::of(aws, managed.arn(), &managed.tags).await?;
+    let claim = memory.claim.as_ref();
+    let digest = claim.and_then(|claim| claim.digest.as_deref());
     let digest = digest.map_or_else(String::new, |digest| {
-        format!(" It was being given {}.", short(&digest))
+        format!(" It was being given {}.", short(digest))
     });
-    Ok(sentence(managed.service.status(), &operations) + &digest)
+    let said = sentence(managed.service.status(), &operations) + &digest;
+    let hangs = under_way(&operations).and_then(|operation| operation.id.clone());
+    let hangs = hangs.or_else(|| Some(memory.claim.as_ref()?.execution.clone()));
+    let hangs = Some(hangs.unwrap_or_else(|| "an operation without an id".into()));
+    let was_told = stuck && memory.told_stuck == hangs;
+    if stuck && !was_told {
+        let mut then = (*memory).clone();
+        then.told_stuck = hangs;
+        memory.write(aws, then).await?;
+    }
+    Ok(Seen { said, was_told })
+}
+
+fn under_way(newest_first: &[OperationSummary]) -> Option<&OperationSummary> {
+    let mut operations = newest_first.iter();
+    operations.find(|operation| Verdict::of(operation).is_none())
 }
 
 fn sentence(status: &ServiceStatus, newest_first: &[OperationSummary]) -> String {
-    let under_way = newest_first
-        .iter()
-        .find(|operation| Verdict::of(operation).is_none());
-    match under_way {
+    match under_way(newest_first) {
         Some(operation) => {
             let kind = operation.r#type().map_or("unknown", |kind| kind.as_str());
             let since = operation

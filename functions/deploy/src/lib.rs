@@ -4,31 +4,32 @@
 //! image under its tag rule, the current versions of its secrets) with what it runs, and acts on the difference in the
 //! same step. Whatever comes twice, late or in another order finds nothing left to do.
 //!
-//! What has to outlive a step is kept in tags of the service: the claim of the deployment that is under way, what was
-//! delivered, what was rejected, and the last releases. They are where a person looks, they go with the service, and one
-//! `TagResource` sets several of them at once or none. App Runner itself takes one operation at a time, so that two
-//! executions that look at the same moment still deploy once.
+//! What has to outlive a step is in the memory of the service ([`groundcrew::memory`]): the claim of the deployment that is
+//! under way, what was delivered, what was rejected, what a person has asked for, and the last releases. It is written by
+//! compare-and-set, so that of two executions that look at the same moment one deploys.
 
 mod assess;
 mod bake;
 mod decide;
+mod deliver;
 mod deployment;
 mod explain;
 mod follow;
-mod hold;
 mod notification;
+mod order;
 mod preflight;
-mod release;
 mod request;
 mod roll_back;
 mod settle;
 
 pub use assess::{Due, due, end_auto_deployments};
+pub use bake::MOST_DELIVERIES;
 pub use deployment::{Assessment, AssessmentVerdict, Deployment};
 pub use notification::Notification;
 pub use request::Request;
 
 use groundcrew::{Aws, Error, Failure, Result};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -36,10 +37,14 @@ use serde_json::{Value, json};
 #[derive(Debug, Deserialize)]
 #[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
-    /// Freezes a service, or ends that; answers a [`hold::Held`].
-    Hold {
+    /// Freezes a service, or ends that, or finds out which image a person asks for; answers an [`order::Ordered`].
+    #[serde(alias = "hold")]
+    Order {
         /// What the execution was started with.
         request: Value,
+        /// The execution's name.
+        #[serde(default)]
+        execution: String,
     },
     /// Compares, checks and acts; answers an [`Assessment`].
     Assess {
@@ -47,6 +52,9 @@ pub enum Step {
         request: Value,
         /// The execution's name.
         execution: String,
+        /// When it began.
+        #[serde(default)]
+        started: Option<Timestamp>,
     },
     /// Waits for the end of App Runner's operation; answers a [`follow::Verdict`].
     AwaitOperation {
@@ -59,6 +67,9 @@ pub enum Step {
         deployment: Deployment,
         /// How often the state was retried already.
         attempt: u32,
+        /// The execution's name.
+        #[serde(default)]
+        execution: Option<String>,
     },
     /// Looks at the service's alarms; answers a [`bake::Look`].
     Bake {
@@ -68,6 +79,19 @@ pub enum Step {
         operation: follow::Verdict,
         /// How many looks at the alarms there were before.
         looks: u32,
+        /// What has to be told of the smoke check.
+        #[serde(default)]
+        note: Option<String>,
+        /// The execution's name.
+        #[serde(default)]
+        execution: Option<String>,
+    },
+    /// Delivers secrets that have moved while the image was watched; answers a [`deliver::Delivery`].
+    DeliverSecrets {
+        /// What was deployed.
+        deployment: Deployment,
+        /// The execution's name.
+        execution: String,
     },
     /// Goes back to the image before; answers a [`roll_back::WayBack`].
     RollBack {
@@ -88,6 +112,9 @@ pub enum Step {
         operation: follow::Verdict,
         /// Why the service was left as it is, if it was.
         left: Option<String>,
+        /// What has to be told of the smoke check.
+        #[serde(default)]
+        note: Option<String>,
         /// The execution's name.
         execution: String,
     },
@@ -119,22 +146,36 @@ impl Step {
     /// Those of [`Error`]; the state machine retries or catches them by name.
     pub async fn handle(self, aws: &Aws) -> Result<Value> {
         Ok(match self {
-            Self::Hold { request } => json!(hold::hold(aws, &request).await?),
-            Self::Assess { request, execution } => {
-                json!(assess::assess(aws, &request, &execution).await?)
+            Self::Order { request, execution } => {
+                json!(order::order(aws, &request, &execution).await?)
             }
+            Self::Assess {
+                request,
+                execution,
+                started,
+            } => json!(assess::assess(aws, &request, &execution, started).await?),
             Self::AwaitOperation { deployment } => {
                 json!(follow::operation(aws, &deployment).await?)
             }
             Self::SmokeCheck {
                 deployment,
                 attempt,
-            } => json!(bake::smoke_check(aws, &deployment, attempt).await?),
+                execution,
+            } => json!(bake::smoke_check(aws, &deployment, attempt, execution.as_deref()).await?),
             Self::Bake {
                 deployment,
                 operation,
                 looks,
-            } => json!(bake::look(aws, &deployment, &operation, looks).await?),
+                note,
+                execution,
+            } => {
+                let execution = execution.as_deref();
+                json!(bake::look(aws, &deployment, &operation, looks, note, execution).await?)
+            }
+            Self::DeliverSecrets {
+                deployment,
+                execution,
+            } => json!(deliver::deliver(aws, deployment, &execution).await?),
             Self::RollBack {
                 deployment,
                 operation,
@@ -147,8 +188,9 @@ impl Step {
                 deployment,
                 operation,
                 left,
+                note,
                 execution,
-            } => json!(settle::settle(aws, &deployment, &operation, left, &execution).await?),
+            } => json!(settle::settle(aws, &deployment, &operation, left, note, &execution).await?),
             Self::Explain {
                 request,
                 failure,

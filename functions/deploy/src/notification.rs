@@ -2,8 +2,8 @@
 
 use crate::deployment::{Deployment, called, short};
 use crate::follow::Verdict;
-use crate::request::Request;
-use crate::settle::End;
+use crate::request::{PushedTag, Request};
+use crate::settle::{End, is_about_secrets};
 use groundcrew::Aws;
 use groundcrew::claim::Kind;
 use groundcrew::image::Candidate;
@@ -71,13 +71,46 @@ impl Notification {
         )
     }
 
-    /// The end of a deployment. `said` is what App Runner says of its failure.
+    /// A push that leads to nothing, where its author would expect it to be deployed.
+    pub(crate) fn passed_over(aws: &Aws, service: &str, pushed: &PushedTag, why: &str) -> Self {
+        let image = called(Some(&pushed.tag), Some(&pushed.digest));
+        let tag = name(Some(&pushed.tag), Some(&pushed.digest));
+        Self::new(
+            &format!("{service}: {tag} not deployed"),
+            &[
+                format!("{service} was not given {image}: {why}."),
+                "It goes on with what it runs.".into(),
+                by_hand(aws, service, &pushed.digest, "To deploy it all the same"),
+            ],
+        )
+    }
+
+    /// A rotation that waits because the service is held.
+    pub(crate) fn waiting(aws: &Aws, service: &str, request: &Request) -> Self {
+        Self::new(
+            &format!("{service}: held, a secret waits"),
+            &[
+                format!(
+                    "A secret of {service} has a new version, and the service is held: it goes on with the old one, which may stop working."
+                ),
+                why(request.why()),
+                start(
+                    aws,
+                    "To deliver the current secrets while it stays held",
+                    &format!("{{\"service\": \"{service}\", \"again\": true}}"),
+                ),
+            ],
+        )
+    }
+
+    /// The end of a deployment. `said` is what App Runner says of its failure, `note` what is to be told of its health.
     pub(crate) fn ended(
         aws: &Aws,
         deployment: &Deployment,
         operation: &Verdict,
         end: &End,
         said: Option<&str>,
+        note: Option<&str>,
     ) -> Self {
         let service = &deployment.service;
         let image = called(deployment.tag.as_deref(), deployment.digest.as_deref());
@@ -106,6 +139,9 @@ impl Notification {
             _ => String::new(),
         };
         let cause = why(&deployment.cause);
+        let mut notes: Vec<_> = note.map(|note| format!("{note}.")).into_iter().collect();
+        notes.extend(deployment.notes.clone());
+        let notes = notes.join(" ");
         match (end, deployment.kind) {
             (End::Deployed, Kind::Secrets) => Self::new(
                 &format!("{service}: current secrets deployed"),
@@ -113,6 +149,7 @@ impl Notification {
                     format!(
                         "{service} runs with the current version of its secrets since {at}. Its image is the same, {image}."
                     ),
+                    notes,
                     cause,
                 ],
             ),
@@ -122,22 +159,29 @@ impl Notification {
                     format!("{service} runs {image} since {at}."),
                     secrets,
                     watched(deployment),
+                    notes,
                     cause,
                     before,
                 ],
             ),
-            (End::Failed, kind) => {
-                let what = match kind {
-                    Kind::Secrets => "the current version of its secrets".to_owned(),
-                    Kind::Image | Kind::Rollback => image,
-                };
-                let next = match kind {
-                    Kind::Secrets => {
-                        "It waits for the next version of a secret; until then it runs with the old ones, which may stop working."
-                    }
-                    Kind::Image | Kind::Rollback => {
-                        "The image is not tried again; push a newer one."
-                    }
+            (End::Replaced(runs), _) => Self::new(
+                &format!("{service}: {tag} replaced"),
+                &[
+                    format!(
+                        "{service} was given {image}, and runs {} since: somebody else has set that. It is looked at once more, and what is newer by its tag rule is deployed.",
+                        runs.as_deref().map_or("an image without a digest", short)
+                    ),
+                    cause,
+                    before,
+                ],
+            ),
+            (End::Failed, _) => {
+                let (what, next) = match is_about_secrets(deployment, operation) {
+                    true => (
+                        "the current version of its secrets".to_owned(),
+                        "It waits for the next version of a secret; until then it runs with the old ones, which may stop working.",
+                    ),
+                    false => (image, "The image is not tried again; push a newer one."),
                 };
                 let state = if operation.status == "ROLLBACK_SUCCEEDED" {
                     "App Runner has gone back to what ran before."
@@ -231,8 +275,14 @@ fn clock(at: Timestamp) -> String {
 
 /// The command that deploys a digest by hand.
 pub(crate) fn by_hand(aws: &Aws, service: &str, digest: &str, what_for: &str) -> String {
+    let input = format!("{{\"service\": \"{service}\", \"to\": \"{digest}\"}}");
+    start(aws, what_for, &input)
+}
+
+/// The command that starts `deploy` with an input.
+fn start(aws: &Aws, what_for: &str, input: &str) -> String {
     format!(
-        "{what_for}:\naws stepfunctions start-execution --state-machine-arn {} --input '{{\"service\": \"{service}\", \"to\": \"{digest}\"}}'",
+        "{what_for}:\naws stepfunctions start-execution --state-machine-arn {} --input '{input}'",
         aws.account.deploy_state_machine
     )
 }

@@ -1,6 +1,7 @@
 //! What an execution of `deploy` is started with, by `trigger` or by a person.
 
 use groundcrew::{Result, spec};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,17 +21,50 @@ pub struct Request {
     #[serde(default)]
     #[schemars(length(max = 256))]
     pub cause: Option<String>,
-    /// Which image instead of the newest: `previous` (what ran before), a digest, or a tag. Newer images that exist already are then left alone; the next push is deployed again.
+    /// Which image instead of the newest: `previous` (what ran well before), a digest, or a tag. It is found out at once. By itself is then deployed only what is pushed afterwards. `newest` ends that, and deploys the newest image.
     #[serde(default)]
     #[schemars(
         regex(pattern = r"^(sha256:[0-9a-f]{64}|[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})$"),
-        extend("patternErrorMessage" = "previous, a digest (sha256: and 64 hexadecimal digits) or an image tag")
+        extend("patternErrorMessage" = "previous, newest, a digest (sha256: and 64 hexadecimal digits) or an image tag")
     )]
     pub to: Option<String>,
     /// `true` freezes the service: no event deploys anything. `false` ends that, and delivers what came in meanwhile.
     #[serde(default)]
     pub hold: Option<bool>,
+    /// `true` deploys the same image once more, with the current secrets: also while the service is frozen.
+    #[serde(default)]
+    pub again: Option<bool>,
+    /// The push that an event tells of; `trigger` says it.
+    #[serde(default)]
+    pub pushed: Option<PushedTag>,
+    /// The secret that an event says has moved; `trigger` says it.
+    #[serde(default)]
+    pub rotated: Option<Rotated>,
 }
+
+/// What an event says of a push.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct PushedTag {
+    /// The image, `sha256:…`
+    pub digest: String,
+    /// The tag that it was given.
+    pub tag: String,
+    /// When.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+}
+
+/// What an event says of a rotation.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Rotated {
+    /// The secret's ARN.
+    pub secret: String,
+    /// The version that is current now; of an event that does not name it, the time of the event.
+    pub version: String,
+}
+
+/// What a person asks for to end what an earlier wish holds back.
+pub(crate) const NEWEST: &str = "newest";
 
 impl Request {
     /// Reads a request.
@@ -40,10 +74,22 @@ impl Request {
     pub fn parse(input: &Value) -> Result<Self> {
         spec::parse(&Self::schema(), input, |request: &Self| {
             let held = request.hold == Some(true);
-            let mistake = request.to.clone().filter(|_| held).map(|to| {
-                spec::Mistake::new("to", to, "nothing beside hold: true, which deploys nothing")
-            });
-            mistake.into_iter().collect()
+            let to = request.to.as_ref();
+            let again = request.again == Some(true);
+            let mut mistakes = Vec::new();
+            if let Some(to) = to.filter(|_| held) {
+                let instead = "nothing beside hold: true, which deploys nothing";
+                mistakes.push(spec::Mistake::new("to", to.clone(), instead));
+            }
+            if let Some(to) = to.filter(|_| again) {
+                let instead = "nothing beside again: true, which keeps the image";
+                mistakes.push(spec::Mistake::new("to", to.clone(), instead));
+            }
+            if held && again {
+                let instead = "false, or left out, beside again: true, which deploys";
+                mistakes.push(spec::Mistake::new("hold", "true", instead));
+            }
+            mistakes
         })
     }
 

@@ -7,9 +7,9 @@ use crate::follow::Verdict;
 use aws_sdk_apprunner::types::ServiceStatus;
 use groundcrew::claim::{Claim, Kind};
 use groundcrew::managed::operations;
+use groundcrew::memory::Deployments;
 use groundcrew::reference::{ImageReference, current_secrets};
-use groundcrew::stack::{TAG_DEPLOYING, TAG_REJECTED_IMAGE, Tags};
-use groundcrew::{Aws, Error, Managed, Result, image, secrets};
+use groundcrew::{Aws, Error, Managed, Memory, Result, image, secrets};
 use serde::Serialize;
 
 /// Where it goes from here.
@@ -61,20 +61,47 @@ pub(crate) async fn roll_back(
         operation: operation.clone(),
         left: None,
     };
-    let claim = Claim::of(&managed.tags).filter(|claim| claim.execution == execution);
-    if let Some(claim) = claim.filter(|claim| claim.kind == Kind::Rollback) {
+    let mut memory: Memory<Deployments> = Memory::of(aws, managed.arn(), &managed.tags).await?;
+    let is_own = |claim: &Claim| claim.execution == execution;
+    let Some(claim) = memory.claim.clone().filter(is_own) else {
+        // Nothing is taken back that somebody else answers for by now; `settle` says so.
+        return Ok(left(&deployment, unwell.clone()));
+    };
+    let runs = ImageReference::of(&managed.service);
+    let newest = operations(aws, managed.arn()).await?;
+    if claim.kind == Kind::Rollback {
         // An earlier attempt of this step claimed it; whether App Runner heard of it, its operations tell.
-        let operations = operations(aws, managed.arn()).await?;
-        if let Some(id) = accepted(&operations, &claim, &managed) {
+        if let Some(id) = accepted(&newest, &claim, &managed) {
             return Ok(rollback(id, claim.secrets));
         }
+    } else if runs
+        .as_ref()
+        .is_some_and(|it| it.digest == deployment.digest)
+    {
+        // First of all: whoever has to go on from here knows which image was the bad one, however long App Runner is busy.
+        let mut then = (*memory).clone();
+        then.claim = Some(Claim {
+            kind: Kind::Rollback,
+            sent: false,
+            digest: Some(previous.clone()),
+            tag: None,
+            previous: deployment.digest.clone(),
+            ..claim.clone()
+        });
+        if let Some(bad) = &deployment.digest {
+            then.reject(bad, deployment.tag.as_deref());
+        }
+        memory.write(aws, then).await?;
     }
     match managed.service.status() {
         ServiceStatus::Running => {}
         ServiceStatus::OperationInProgress => {
             return Err(Error::Busy {
                 call: "apprunner:UpdateService",
-                reason: format!("service {} is in an operation", deployment.service),
+                reason: format!(
+                    "service {} is in an operation, and is not well: {unwell}",
+                    deployment.service
+                ),
             });
         }
         status => {
@@ -84,7 +111,6 @@ pub(crate) async fn roll_back(
             ));
         }
     }
-    let runs = ImageReference::of(&managed.service);
     let Some(runs) = runs.filter(|runs| runs.digest == deployment.digest) else {
         let reason = format!("{unwell}. Somebody has given the service another image since");
         return Ok(left(&deployment, reason));
@@ -95,35 +121,30 @@ pub(crate) async fn roll_back(
         return Ok(left(&deployment, reason));
     }
     let now = secrets::fingerprint(aws, &current_secrets(&managed.service)).await?;
-    let newest = operations(aws, managed.arn()).await?.into_iter().next();
     let claim = Claim {
         execution: execution.to_owned(),
         kind: Kind::Rollback,
         sent: true,
-        after: newest.and_then(|newest| newest.id),
+        after: newest.into_iter().next().and_then(|newest| newest.id),
         digest: Some(previous.clone()),
+        tag: None,
         previous: deployment.digest.clone(),
-        secrets: now.clone(),
+        secrets: now.text.clone(),
+        unwell_before: None,
     };
-    // Both at once: whoever has to go on from here knows which image was the bad one.
-    let mut tags = Tags::from([(TAG_DEPLOYING.into(), claim.to_string())]);
-    tags.extend(
-        deployment
-            .digest
-            .clone()
-            .map(|bad| (TAG_REJECTED_IMAGE.into(), bad)),
-    );
-    managed.tag(aws, &tags).await?;
+    let mut then = (*memory).clone();
+    then.claim = Some(claim.clone());
+    memory.write(aws, then).await?;
     let identifier = identifier(&runs.repository, &previous);
     let operation_id = match update_image(aws, &managed, &identifier).await {
         Ok(operation_id) => operation_id,
         Err(refused) => {
-            disown(aws, &managed, claim, &refused).await?;
+            disown(aws, &mut memory, claim, &refused).await?;
             return Err(refused);
         }
     };
     tracing::warn!(operation_id, "{}: {unwell}; going back", deployment.service);
-    Ok(rollback(operation_id, now))
+    Ok(rollback(operation_id, now.text))
 }
 
 /// The digest to go back to, or why there is no way back.

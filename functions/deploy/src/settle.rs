@@ -3,15 +3,12 @@
 use crate::deployment::Deployment;
 use crate::follow::{GONE, Verdict};
 use crate::notification::Notification;
-use crate::release::{Outcome, Release, releases, surplus};
 use aws_sdk_apprunner::types::OperationSummary;
 use groundcrew::arn::ServiceArn;
-use groundcrew::claim::{Claim, Kind, NONE};
-use groundcrew::managed::{set_tags, tags as tags_of};
-use groundcrew::stack::{
-    TAG_DEPLOYED_SECRETS, TAG_DEPLOYING, TAG_REJECTED_IMAGE, TAG_REJECTED_SECRETS, Tags,
-};
-use groundcrew::{Aws, Error, Result, event_log};
+use groundcrew::claim::{Claim, Kind};
+use groundcrew::memory::{Deployments, Outcome, Release};
+use groundcrew::reference::ImageReference;
+use groundcrew::{Aws, Managed, Memory, Result, event_log};
 use serde::Serialize;
 
 /// What `settle` answers.
@@ -23,7 +20,8 @@ pub(crate) struct Settled {
     pub(crate) notification: Option<Notification>,
     /// The same in a word, for the output of the execution.
     pub(crate) reason: String,
-    /// Whether the service has to be looked at once more: an image failed that would have taken new secrets along.
+    /// Whether the service has to be looked at once more: an image failed that would have taken new secrets along, or somebody
+    /// else has set another image.
     pub(crate) look_again: bool,
 }
 
@@ -40,11 +38,20 @@ pub(crate) enum End {
     RollbackFailed,
     /// It is not well, and runs.
     Left(String),
+    /// It ran, and somebody else has set another image since.
+    Replaced(Option<String>),
 }
 
 impl End {
-    fn of(deployment: &Deployment, operation: &Verdict, left: Option<String>) -> Self {
+    fn of(
+        deployment: &Deployment,
+        operation: &Verdict,
+        left: Option<String>,
+        runs: Option<String>,
+    ) -> Self {
+        let is_replaced = deployment.kind != Kind::Secrets && runs != deployment.digest;
         match (deployment.kind, operation.succeeded, left) {
+            (_, true, _) if is_replaced => Self::Replaced(runs),
             (_, true, Some(why)) => Self::Left(why),
             (Kind::Rollback, true, None) => Self::RolledBack,
             (Kind::Rollback, false, _) => Self::RollbackFailed,
@@ -60,6 +67,7 @@ impl End {
             Self::RolledBack => "RolledBack",
             Self::RollbackFailed => "RollbackFailed",
             Self::Left(_) => "Unwell",
+            Self::Replaced(_) => "Replaced",
         }
     }
 }
@@ -69,50 +77,54 @@ pub(crate) async fn settle(
     deployment: &Deployment,
     operation: &Verdict,
     left: Option<String>,
+    note: Option<String>,
     execution: &str,
 ) -> Result<Settled> {
-    let end = End::of(deployment, operation, left);
+    let nothing = |reason: &str| {
+        Ok(Settled {
+            outcome: "Nothing",
+            notification: None,
+            reason: reason.to_owned(),
+            look_again: false,
+        })
+    };
+    let found = match operation.status.as_str() {
+        GONE => None,
+        _ => Managed::look(aws, &deployment.service_arn).await?,
+    };
+    let Some(managed) = found else {
+        return nothing("the service was removed meanwhile");
+    };
+    let runs = ImageReference::of(&managed.service).and_then(|image| image.digest);
+    let end = End::of(deployment, operation, left, runs);
     let said = match ServiceArn::parse(&deployment.service_arn) {
         Some(service) if [End::Failed, End::RollbackFailed].contains(&end) => {
             event_log::said(aws, &service, operation.started_at).await
         }
         _ => None,
     };
-    let found = match operation.status.as_str() {
-        GONE => None,
-        _ => tags_of(aws, &deployment.service_arn).await?,
-    };
-    let Some(existing) = found else {
-        return Ok(Settled {
-            outcome: "Nothing",
-            notification: None,
-            reason: "the service was removed meanwhile".into(),
-            look_again: false,
-        });
-    };
-    let mut tags = record(&existing, deployment, operation, &end);
-    if Claim::of(&existing).is_none_or(|claim| claim.execution == execution) {
-        tags.insert(TAG_DEPLOYING.into(), NONE.into());
+    let mut memory: Memory<Deployments> = Memory::of(aws, managed.arn(), &managed.tags).await?;
+    let release = release(deployment, operation, &end);
+    let is_own = memory
+        .claim
+        .as_ref()
+        .is_some_and(|claim| claim.execution == execution);
+    let is_recorded = |other: &Release| other.at == release.at && other.outcome == release.outcome;
+    if is_own {
+        let then = record(&memory, deployment, operation, &end, release);
+        memory.write(aws, then).await?;
+    } else if memory.releases.iter().any(is_recorded) {
+        // By an attempt of this step whose answer was lost.
+        let then = (*memory).clone();
+        memory.write(aws, then).await?;
+    } else {
+        return nothing("somebody has asked for another image since, and that execution tells");
     }
-    // Settled once more, the release itself is among them already, and takes no other's place.
-    let mut others = existing.clone();
-    others.retain(|key, _| !tags.contains_key(key));
-    let too_many = surplus(&others);
-    if !too_many.is_empty() {
-        aws.apprunner()
-            .untag_resource()
-            .resource_arn(&deployment.service_arn)
-            .set_tag_keys(Some(too_many))
-            .send()
-            .await
-            .map_err(Error::aws("apprunner:UntagResource"))?;
-    }
-    set_tags(aws, &deployment.service_arn, &tags).await?;
     let secrets_wait = end == End::Failed
-        && deployment.kind == Kind::Image
+        && !is_about_secrets(deployment, operation)
         && deployment.new_secrets
         && !deployment.asked_for;
-    let look_again = deployment.left_over || secrets_wait;
+    let look_again = deployment.left_over || secrets_wait || matches!(end, End::Replaced(_));
     let outcome = end.name();
     if end == End::Deployed {
         tracing::info!(
@@ -135,115 +147,142 @@ pub(crate) async fn settle(
             operation,
             &end,
             said.as_deref(),
+            note.as_deref(),
         )),
         reason: format!("{}: {outcome}", deployment.service),
         look_again,
     })
 }
 
-/// What the tags are to say after the end of a deployment. The same every time: the times in it are App Runner's.
-fn record(existing: &Tags, deployment: &Deployment, operation: &Verdict, end: &End) -> Tags {
-    let mut tags = Tags::new();
+/// The same every time: the times in it are App Runner's.
+fn release(deployment: &Deployment, operation: &Verdict, end: &End) -> Release {
+    let own = (&deployment.digest, &deployment.tag);
     let bad = deployment.instead_of.as_ref();
-    let (outcome, digest, tag) = match end {
-        End::Deployed => (Outcome::Deployed, &deployment.digest, &deployment.tag),
-        End::Failed => (Outcome::Failed, &deployment.digest, &deployment.tag),
-        End::Left(_) => (Outcome::Left, &deployment.digest, &deployment.tag),
-        End::RolledBack | End::RollbackFailed => {
-            let outcome = match end {
-                End::RolledBack => Outcome::RolledBack,
-                _ => Outcome::Left,
-            };
-            bad.map_or((outcome, &deployment.digest, &deployment.tag), |bad| {
-                (outcome, &bad.digest, &bad.tag)
-            })
-        }
+    let taken_back = bad.map_or(own, |bad| (&bad.digest, &bad.tag));
+    let (outcome, (digest, tag)) = match end {
+        End::Deployed => (Outcome::Deployed, own),
+        End::Failed => (Outcome::Failed, own),
+        End::Left(_) => (Outcome::Left, own),
+        End::RolledBack => (Outcome::RolledBack, taken_back),
+        End::RollbackFailed => (Outcome::Left, taken_back),
+        // The bad image was taken back all the same.
+        End::Replaced(_) if deployment.kind == Kind::Rollback => (Outcome::RolledBack, taken_back),
+        End::Replaced(_) => (Outcome::Unwatched, own),
     };
-    let release = Release {
+    Release {
         at: operation.ended_at,
         outcome,
-        digest: digest.clone().unwrap_or(NONE.into()),
+        digest: digest.clone(),
         tag: tag.clone(),
         secrets: deployment.secrets.clone(),
         cause: deployment.cause.clone(),
-    };
-    tags.extend([release.to_tag()]);
-    if operation.succeeded
-        && let Some(secrets) = &deployment.secrets
-    {
-        tags.insert(TAG_DEPLOYED_SECRETS.into(), secrets.clone());
+        of_secrets: is_about_secrets(deployment, operation),
     }
-    match (end, deployment.kind, &deployment.secrets) {
-        (End::Failed, Kind::Secrets, Some(secrets)) => {
-            tags.insert(TAG_REJECTED_SECRETS.into(), secrets.clone());
-        }
+}
+
+/// Whether what failed or succeeded was the delivery of secrets, and not that of an image: also if an image was being watched
+/// when a secret moved.
+pub(crate) fn is_about_secrets(deployment: &Deployment, operation: &Verdict) -> bool {
+    deployment.kind == Kind::Secrets || (deployment.deliveries > 0 && !operation.succeeded)
+}
+
+/// What is to be remembered after the end of a deployment.
+fn record(
+    before: &Deployments,
+    deployment: &Deployment,
+    operation: &Verdict,
+    end: &End,
+    release: Release,
+) -> Deployments {
+    let mut then = before.clone();
+    then.claim = None;
+    if let Some(first) = first(before, deployment) {
+        then.record(first);
+    }
+    if operation.succeeded && deployment.secrets.is_some() {
+        then.delivered_secrets = deployment.secrets.clone();
+    }
+    let about_secrets = is_about_secrets(deployment, operation);
+    if about_secrets && deployment.kind == Kind::Image {
+        // The image itself is deployed, and the watch over it has ended early.
+        then.record(Release {
+            at: operation.started_at,
+            outcome: Outcome::Unwatched,
+            of_secrets: false,
+            ..release.clone()
+        });
+    }
+    then.record(release);
+    match (end, about_secrets) {
+        (End::Failed, true) => then.rejected_secrets = deployment.secrets.clone(),
         // The image runs and is not to blame for its secrets.
-        (End::Left(_), Kind::Secrets, _) => {}
-        // What a person has asked for takes no place from what was rejected before.
-        (End::Failed | End::Left(_), _, _) if !deployment.asked_for => {
-            let bad = deployment.digest.clone();
-            tags.extend(bad.map(|bad| (TAG_REJECTED_IMAGE.into(), bad)));
+        (End::Left(_), true) => {}
+        (End::Failed | End::Left(_), _) => {
+            if let Some(bad) = deployment.digest.as_ref().filter(|_| !deployment.asked_for) {
+                then.reject(bad, deployment.tag.as_deref());
+            }
         }
         _ => {}
     }
-    tags.extend(first(existing, deployment));
-    tags
+    then
 }
 
 /// Of the image that ran when the first release was made: nobody has recorded it, and it is a way back, too.
-fn first(existing: &Tags, deployment: &Deployment) -> Option<(String, String)> {
+fn first(before: &Deployments, deployment: &Deployment) -> Option<Release> {
     let previous = match deployment.kind {
         Kind::Rollback => deployment.digest.clone()?,
         Kind::Image | Kind::Secrets => deployment.previous.clone()?,
     };
-    let releases = releases(existing);
-    let mut ran = releases
-        .iter()
-        .filter(|release| release.outcome == Outcome::Deployed);
-    ran.next().is_none().then(|| {
-        Release {
-            at: deployment.created_at,
-            outcome: Outcome::Deployed,
-            digest: previous,
-            tag: None,
-            secrets: existing.get(TAG_DEPLOYED_SECRETS).cloned(),
-            cause: "ran before the first release".into(),
-        }
-        .to_tag()
+    let mut ran = before.releases.iter().filter(|it| it.outcome.is_good());
+    ran.next().is_none().then(|| Release {
+        at: deployment.created_at,
+        outcome: Outcome::Deployed,
+        digest: Some(previous),
+        tag: None,
+        secrets: before.delivered_secrets.clone(),
+        cause: "ran before the first release".into(),
+        of_secrets: false,
     })
 }
 
-/// What the tags are to say about a claim whose execution ended early: what App Runner made of it is recorded, although
-/// nobody has watched it. Its operation is the first one since the claim, and delivered what the claim says.
-pub(crate) fn aftermath(claim: &Claim, since: &[&OperationSummary], runs: Option<&str>) -> Tags {
-    let mut tags = Tags::from([(TAG_DEPLOYING.into(), NONE.into())]);
+/// What is to be remembered of a claim whose execution ended early, or that a person's wish has ended: what App Runner made of
+/// it, although nobody has watched it. Its operation is the first one since the claim, and delivered what the claim says.
+pub(crate) fn aftermath(
+    then: &mut Deployments,
+    claim: &Claim,
+    since: &[&OperationSummary],
+    runs: Option<&str>,
+) {
+    then.claim = None;
     let Some(verdict) = since.last().and_then(|operation| Verdict::of(operation)) else {
-        return tags;
+        return;
     };
     let delivered = claim.kind == Kind::Secrets || runs == claim.digest.as_deref();
     let (outcome, digest) = match (claim.kind, verdict.succeeded) {
-        (_, true) if !delivered => return tags,
+        (_, true) if !delivered => return,
         (Kind::Rollback, true) => (Outcome::RolledBack, &claim.previous),
         // The bad image was rejected together with the claim.
         (Kind::Rollback, false) => (Outcome::Left, &claim.previous),
-        (_, true) => (Outcome::Deployed, &claim.digest),
+        (_, true) => (Outcome::Unwatched, &claim.digest),
         (_, false) => (Outcome::Failed, &claim.digest),
     };
-    let release = Release {
+    then.record(Release {
         at: verdict.ended_at,
         outcome,
-        digest: digest.clone().unwrap_or(NONE.into()),
-        tag: None,
+        digest: digest.clone(),
+        tag: claim.tag.clone().filter(|_| claim.kind != Kind::Rollback),
         secrets: claim.secrets.clone(),
         cause: format!("left unwatched by {}", claim.execution),
-    };
-    tags.extend([release.to_tag()]);
-    let (key, value) = match (claim.kind, verdict.succeeded) {
-        (_, true) => (TAG_DEPLOYED_SECRETS, &claim.secrets),
-        (Kind::Image, false) => (TAG_REJECTED_IMAGE, &claim.digest),
-        (Kind::Secrets, false) => (TAG_REJECTED_SECRETS, &claim.secrets),
-        (Kind::Rollback, false) => return tags,
-    };
-    tags.extend(value.clone().map(|value| (key.into(), value)));
-    tags
+        of_secrets: claim.kind == Kind::Secrets,
+    });
+    match (claim.kind, verdict.succeeded) {
+        (_, true) if claim.secrets.is_some() => then.delivered_secrets = claim.secrets.clone(),
+        (Kind::Image, false) => {
+            if let Some(bad) = &claim.digest {
+                then.reject(bad, claim.tag.as_deref());
+            }
+        }
+        (Kind::Secrets, false) => then.rejected_secrets = claim.secrets.clone(),
+        _ => {}
+    }
 }

@@ -20,20 +20,31 @@ pub(crate) async fn start(
     time: Timestamp,
 ) -> Result<Start> {
     let machine = &aws.account.deploy_state_machine;
-    let (name, input) = (name(service, cause, time), input(service, cause));
+    let (name, input) = (name(service, cause, time), input(service, cause, time));
     execution::start(aws, machine, &name, &input).await
 }
 
 /// What `deploy` is started with: the service, and for people the cause in as many characters as it takes. Repositories, tags
 /// and secrets may have longer names together.
-pub fn input(service: &ServiceArn, cause: &Cause) -> Value {
+pub fn input(service: &ServiceArn, cause: &Cause, time: Timestamp) -> Value {
     let mut text = cause.to_string();
     if let Some((end, _)) = text.char_indices().nth(LONGEST_CAUSE) {
         text.truncate(end);
         text.pop();
         text.push('…');
     }
-    json!({"service": service.as_str(), "cause": text})
+    let mut input = json!({"service": service.as_str(), "cause": text});
+    match cause {
+        Cause::ImagePushed { tag, digest, .. } => {
+            input["pushed"] = json!({"digest": digest, "tag": tag, "at": time});
+        }
+        Cause::SecretMoved { arn, version_id } => {
+            let version = version_id.clone().unwrap_or_else(|| time.to_string());
+            input["rotated"] = json!({"secret": arn.as_str(), "version": version});
+        }
+        Cause::ServiceRunning { .. } => {}
+    }
+    input
 }
 
 /// A contract test holds it to what `deploy` takes.
@@ -102,7 +113,7 @@ mod tests {
                 arn,
                 version_id: None,
             };
-            input(&service("shop-dev"), &cause)["cause"]
+            input(&service("shop-dev"), &cause, Timestamp::UNIX_EPOCH)["cause"]
                 .as_str()
                 .expect("a text")
                 .to_owned()

@@ -118,7 +118,7 @@ async fn running(
     let Some(tags) = patiently(tempo, || managed::tags(aws, service.as_str())).await? else {
         return idle("gone");
     };
-    if let Some(reason) = patiently(tempo, || services::left_alone(aws, &tags)).await? {
+    if let Some(reason) = patiently(tempo, || services::left_alone(aws, service, &tags)).await? {
         return idle(reason);
     }
     let cause = Cause::ServiceRunning {

@@ -5,10 +5,11 @@ use aws_sdk_apprunner::types::Service;
 use groundcrew::arn::ServiceArn;
 use groundcrew::image::TagRule;
 use groundcrew::managed::are_ours;
+use groundcrew::memory::Deployments;
 use groundcrew::pace::Tempo;
 use groundcrew::reference::{ImageReference, current_secrets, is_secret};
-use groundcrew::stack::{TAG_HOLD, TAG_IMAGE_TAG, Tags};
-use groundcrew::{Aws, Claim, Result, tagged};
+use groundcrew::stack::{TAG_IMAGE_TAG, Tags};
+use groundcrew::{Aws, Memory, Result, tagged};
 use std::collections::BTreeMap;
 
 /// The managed services of this account and region, with their tags.
@@ -26,17 +27,22 @@ pub(crate) async fn managed(aws: &Aws, tempo: Tempo) -> Result<BTreeMap<ServiceA
 /// Why a service that is running again need not be looked at.
 ///
 /// # Errors
-/// Those of `states:DescribeExecution`.
-pub(crate) async fn left_alone(aws: &Aws, tags: &Tags) -> Result<Option<&'static str>> {
+/// Those of `states:DescribeExecution` and `dynamodb:GetItem`.
+pub(crate) async fn left_alone(
+    aws: &Aws,
+    service: &ServiceArn,
+    tags: &Tags,
+) -> Result<Option<&'static str>> {
     if !are_ours(tags) {
         return Ok(Some("not one of groundcrew's services"));
     }
-    if tags.get(TAG_HOLD).is_some_and(|hold| hold == "true") {
+    let memory: Memory<Deployments> = Memory::of(aws, service.as_str(), tags).await?;
+    if memory.orders.now(tags).held {
         return Ok(Some("on hold"));
     }
     // Each deployment ends with a running service, and watches it: its claim keeps it from starting the next one. That of an
     // execution that ended early keeps nobody from anything.
-    match Claim::of(tags) {
+    match &memory.claim {
         Some(claim) if claim.is_alive(aws).await? => Ok(Some("being deployed")),
         _ => Ok(None),
     }

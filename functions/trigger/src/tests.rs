@@ -64,6 +64,7 @@ impl Script {
             permissions_boundary: String::new(),
             deploy_state_machine: "arn:aws:states:us-east-1:123456789012:stateMachine:crew-deploy"
                 .into(),
+            memory: "crew-memory".into(),
         };
         Aws::new(&config, SharedHttpConnector::new(self.clone()), account)
     }
@@ -276,7 +277,9 @@ async fn a_push_starts_one_execution_for_each_service_of_every_page() {
             passed["cause"],
             "push of shop-staging:latest (sha256:b51c09cbfb55)"
         );
-        assert_eq!(passed.as_object().map(serde_json::Map::len), Some(2));
+        let pushed = json!({"tag": "latest", "digest": "sha256:b51c09cbfb55d7783f0e0f7c9e3a2f8a4d2b6a1c5e9d8f7a6b5c4d3e2f1a0b9c", "at": "2026-11-21T08:15:30Z"});
+        assert_eq!(passed["pushed"], pushed);
+        assert_eq!(passed.as_object().map(serde_json::Map::len), Some(3));
     }
 }
 
@@ -461,19 +464,20 @@ const MANAGED: [(&str, &str); 3] = [
 ];
 
 #[tokio::test]
-async fn a_service_that_runs_again_is_started_by_one_look_at_its_tags() {
+async fn a_service_that_runs_again_is_started_by_one_look_at_it() {
     for event in [
         "apprunner-service-status",
         "apprunner-operation-status-pascal-case",
     ] {
         let script = Script::new(|operation, _| match operation {
             "ListTagsForResource" => tagged(&MANAGED),
+            "GetItem" => (200, json!({})),
             "StartExecution" => started(),
             _ => refusal("NotExpected"),
         });
         let answer = script.handle(event).await.expect("it goes well");
         assert_eq!(answer["started"], json!(["shop-staging"]), "{event}");
-        assert_eq!(script.0.calls.lock().expect("nobody panics here").len(), 2);
+        assert_eq!(script.0.calls.lock().expect("nobody panics here").len(), 3);
     }
 }
 
@@ -491,6 +495,7 @@ async fn a_service_that_is_foreign_held_claimed_or_gone_is_left_alone() {
     ] {
         let script = Script::new(move |operation, _| match operation {
             "ListTagsForResource" => answer.clone(),
+            "GetItem" => (200, json!({})),
             "DescribeExecution" => execution("RUNNING"),
             _ => refusal("NotExpected"),
         });
@@ -512,6 +517,7 @@ async fn a_claim_of_an_execution_that_ended_keeps_nobody_from_anything() {
             "ListTagsForResource" => {
                 tagged(&[&MANAGED[..], &[("groundcrew:deploying", CLAIM)]].concat())
             }
+            "GetItem" => (200, json!({})),
             "DescribeExecution" => ended.clone(),
             "StartExecution" => started(),
             _ => refusal("NotExpected"),

@@ -435,6 +435,7 @@ mod tests {
             id: "123456789012".into(),
             permissions_boundary: String::new(),
             deploy_state_machine: String::new(),
+            memory: String::new(),
         }
     }
 

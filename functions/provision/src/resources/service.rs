@@ -13,11 +13,14 @@ use aws_sdk_apprunner::types::{
 use groundcrew::arn::ServiceArn;
 use groundcrew::claim::NONE;
 use groundcrew::image::{self, TagRule};
+use groundcrew::memory::Deployments;
 use groundcrew::reference::{self, Repository};
 use groundcrew::stack::{
     TAG_CHANGED_BY, TAG_CREATED_BY, TAG_DEPLOYED_SECRETS, TAG_IMAGE_TAG, TAG_POLICY, Tags,
 };
-use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Watch, event_log, managed, secrets};
+use groundcrew::{
+    Aws, Error, Memory, Removal, Result, Run, Spec, Watch, event_log, managed, secrets,
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -362,10 +365,12 @@ async fn create(aws: &Aws, spec: &Spec, run: &Run, wanted: Option<Wanted>) -> Re
     tags.extend(orders.map(|(key, value)| configuration::tag(key, &value)));
     // With these it starts; what moves from now on is delivered by `deploy`.
     let secrets = reference::secrets_of(&wanted.source);
-    if let Some(fingerprint) = secrets::fingerprint(aws, &secrets).await? {
-        tags.push(configuration::tag(TAG_DEPLOYED_SECRETS, &fingerprint));
-    }
-    aws.apprunner()
+    let delivered = secrets::fingerprint(aws, &secrets).await?.text;
+    // Should this function end before it can remember that, the tag is what is taken over.
+    let tag = |fingerprint| configuration::tag(TAG_DEPLOYED_SECRETS, fingerprint);
+    tags.extend(delivered.as_deref().map(tag));
+    let created = aws
+        .apprunner()
         .create_service()
         .service_name(stack.name())
         .source_configuration(wanted.source)
@@ -378,7 +383,27 @@ async fn create(aws: &Aws, spec: &Spec, run: &Run, wanted: Option<Wanted>) -> Re
         .send()
         .await
         .map_err(Error::aws("apprunner:CreateService"))?;
+    let Some(service) = created.service else {
+        return Ok(());
+    };
+    remember_secrets(aws, &service, &Tags::new(), delivered).await?;
     Ok(())
+}
+
+/// Remembers with which secrets a service is deployed: what moves from now on is delivered by `deploy`. Answers what was
+/// remembered before.
+async fn remember_secrets(
+    aws: &Aws,
+    service: &Service,
+    tags: &Tags,
+    delivered: Option<String>,
+) -> Result<Option<String>> {
+    let mut memory: Memory<Deployments> = Memory::of(aws, &service.service_arn, tags).await?;
+    let before = memory.delivered_secrets.clone();
+    let mut then = (*memory).clone();
+    then.delivered_secrets = delivered;
+    memory.write(aws, then).await?;
+    Ok(before)
 }
 
 async fn update(
@@ -407,7 +432,7 @@ async fn update(
         ) = status
         {
             // With which secrets it runs now nobody knows: `deploy` will see to it.
-            tag(aws, service, &[(TAG_DEPLOYED_SECRETS, NONE)]).await?;
+            remember_secrets(aws, service, tags, None).await?;
             let began = operation.as_ref().and_then(|it| it.started_at());
             let said = said(aws, service, began).await;
             let said = said.map_or_else(String::new, |said| {
@@ -422,19 +447,14 @@ async fn update(
     // An update takes the current secrets along: recorded now, or the event of its end would have them deployed again.
     let secrets = reference::secrets_of(&wanted.source);
     let fingerprint = secrets::fingerprint(aws, &secrets).await?;
-    let deployed = fingerprint.as_deref().unwrap_or(NONE);
-    let said = [
-        (TAG_CHANGED_BY, run.execution.as_str()),
-        (TAG_DEPLOYED_SECRETS, deployed),
-    ];
-    tag(aws, service, &said).await?;
+    let before = remember_secrets(aws, service, tags, fingerprint.text).await?;
+    tag(aws, service, &[(TAG_CHANGED_BY, &run.execution)]).await?;
     if let Err(refused) = send_update(aws, service, wanted).await {
         // It was not sent, unless the answer was lost. Somebody else was quicker, `deploy` for instance: how their operation
         // ends is not how this update ends.
         if !matches!(refused, Error::Unavailable { .. }) {
-            let before = tags.get(TAG_DEPLOYED_SECRETS).map_or(NONE, String::as_str);
-            let unsaid = [(TAG_CHANGED_BY, NONE), (TAG_DEPLOYED_SECRETS, before)];
-            tag(aws, service, &unsaid).await?;
+            remember_secrets(aws, service, tags, before).await?;
+            tag(aws, service, &[(TAG_CHANGED_BY, NONE)]).await?;
         }
         return Err(refused);
     }
@@ -556,6 +576,10 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
             return Err(Error::NotReady(format!(
                 "service {name}, which is being deleted,"
             )));
+        }
+    } else if !run.dry_run {
+        for memory in Memory::<Deployments>::of_name(aws, &name).await? {
+            memory.forget(aws).await?;
         }
     }
     logs::destroy(aws, removal, run).await

@@ -1,0 +1,260 @@
+//! What groundcrew remembers is its own: people and tools that change tags of a service do not change it.
+
+use crate::scenarios::deployments::{redeployed, updated};
+use crate::stage::{Service, Stage, play, play_alone};
+use apprunner_emulator::ServiceStatus;
+use groundcrew::Memory;
+use groundcrew::memory::Deployments;
+use serde_json::json;
+
+impl Service<'_> {
+    /// Removes every tag but these, as a tool does that knows only its own.
+    async fn wipe(&self, kept: &[&str]) {
+        let tags = self.look().tags;
+        let gone = tags.into_keys().filter(|key| !kept.contains(&key.as_str()));
+        let aws = self.stage.local.aws();
+        let untag = aws.apprunner().untag_resource().resource_arn(&self.arn);
+        let untagged = untag.set_tag_keys(Some(gone.collect())).send().await;
+        untagged.expect("untagged");
+    }
+}
+
+const IDENTITY: [&str; 3] = [
+    "groundcrew:app",
+    "groundcrew:environment",
+    "groundcrew:managed",
+];
+
+#[test]
+fn o16_a_bad_image_stays_rejected_and_a_hold_holds_when_somebody_wipes_the_tags_of_a_service() {
+    play(|stage| async move {
+        let app = Service::given(stage, "wiped")
+            .follows("semver:1")
+            .create()
+            .await;
+        let good = app.push("1.1.0").await;
+        app.hear(1).await;
+        app.next("UPDATE_SERVICE", json!("fails"));
+        let bad = app.push("1.2.0").await;
+        app.hear(2).await;
+        app.quiet().await;
+        assert_eq!(app.runs(), good);
+        app.wipe(&IDENTITY).await;
+        let end = stage.deploy(&json!({"service": "wiped"})).await;
+        assert_eq!(end.output["outcome"], "Nothing", "{}", end.output);
+        let reason = end.output["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains("1.2.0, was rejected"), "{reason}");
+        // The rule is known, too: a push is deployed, and the image before is a way back.
+        let newer = app.push("1.3.0").await;
+        app.has_come_to_run(&newer).await;
+        app.quiet().await;
+        assert!(app.memory().await.is_bad(&bad));
+
+        let held = stage
+            .deploy(&json!({"service": "wiped", "hold": true}))
+            .await;
+        assert!(held.succeeded, "{}", held.message);
+        app.wipe(&IDENTITY).await;
+        app.push("1.4.0").await;
+        app.quiet().await;
+        assert_eq!(app.runs(), newer);
+        let back = stage
+            .deploy(&json!({"service": "wiped", "hold": false}))
+            .await;
+        assert!(back.succeeded, "{}", back.message);
+        assert_ne!(app.runs(), newer);
+    });
+}
+
+#[test]
+fn o16_what_an_older_groundcrew_has_left_in_tags_is_taken_over_once_and_not_read_afterwards() {
+    play(|stage| async move {
+        let app = Service::given(stage, "taken-over")
+            .follows("semver:1")
+            .create()
+            .await;
+        let held = stage.local.push_image("taken-over", "1.1.0", "amd64").await;
+        let rejected = held.expect("pushed");
+        app.set_tag("groundcrew:rejected-image", &rejected).await;
+        app.quiet().await;
+        assert!(app.memory().await.is_new());
+        let end = stage.deploy(&json!({"service": "taken-over"})).await;
+        assert_eq!(end.output["outcome"], "Nothing", "{}", end.output);
+        let newer = app.push("1.2.0").await;
+        app.has_come_to_run(&newer).await;
+        app.quiet().await;
+        let memory = app.memory().await;
+        assert!(!memory.is_new() && memory.is_bad(&rejected), "{memory:?}");
+        // What somebody writes into a tag from now on is not what is remembered.
+        app.set_tag("groundcrew:rejected-image", &newer).await;
+        let newest = app.push("1.3.0").await;
+        app.has_come_to_run(&newest).await;
+        app.quiet().await;
+        assert!(!app.memory().await.is_bad(&newer));
+        // And the tags say what the table says, for an older groundcrew.
+        let tag = app.tag("groundcrew:rejected-image");
+        assert_eq!(tag, Some(rejected));
+    });
+}
+
+#[test]
+fn o4_executions_that_look_at_the_same_moment_deploy_once_and_record_it_once() {
+    play(|stage| async move {
+        let arn = stage.secret("together").await;
+        let app = Service::given(stage, "together")
+            .reads("PASSWORD", &arn)
+            .create()
+            .await;
+        let before = app.operations().len();
+        stage
+            .deploy(&json!({"service": "together", "hold": true}))
+            .await;
+        app.push("latest").await;
+        app.quiet().await;
+        let freed = json!({"service": "together", "hold": false});
+        let (one, other) = tokio::join!(stage.deploy(&freed), stage.deploy(&freed));
+        assert!(
+            one.succeeded && other.succeeded,
+            "{} {}",
+            one.message,
+            other.message
+        );
+        assert_eq!(app.operations()[before..], [updated()]);
+        let memory = app.memory().await;
+        assert_eq!(memory.claim, None);
+        let releases = memory.releases.iter().filter(|it| !it.of_secrets);
+        assert_eq!(releases.count(), 1, "{memory:?}");
+    });
+}
+
+#[test]
+fn p12_a_teardown_forgets_what_was_remembered() {
+    play(|stage| async move {
+        let spec = crate::stage::spec("forgotten");
+        crate::stage::assert_succeeded(&stage.provision(&spec).await);
+        let remembered = async || {
+            let aws = stage.aws();
+            let found = Memory::<Deployments>::of_name(&aws, "forgotten-dev").await;
+            found.expect("asked").len()
+        };
+        let app = Service::named(stage, "forgotten-dev");
+        app.push("latest").await;
+        app.quiet().await;
+        assert_eq!(remembered().await, 1);
+        crate::stage::assert_succeeded(&stage.teardown(&spec).await);
+        assert_eq!(remembered().await, 0);
+    });
+}
+
+#[test]
+fn o16_a_second_installation_leaves_the_services_of_the_first_alone_until_that_is_gone() {
+    play_alone(&[], |stage| async move {
+        let app = Service::given(stage, "kept")
+            .follows("semver:1")
+            .create()
+            .await;
+        let first = app.push("1.1.0").await;
+        app.has_come_to_run(&first).await;
+        app.quiet().await;
+        let own = stage.output("DeployStateMachineArn").to_owned();
+        assert_eq!(app.tag("groundcrew:installation"), Some(own.clone()));
+
+        let other = stage.other_machine("other-deploy").await;
+        app.set_tag("groundcrew:installation", &other).await;
+        app.push("1.2.0").await;
+        app.quiet().await;
+        assert_eq!(app.runs(), first);
+        let end = stage
+            .deploy(&json!({"service": "kept", "to": "1.1.0"}))
+            .await;
+        assert!(
+            end.error == "Invalid" && end.message.contains(&other),
+            "{}",
+            end.message
+        );
+
+        stage.delete_machine(&other).await;
+        let told = app.subjects().await.len();
+        let newest = app.push("1.3.0").await;
+        app.has_come_to_run(&newest).await;
+        let heard = app.hear(told + 1).await;
+        assert!(
+            heard[told].message.contains(&other),
+            "{}",
+            heard[told].message
+        );
+        app.status_is(ServiceStatus::Running).await;
+        app.quiet().await;
+        assert_eq!(app.tag("groundcrew:installation"), Some(own));
+        // It is told once.
+        app.push("1.4.0").await;
+        let heard = app.hear(told + 2).await;
+        assert!(
+            !heard[told + 1].message.contains(&other),
+            "{}",
+            heard[told + 1].message
+        );
+    });
+}
+
+#[test]
+fn o2_rotations_of_a_secret_that_may_not_be_described_are_delivered_when_events_tell_of_them() {
+    play(|stage| async move {
+        let arn = stage.secret("unseen").await;
+        stage
+            .deny("DeployFunction", "secretsmanager:DescribeSecret", &arn)
+            .await;
+        let app = Service::given(stage, "unseen")
+            .reads("PASSWORD", &arn)
+            .create()
+            .await;
+        let before = app.operations().len();
+        for value in ["two", "three", "four"] {
+            let version = stage
+                .local
+                .rotate_secret(&arn, value)
+                .await
+                .expect("rotated");
+            app.eventually(|seen| seen.runs.secret_versions.get("PASSWORD") == Some(&version))
+                .await;
+            app.quiet().await;
+        }
+        // Both events of one rotation make one deployment, and a look without an event makes none.
+        stage.deploy(&json!({"service": "unseen"})).await;
+        assert_eq!(
+            app.operations()[before..],
+            [redeployed(), redeployed(), redeployed()]
+        );
+    });
+}
+
+impl Stage {
+    /// A state machine beside those of the template.
+    async fn other_machine(&self, name: &str) -> String {
+        let definition = json!({"StartAt": "End", "States": {"End": {"Type": "Succeed"}}});
+        self.machine(name, &definition).await
+    }
+
+    async fn delete_machine(&self, arn: &str) {
+        let sfn = self.local.aws().sfn();
+        let deleted = sfn
+            .delete_state_machine()
+            .state_machine_arn(arn)
+            .send()
+            .await;
+        deleted.expect("deleted");
+    }
+
+    /// Denies a function an action on a resource, whatever its role allows.
+    async fn deny(&self, function: &str, action: &str, resource: &str) {
+        let role = self.role(function).await;
+        let policy = json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Deny", "Action": action, "Resource": resource},
+        ]});
+        let name = format!("deny-{}", resource.rsplit(':').next().unwrap_or_default());
+        let iam = self.local.aws().iam();
+        let put = iam.put_role_policy().role_name(role).policy_name(name);
+        let put = put.policy_document(policy.to_string()).send().await;
+        put.expect("denied");
+    }
+}
