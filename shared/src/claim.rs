@@ -72,9 +72,27 @@ impl Claim {
     /// The longest name of an execution that fits into a tag beside the rest.
     pub const LONGEST_EXECUTION: usize = 60;
 
-    /// Reads the tag of a service; `None` if nothing is under way.
+    /// Reads the tag of a service; `None` if nothing is under way. A claim of a version that writes it otherwise is one, too:
+    /// its first word is the execution, and which operation is its own nobody knows.
     pub fn of(tags: &Tags) -> Option<Self> {
-        let mut words = tags.get(TAG_DEPLOYING)?.split(' ');
+        let claim = tags.get(TAG_DEPLOYING)?;
+        let execution = claim.split(' ').next()?;
+        if [NONE, ""].contains(&execution) {
+            return None;
+        }
+        Some(Self::read(claim).unwrap_or_else(|| Self {
+            execution: execution.to_owned(),
+            kind: Kind::Image,
+            sent: false,
+            after: Some(claim.clone()), // no operation has such an id
+            digest: None,
+            previous: None,
+            secrets: None,
+        }))
+    }
+
+    fn read(claim: &str) -> Option<Self> {
+        let mut words = claim.split(' ');
         let given = |word: &str| (word != NONE).then(|| word.to_owned());
         let digest = |word: &str| given(word).map(|digits| format!("{SHA256}{digits}"));
         let execution = words.next()?.to_owned();
@@ -121,7 +139,7 @@ impl Claim {
         Some(of_kind.collect())
     }
 
-    /// Whether its execution is running. One that nobody knows is not.
+    /// Whether its execution is running. One that nobody knows is not, nor is a name that no execution can have.
     ///
     /// # Errors
     /// Those of `states:DescribeExecution`.
@@ -137,9 +155,9 @@ impl Claim {
         match described {
             Ok(described) => Ok(described.status() == &ExecutionStatus::Running),
             Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|error| error.is_execution_does_not_exist()) =>
+                if error.as_service_error().is_some_and(|error| {
+                    error.is_execution_does_not_exist() || error.is_invalid_arn()
+                }) =>
             {
                 Ok(false)
             }
@@ -239,12 +257,26 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_claimed_by_no_tag_by_none_or_by_what_somebody_else_wrote() {
+    fn nothing_is_claimed_by_no_tag_by_none_or_by_an_empty_one() {
         assert_eq!(Claim::of(&Tags::new()), None);
-        for text in ["none", "", "me image", "me picture none 0a none none"] {
+        for text in ["none", ""] {
             let tags = Tags::from([(TAG_DEPLOYING.to_owned(), text.to_owned())]);
             assert_eq!(Claim::of(&tags), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_claim_that_a_later_version_writes_otherwise_is_somebodys_and_no_operation_is_its_own() {
+        for text in ["me", "me image", "me picture none 0a none none"] {
+            let tags = Tags::from([(TAG_DEPLOYING.to_owned(), text.to_owned())]);
+            let claim = Claim::of(&tags).unwrap_or_else(|| panic!("{text} is free"));
+            assert_eq!((claim.execution.as_str(), claim.sent), ("me", false));
+            let operations = [operation("first", OperationType::UpdateService)];
+            assert_eq!(claim.operations(&operations), None, "{text}");
+        }
+        let longer = format!("{} another word", claim());
+        let tags = Tags::from([(TAG_DEPLOYING.to_owned(), longer)]);
+        assert_eq!(Claim::of(&tags), Some(claim()));
     }
 
     #[test]

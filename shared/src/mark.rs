@@ -17,7 +17,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Reads the tags of a service. What nobody can have meant counts as nothing.
+    /// Reads the tags of a service. What nobody can have meant counts as nothing, and what a later version adds is left out.
     pub fn of(tags: &Tags) -> Option<Self> {
         let (since, rest) = match tags.get(TAG_PARKED)?.split_once(' ') {
             Some((since, rest)) => (since, rest),
@@ -25,7 +25,7 @@ impl Mark {
         };
         Some(Self {
             since: since.parse().ok()?,
-            pausing: rest == PAUSING,
+            pausing: rest.split(' ').next() == Some(PAUSING),
         })
     }
 
@@ -56,6 +56,12 @@ mod tests {
             let mark = Mark { since, pausing };
             assert_eq!(Mark::of(&Tags::from([mark.tag()])), Some(mark));
         }
+        let later = (TAG_PARKED.to_owned(), format!("{since} pausing twice"));
+        let pausing = true;
+        assert_eq!(
+            Mark::of(&Tags::from([later])),
+            Some(Mark { since, pausing })
+        );
         for text in [NONE, "", "soon", "yesterday pausing"] {
             let tags = Tags::from([(TAG_PARKED.to_owned(), text.to_owned())]);
             assert_eq!(Mark::of(&tags), None, "{text}");

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// How new images and secrets are delivered.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Policy {
     /// How many minutes the service's alarms are watched after a deployment; one that turns red takes the service back to the image before. The alarms look at periods of five minutes. 0: not watched.
     #[schemars(range(min = 0, max = 240))]
@@ -78,8 +79,24 @@ impl Severity {
     }
 }
 
+/// The parts of a tag that set something else than these keys.
+pub(crate) fn unknown<'a>(tag: Option<&'a String>, keys: &[&str]) -> Vec<&'a str> {
+    let parts = tag.map(|tag| tag.split_whitespace()).into_iter().flatten();
+    parts
+        .filter(|part| !keys.contains(&part.split('=').next().unwrap_or_default()))
+        .collect()
+}
+
 impl Policy {
-    /// Reads the tag of a service; a service without one is deployed by default.
+    /// What the tag of a service may set.
+    const KEYS: [&str; 3] = ["bake", "findings", "unscanned"];
+
+    /// The parts of the tag of a service that are not known here: slips of the pen, and what a later version knows.
+    pub fn unknown(tag: Option<&String>) -> Vec<&str> {
+        unknown(tag, &Self::KEYS)
+    }
+
+    /// Reads the tag of a service; a service without one is deployed by default. Nothing fails for [`Self::unknown`].
     ///
     /// # Errors
     /// [`Error::Failed`] names the tag and what it may say.
@@ -92,19 +109,20 @@ impl Policy {
             ))
         };
         for part in tag.map(|tag| tag.split_whitespace()).into_iter().flatten() {
-            match part.split_once('=') {
-                Some(("bake", minutes)) => {
+            match part.split_once('=').unwrap_or((part, "")) {
+                ("bake", minutes) => {
                     let parsed = minutes.parse().ok().filter(|minutes| *minutes <= 240);
                     policy.bake_minutes = parsed.ok_or_else(|| refused(part))?;
                 }
-                Some(("findings", "none")) => policy.refuse_findings = None,
-                Some(("findings", name)) => {
+                ("findings", "none") => policy.refuse_findings = None,
+                ("findings", name) => {
                     let severity = Severity::of(name).ok_or_else(|| refused(part))?;
                     policy.refuse_findings = Some(severity);
                 }
-                Some(("unscanned", "deploy")) => policy.without_scan = WithoutScan::Deploy,
-                Some(("unscanned", "refuse")) => policy.without_scan = WithoutScan::Refuse,
-                _ => return Err(refused(part)),
+                ("unscanned", "deploy") => policy.without_scan = WithoutScan::Deploy,
+                ("unscanned", "refuse") => policy.without_scan = WithoutScan::Refuse,
+                (key, _) if Self::KEYS.contains(&key) => return Err(refused(part)),
+                _ => {}
             }
         }
         Ok(policy)
@@ -150,7 +168,7 @@ mod tests {
             "bake=999",
             "findings=worst",
             "unscanned=maybe",
-            "what",
+            "bake",
         ] {
             let error = Policy::parse(Some(&tag.to_owned())).expect_err(tag);
             assert!(
@@ -158,5 +176,18 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_part_that_is_not_known_changes_nothing_and_is_named() {
+        let tag = "bake=45 bkae=60 canary=10% slowly".to_owned();
+        let policy = Policy::parse(Some(&tag)).expect("a policy");
+        assert_eq!(policy.bake_minutes, 45);
+        assert_eq!(
+            Policy::unknown(Some(&tag)),
+            ["bkae=60", "canary=10%", "slowly"]
+        );
+        let written = Policy::default().to_string();
+        assert!(Policy::unknown(Some(&written)).is_empty(), "{written}");
     }
 }

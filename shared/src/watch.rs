@@ -2,6 +2,7 @@
 //! service when nobody has its spec at hand.
 
 use crate::claim::NONE;
+use crate::policy::unknown;
 use crate::spec::{Alarms, thirty_days};
 use crate::stack::{TAG_ALARM_TOPIC, TAG_ALARMS, Tags};
 use crate::{Error, Result, Spec};
@@ -33,7 +34,26 @@ impl Watch {
         }
     }
 
-    /// Reads the tags of a service. What a service without them is watched for is what a spec says by default.
+    /// What the tag of a service may set, as [`Self::set`] does.
+    const KEYS: [&str; 9] = [
+        "cpu",
+        "memory",
+        "latency",
+        "server-errors",
+        "client-errors",
+        "database-cpu",
+        "database-connections",
+        "database-storage",
+        "logs",
+    ];
+
+    /// The parts of the tag of a service that are not known here: slips of the pen, and what a later version knows.
+    pub fn unknown(tags: &Tags) -> Vec<&str> {
+        unknown(tags.get(TAG_ALARMS), &Self::KEYS)
+    }
+
+    /// Reads the tags of a service. What a service without them is watched for is what a spec says by default. Nothing fails
+    /// for [`Self::unknown`].
     ///
     /// # Errors
     /// [`Error::Failed`] names the tag and what it may say.
@@ -45,9 +65,11 @@ impl Watch {
             .into_iter()
             .flatten()
         {
-            let set = part
-                .split_once('=')
-                .and_then(|(key, value)| watch.set(key, value));
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            if !Self::KEYS.contains(&key) {
+                continue;
+            }
+            let set = watch.set(key, value);
             set.ok_or_else(|| {
                 Error::Failed(format!(
                     "the tag {TAG_ALARMS} says {part:?}: it holds whole numbers, as {:?} does",
@@ -167,9 +189,21 @@ mod tests {
 
     #[test]
     fn a_tag_that_says_something_else_is_refused_with_what_it_may_say() {
-        for tag in ["cpu=high", "cpu", "disk=80", "cpu=300", "logs=31"] {
+        for tag in ["cpu=high", "cpu", "cpu=300", "logs=31"] {
             let error = read(&[(TAG_ALARMS, tag.into())]).expect_err(tag);
             assert!(error.to_string().contains("cpu=80 memory=80"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_part_that_is_not_known_changes_nothing_and_is_named() {
+        let tag = [(TAG_ALARMS, "cpu=71 disk=80 swap".to_owned())];
+        let expected = read(&[(TAG_ALARMS, "cpu=71".to_owned())]).expect("a watch");
+        assert_eq!(read(&tag).expect("a watch"), expected);
+        let tags = Tags::from(tag.map(|(key, value)| (key.into(), value)));
+        assert_eq!(Watch::unknown(&tags), ["disk=80", "swap"]);
+        let own = Watch::default().tags();
+        let own = Tags::from(own.map(|(key, value)| (key.into(), value)));
+        assert!(Watch::unknown(&own).is_empty(), "{own:?}");
     }
 }

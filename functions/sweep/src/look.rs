@@ -8,7 +8,8 @@ use deploy::Due;
 use groundcrew::alarms::services_of;
 use groundcrew::arn::ServiceArn;
 use groundcrew::pace::{Pace, Tempo};
-use groundcrew::{Aws, Managed, Result, Stack, event_log};
+use groundcrew::stack::{TAG_ALARMS, TAG_POLICY};
+use groundcrew::{Aws, Managed, Policy, Result, Stack, Watch, event_log};
 use jiff::{SignedDuration, Timestamp};
 use park::{Action, Database, Observed, Schedule, decide, observe};
 
@@ -92,6 +93,7 @@ impl Sweep<'_> {
             if let Some(managed) = managed.filter(Managed::is_ours) {
                 let found = self.service(service, &managed).await;
                 findings.extend(or_finding(name, "what it runs", found)?);
+                findings.extend(unknown_settings(service, &managed));
                 services.push(managed);
             }
         }
@@ -266,6 +268,21 @@ fn service_of(aws: &Aws, log_group: &str) -> Option<ServiceArn> {
     let mut parts = log_group.strip_prefix("/aws/apprunner/")?.split('/');
     let (name, id) = (parts.next()?, parts.next()?);
     Some(ServiceArn::new(&aws.account, name, id))
+}
+
+/// Settings in tags of a service that groundcrew does not know: nothing goes by them, and nothing fails for them.
+fn unknown_settings(service: &ServiceArn, managed: &Managed) -> Option<Finding> {
+    let policy = Policy::unknown(managed.tags.get(TAG_POLICY));
+    let watch = Watch::unknown(&managed.tags);
+    let of = |tag: &str, parts: Vec<&str>| {
+        (!parts.is_empty()).then(|| format!("its tag {tag} says {}", parts.join(" ")))
+    };
+    let both = [of(TAG_POLICY, policy), of(TAG_ALARMS, watch)];
+    let both: Vec<_> = both.into_iter().flatten().collect();
+    let what = (!both.is_empty())
+        .then(|| format!("{}, which groundcrew does not know", both.join(", and ")));
+    let advice = "Correct it, or leave it to a later version of groundcrew; until then it is as if it were not there";
+    finding(service, what, Remedy::Person(advice.into()))
 }
 
 /// Databases that no time leads out of their state.
