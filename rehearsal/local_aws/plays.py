@@ -92,7 +92,7 @@ class Rendered:
         )
         name = self.resolved(chosen)
         arn = ARNS.get(kind, "").format(region=REGION, account=ACCOUNT, name=name)
-        attributes = {"Arn": arn, "Name": name, "QueueName": name, "TopicName": name}
+        attributes = {"Arn": arn, "Name": name, "QueueName": name, "TopicName": name, "Version": "1"}
         return {
             "PhysicalResourceId": arn if kind in REFERS_BY_ARN else name,
             "Attributes": attributes,

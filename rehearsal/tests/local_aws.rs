@@ -18,3 +18,4 @@ mod stage;
 mod tables;
 mod tagged;
 mod topics;
+mod versions;
