@@ -6,6 +6,7 @@ pub(crate) mod authorizations;
 mod events;
 mod state_machines;
 mod template;
+mod upgrades;
 mod ways_of_deploy;
 mod ways_of_park;
 mod ways_of_sweep;

@@ -83,6 +83,18 @@ pub fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("template.yaml sets {name} for this function"))
 }
 
+/// When environments sleep, as the definition of the state machine sends it with a step; empty for a step that goes by no
+/// schedule. It is in the definition, because a parameter that changes alone makes no version of a function
+/// (<https://github.com/aws/serverless-application-model/issues/3820>): the next execution would go by the old one.
+///
+/// Executions of groundcrew 0.1 find it in the environment of the function (until 0.3.0).
+pub fn parking(step: &serde_json::Value) -> String {
+    match step["parking"].as_str() {
+        Some(parking) => parking.to_owned(),
+        None => std::env::var("PARKING").unwrap_or_default(),
+    }
+}
+
 impl Account {
     /// Reads what `template.yaml` puts into the environment of each function.
     ///

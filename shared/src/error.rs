@@ -48,6 +48,9 @@ pub enum Error {
     /// The input is refused; nothing was created.
     #[error("{}", listed(.0))]
     Invalid(Vec<Mistake>),
+    /// The input of a step is none that this version of the function knows: no person wrote it, a state machine did.
+    #[error("{0}")]
+    Unreadable(String),
     /// AWS gave up on a resource for good; the message says which, why and what to do.
     #[error("{0}")]
     Failed(String),
@@ -76,7 +79,7 @@ pub enum Error {
 
 impl Error {
     /// Every name that a state machine may match on.
-    pub const NAMES: [&str; 11] = [
+    pub const NAMES: [&str; 12] = [
         "NotReady",
         "Busy",
         "Claimed",
@@ -84,6 +87,7 @@ impl Error {
         "Unavailable",
         "Conflict",
         "Invalid",
+        "Unreadable",
         "Failed",
         "CreateFailed",
         "Denied",
@@ -100,6 +104,7 @@ impl Error {
             Self::Unavailable { .. } => "Unavailable",
             Self::Conflict(_) => "Conflict",
             Self::Invalid(_) => "Invalid",
+            Self::Unreadable(_) => "Unreadable",
             Self::Failed(_) => "Failed",
             Self::CreateFailed(_) => "CreateFailed",
             Self::Denied { .. } => "Denied",
@@ -257,6 +262,13 @@ impl Error {
     /// A request that could not be put together because a required member is missing; tests reach every one.
     pub fn built(error: aws_smithy_types::error::operation::BuildError) -> Self {
         Self::Failed(error.to_string())
+    }
+
+    /// What a state machine has sent to a function that does not know it.
+    pub fn unreadable(state_machine: &str, error: &serde_json::Error) -> Self {
+        Self::Unreadable(format!(
+            "the input of a state of {state_machine} cannot be read: {error}"
+        ))
     }
 
     /// One mistake in the input.

@@ -9,8 +9,7 @@ use serde_json::Value;
 
 /// What is to be removed: the input of the state machine `teardown`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "groundcrew removal")]
+#[schemars(deny_unknown_fields, title = "groundcrew removal")]
 pub struct Removal {
     /// The application's name.
     #[schemars(regex(pattern = Stack::APP), extend("patternErrorMessage" = Stack::APP_IN_WORDS), length(max = 30))]

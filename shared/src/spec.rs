@@ -23,8 +23,7 @@ use std::collections::BTreeMap;
 
 /// A stack: one containerised web application with its database, in one environment.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "groundcrew stack")]
+#[schemars(deny_unknown_fields, title = "groundcrew stack")]
 pub struct Spec {
     /// The application's name; with the environment it names every resource (`shop-staging`). 4 to 32 characters together.
     #[schemars(regex(pattern = Stack::APP), extend("patternErrorMessage" = Stack::APP_IN_WORDS), length(max = 30))]
@@ -82,7 +81,8 @@ pub enum OnFailure {
 
 /// Where the image comes from.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Image {
     /// An existing ECR repository of this account and region; it is read and never changed. Left out: the stack has a repository of its own, named like the stack.
     #[schemars(
@@ -123,7 +123,8 @@ impl Default for Image {
 
 /// The App Runner service.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Service {
     /// CPU units of an instance, 1024 to a vCPU. With `memory`: 256 → 512 or 1024; 512 → 1024; 1024 → 2048, 3072 or 4096; 2048 → 4096 or 6144; 4096 → 8192, 10240 or 12288.
     #[schemars(extend("enum" = [256, 512, 1024, 2048, 4096]))]
@@ -200,7 +201,8 @@ impl Default for Service {
 
 /// An HTTP health check.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct HealthCheck {
     /// The path that answers 200 when the application can serve requests.
     #[schemars(
@@ -236,7 +238,8 @@ impl Default for HealthCheck {
 
 /// How many instances run.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Scaling {
     /// Instances that are always provisioned. App Runner does not scale to zero.
     #[schemars(range(min = 1, max = 25))]
@@ -261,7 +264,8 @@ impl Default for Scaling {
 
 /// The RDS PostgreSQL instance.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Database {
     /// The major version of PostgreSQL; RDS chooses and keeps up the minor one.
     #[schemars(range(min = 14, max = 18))]
@@ -302,7 +306,8 @@ impl Default for Database {
 
 /// The network: an own VPC (`cidr`, `zones`), or an existing one (`vpc_id` with `subnet_ids`).
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Network {
     /// The address range of the own VPC, /16 to /24. Left out, without `vpc_id`: `10.0.0.0/16`.
     #[schemars(
@@ -349,7 +354,8 @@ impl Network {
 
 /// What the CloudWatch alarms watch for, and whom they tell.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Alarms {
     /// Service CPU in percent, average over 5 minutes, three times in a row.
     #[schemars(range(min = 1, max = 100))]

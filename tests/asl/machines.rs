@@ -49,12 +49,21 @@ pub(crate) struct State<'a> {
 
 impl Machine {
     fn read(name: &'static str) -> Self {
-        let file = format!("statemachine/{name}.asl.yaml");
+        Self::read_from("statemachine", name)
+    }
+
+    fn read_from(folder: &str, name: &'static str) -> Self {
+        let file = format!("{folder}/{name}.asl.yaml");
         Self {
             name,
             text: documents::text(&file),
             definition: documents::yaml(&file),
         }
+    }
+
+    /// As an earlier version of groundcrew had it: one of the folders of `tests/earlier`.
+    pub(crate) fn of_earlier(version: &str, name: &'static str) -> Self {
+        Self::read_from(&format!("tests/earlier/{version}"), name)
     }
 
     /// One that is no file, for tests of what plays them.

@@ -163,16 +163,24 @@ fn arns(format: &str, names: &[&str]) -> Vec<String> {
     names.into_iter().map(with).collect()
 }
 
+/// What the policies of the template do not allow of these, each with the verdict.
+pub(super) fn refused(needed: &[Authorization]) -> Vec<String> {
+    refusals(needed, &play(needed))
+}
+
+fn refusals(needed: &[Authorization], played: &Played) -> Vec<String> {
+    let asked = needed.iter().zip(&played.verdicts);
+    asked
+        .filter(|(_, verdict)| *verdict != "allowed")
+        .map(|(asked, verdict)| format!("{verdict}: {}", json!(asked)))
+        .collect()
+}
+
 #[test]
 fn the_policies_allow_everything_that_functions_machines_schedules_and_rules_need() {
     let needed = needed();
     let played = play(&needed);
-    let mut asked = needed.iter().zip(&played.verdicts);
-    let refused: Vec<_> = asked
-        .by_ref()
-        .filter(|(_, verdict)| *verdict != "allowed")
-        .map(|(asked, verdict)| format!("{verdict}: {}", json!(asked)))
-        .collect();
+    let refused = refusals(&needed, &played);
     println!(
         "{} authorisations played, {} refused",
         needed.len(),

@@ -438,6 +438,8 @@ fn what_is_there_until_a_version_goes_with_it() {
     let now = version(&now.captures(&manifest).unwrap()[1]);
     let until = Regex::new(r"until ([0-9]+\.[0-9]+\.[0-9]+)").unwrap();
     let code = [
+        "tests/contract/upgrades.rs",
+        "shared/src/aws.rs",
         "shared/src/alarms.rs",
         "shared/src/alarms/alarm.rs",
         "shared/src/alarms/dashboard.rs",
@@ -557,6 +559,71 @@ fn park_sweep_and_provision_know_the_same_schedule() {
     assert!(parking("ParkFunction").is_object());
     assert_eq!(parking("ParkFunction"), parking("SweepFunction"));
     assert_eq!(parking("ParkFunction"), parking("CreateFunction"));
+    let machines = template.resources("AWS::Serverless::StateMachine");
+    let substituted = machines.filter_map(|(name, machine)| {
+        Some((name, machine["DefinitionSubstitutions"].get("Parking")?))
+    });
+    let substituted: Vec<_> = substituted.collect();
+    assert_eq!(substituted.len(), 3);
+    for (name, schedule) in substituted {
+        assert_eq!(*schedule, parking("ParkFunction"), "{name}");
+    }
+}
+
+/// Otherwise an upgrade gives a running execution code that its definition was not made for.
+#[test]
+fn each_definition_names_the_versions_of_functions_that_it_was_made_for() {
+    let template = Template::read();
+    let functions: BTreeMap<_, _> = template.functions().collect();
+    let statements = template.statements();
+    for (machine, properties) in template.resources("AWS::Serverless::StateMachine") {
+        let substitutions = properties["DefinitionSubstitutions"].as_object().unwrap();
+        let mut called = 0;
+        for (name, value) in substitutions {
+            let Some(function) = functions.get(name.as_str()) else {
+                continue;
+            };
+            assert_eq!(value["Ref"], format!("{name}.Version"), "{machine}");
+            assert!(function["AutoPublishAlias"].is_string(), "{name}");
+            assert_eq!(function["AutoPublishAliasAllProperties"], true, "{name}");
+            assert_eq!(function["VersionDeletionPolicy"], Value::Null, "{name}");
+            let versions = format!("${{{name}.Arn}}:*");
+            let mut own = statements.iter().filter(|it| it.of == machine);
+            let is_allowed = own.any(|it| {
+                it.actions == ["lambda:InvokeFunction"]
+                    && it.resources.iter().any(|it| it["Fn::Sub"] == versions)
+            });
+            assert!(is_allowed, "{machine}: {versions}");
+            called += 1;
+        }
+        assert!(called > 0, "{machine}");
+    }
+}
+
+/// SAM makes no version for it (<https://github.com/aws/serverless-application-model/issues/3820>).
+#[test]
+fn no_published_version_goes_by_a_parameter_that_may_change_alone() {
+    let template = Template::read();
+    let parameters = template.section("Parameters");
+    let named = Regex::new(r#""Ref":"([A-Za-z]+)"|\$\{([A-Za-z]+)\}"#).unwrap();
+    for (name, function) in template.functions() {
+        if function["AutoPublishAlias"].is_null() {
+            continue;
+        }
+        for of in [&template.0["Globals"]["Function"], function] {
+            let variables = of["Environment"]["Variables"].as_object();
+            for (variable, value) in variables.into_iter().flatten() {
+                let value = value.to_string();
+                let mut names = named.captures_iter(&value);
+                let goes_by = names.any(|it| {
+                    let name = it.get(1).or(it.get(2)).unwrap().as_str();
+                    parameters.contains_key(name)
+                });
+                // That one is in the definition, and here for executions of groundcrew 0.1.
+                assert_eq!(goes_by, variable == "PARKING", "{name}: {variable}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -758,6 +825,7 @@ fn the_functions_get_exactly_the_environment_that_they_read() {
             .iter()
             .filter(|file| rehearsal::root().join(file).exists());
         let code: String = code.map(|file| text(file)).collect();
+        let code = code + &text("shared/src/aws.rs");
         for own in own {
             assert!(code.contains(&format!("(\"{own}\")")), "{name}: {own}");
         }

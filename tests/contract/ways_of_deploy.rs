@@ -171,6 +171,7 @@ pub(crate) fn ways() -> &'static [Played] {
             json!({"service": "shop-dev"}),
             json!({"service": "shop-dev", "hold": true}),
             json!({"service": "shop-dev", "to": "previous"}),
+            json!({"service": "shop-dev", "cause": "a push"}),
         ];
         inputs
             .map(|input| every_way(&machines::deploy(), &Deploy, &input))
@@ -213,6 +214,25 @@ fn each_outcome_of_a_deployment_is_told_once_and_that_there_is_nothing_to_do_is_
             assert_eq!(told.count(), expected, "{round:?}");
         }
         assert_eq!(way.positions("Tell").len(), way.to_tell, "{:?}", way.states);
+    }
+}
+
+/// A person who starts an execution reads its end; nobody reads that of one which an event has started.
+#[test]
+fn a_refusal_is_told_unless_a_person_waits_for_it() {
+    for (input, told) in [
+        (json!({"service": "shop-dev"}), false),
+        (json!({"service": "shop-dev", "hold": true}), false),
+        (json!({"service": "shop-dev", "cause": "a push"}), true),
+    ] {
+        let ways = every_way(&machines::deploy(), &Deploy, &input);
+        let refused = ways.iter().filter(|way| way.has("Does a person wait?"));
+        let refused: Vec<_> = refused.collect();
+        assert!(!refused.is_empty(), "{input}");
+        for way in refused {
+            assert_eq!(way.has("Explain"), told, "{input}: {:?}", way.states);
+            assert_eq!(way.last() == "Refused input", !told, "{input}");
+        }
     }
 }
 

@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 
 /// The input of one step, as `statemachine/deploy.asl.yaml` sends it.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "action", rename_all = "kebab-case")]
 pub enum Step {
     /// Freezes a service, or ends that, or finds out which image a person asks for; answers an [`order::Ordered`].
     #[serde(alias = "hold")]
@@ -133,11 +133,9 @@ impl Step {
     /// Reads the input of the function.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for anything that the state machine does not send.
+    /// [`Error::Unreadable`] for anything that the state machine does not send. What a later version sends besides is left out.
     pub fn parse(input: Value) -> Result<Self> {
-        serde_json::from_value(input).map_err(|error| {
-            Error::invalid("", error.to_string(), "the input of a state of deploy")
-        })
+        serde_json::from_value(input).map_err(|error| Error::unreadable("deploy", &error))
     }
 
     /// Does the step.

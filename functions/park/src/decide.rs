@@ -44,7 +44,6 @@ impl Action {
 
 /// The time that a stack is parked for.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Sleep {
     /// Since when.
     pub since: Timestamp,

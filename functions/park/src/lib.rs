@@ -39,7 +39,7 @@ pub use savings::Saving;
 pub use schedule::{Period, Schedule};
 pub use task::{Came, Clock, Outcome, Task, Wanted};
 
-use groundcrew::aws::variable;
+use groundcrew::aws::{parking, variable};
 use groundcrew::pace::Tempo;
 use groundcrew::{Aws, Error, Failure, Result};
 use jiff::Timestamp;
@@ -61,13 +61,14 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// Reads what `template.yaml` puts into the environment of the function.
+    /// Reads what `template.yaml` puts into the definition, which sends it with this step, and into the environment of the
+    /// function.
     ///
     /// # Panics
     /// If the template and this function disagree; a contract test sees to it that they do not.
-    pub fn from_env() -> Self {
+    pub fn of(step: &Value) -> Self {
         Self {
-            parking: variable("PARKING"),
+            parking: parking(step),
             provision_state_machine: variable("PROVISION_STATE_MACHINE"),
             teardown_state_machine: variable("TEARDOWN_STATE_MACHINE"),
             tempo: Tempo::AWS,
@@ -77,7 +78,7 @@ impl Surroundings {
 
 /// The input of one step, as `statemachine/park.asl.yaml` sends it.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "action", rename_all = "kebab-case")]
 pub enum Step {
     /// Looks at every stack that is asked about, decides, and starts an execution for each that has something to do.
     Plan {
@@ -152,10 +153,9 @@ impl Step {
     /// Reads the input of the function.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for anything that the state machine does not send.
+    /// [`Error::Unreadable`] for anything that the state machine does not send. What a later version sends besides is left out.
     pub fn parse(input: Value) -> Result<Self> {
-        serde_json::from_value(input)
-            .map_err(|error| Error::invalid("", error.to_string(), "the input of a state of park"))
+        serde_json::from_value(input).map_err(|error| Error::unreadable("park", &error))
     }
 
     /// Does the step.

@@ -55,7 +55,6 @@ pub struct Database {
 
 /// A stack by what it consists of: what the states hand on to each other.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Parts {
     /// Which stack.
     pub stack: Stack,

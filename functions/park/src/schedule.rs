@@ -48,13 +48,13 @@ struct Parameters {
 }
 
 impl Schedule {
-    /// Reads the function's variable `PARKING`.
+    /// Reads [`groundcrew::aws::parking`].
     ///
     /// # Errors
     /// [`Error::Failed`] names the parameter of the template.
     pub fn parse(parking: &str) -> Result<Self> {
         let given: Parameters = serde_json::from_str(parking)
-            .map_err(|error| Error::Failed(format!("the variable PARKING: {error}")))?;
+            .map_err(|error| Error::Failed(format!("the schedule of parking: {error}")))?;
         let wrong = |parameter: &str, value: &str, allowed: &str| {
             Error::Failed(format!(
                 "the parameter {parameter} of the CloudFormation stack says {value:?}; it holds {allowed}"

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 /// One stack, and what is to be done with it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Task {
     /// The stack.
     pub parts: Parts,
@@ -29,7 +28,6 @@ pub struct Task {
 
 /// What a person wants of a stack.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Wanted {
     /// Whether it is to be awake, and not parked.
     pub awake: bool,
@@ -39,7 +37,6 @@ pub struct Wanted {
 
 /// What time it is in an execution: the moment that it is about, and what has passed since it was started.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Clock {
     /// The moment that it is about.
     pub about: Timestamp,

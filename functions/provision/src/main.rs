@@ -1,6 +1,7 @@
 //! The Lambda function behind the state machines `provision` and `teardown`. The template deploys it twice, under two
 //! roles: one may create and change, the other may delete.
 
+use groundcrew::aws::parking;
 use groundcrew::{Aws, Result, log};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use provision::Step;
@@ -10,9 +11,8 @@ use serde_json::Value;
 async fn main() -> Result<(), Error> {
     log::write_json();
     let aws = &Aws::load();
-    // The function that deletes says nothing of sleep, and has none.
-    let parking = &std::env::var("PARKING").unwrap_or_default();
     run(service_fn(|event: LambdaEvent<Value>| async move {
+        let parking = &parking(&event.payload);
         Step::parse(event.payload)?.handle(aws, parking).await
     }))
     .await

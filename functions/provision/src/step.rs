@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// The input of one step. `execution` is the name of the Step Functions execution with its start time (a name alone can be
 /// used again): the tags of created resources hold it.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "action", rename_all = "kebab-case")]
 pub enum Step {
     /// Refuses a bad spec, with every mistake at once; answers the spec with all its defaults, and its secrets by their whole ARNs.
     CheckSpec {
@@ -122,18 +122,13 @@ impl Step {
     /// Reads the input of the function.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for anything that no state machine of ours sends.
+    /// [`Error::Unreadable`] for anything that no state machine of ours sends. What a later version sends besides is left out.
     pub fn parse(input: Value) -> Result<Self> {
-        serde_json::from_value(input).map_err(|error| {
-            Error::invalid(
-                "",
-                error.to_string(),
-                "the input of a state of provision or teardown",
-            )
-        })
+        serde_json::from_value(input)
+            .map_err(|error| Error::unreadable("provision or teardown", &error))
     }
 
-    /// Does the step. `parking` is the function's variable `PARKING`: when environments sleep.
+    /// Does the step. `parking` is [`groundcrew::aws::parking`]: when environments sleep.
     ///
     /// # Errors
     /// Those of [`Error`]; the state machine retries or catches them by name.

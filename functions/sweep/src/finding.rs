@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Finding {
     /// What it is about: `service shop-staging`.
     pub of: String,
@@ -47,7 +46,6 @@ pub struct Looked {
 
 /// What became of the stacks of a batch, in words.
 #[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Swept {
     /// What was repaired, or is being; of a look alone, what would be.
     pub repaired: Lines,
@@ -59,7 +57,6 @@ pub struct Swept {
 
 /// Some lines, and how many more there were: those of all batches have to fit into the 256 KiB of a state.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Lines {
     /// The first of them.
     pub lines: Vec<String>,

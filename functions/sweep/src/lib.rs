@@ -16,7 +16,7 @@ pub use inventory::Listed;
 pub use look::look;
 pub use request::Request;
 
-use groundcrew::aws::variable;
+use groundcrew::aws::{parking, variable};
 use groundcrew::{Aws, Error, Result, Stack};
 use jiff::Timestamp;
 use park::Schedule;
@@ -37,14 +37,15 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// Reads what `template.yaml` puts into the environment of the function.
+    /// Reads what `template.yaml` puts into the definition, which sends it with this step, and into the environment of the
+    /// function.
     ///
     /// # Panics
     /// If the template and this function disagree; a contract test sees to it that they do not.
-    pub fn from_env() -> Self {
+    pub fn of(step: &Value) -> Self {
         Self {
             notifications: variable("NOTIFICATIONS"),
-            parking: variable("PARKING"),
+            parking: parking(step),
             park_state_machine: variable("PARK_STATE_MACHINE"),
             teardown_state_machine: variable("TEARDOWN_STATE_MACHINE"),
         }
@@ -53,7 +54,7 @@ impl Surroundings {
 
 /// The input of one step, as `statemachine/sweep.asl.yaml` sends it.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "action", rename_all = "kebab-case")]
 pub enum Step {
     /// Lists every stack of the account that anything carries the tags of; answers a [`Listed`].
     List {
@@ -95,10 +96,9 @@ impl Step {
     /// Reads the input of the function.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for anything that the state machine does not send.
+    /// [`Error::Unreadable`] for anything that the state machine does not send. What a later version sends besides is left out.
     pub fn parse(input: Value) -> Result<Self> {
-        serde_json::from_value(input)
-            .map_err(|error| Error::invalid("", error.to_string(), "the input of a state of sweep"))
+        serde_json::from_value(input).map_err(|error| Error::unreadable("sweep", &error))
     }
 
     /// Does the step.

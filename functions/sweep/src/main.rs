@@ -9,8 +9,8 @@ use sweep::{Step, Surroundings};
 async fn main() -> Result<(), Error> {
     log::write_json();
     let aws = &Aws::load();
-    let surroundings = &Surroundings::from_env();
     run(service_fn(|event: LambdaEvent<Value>| async move {
+        let surroundings = &Surroundings::of(&event.payload);
         Step::parse(event.payload)?.handle(aws, surroundings).await
     }))
     .await
