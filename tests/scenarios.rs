@@ -13,6 +13,7 @@ mod refusals;
 mod stacks;
 mod sweeps;
 mod teardowns;
+mod upgrades;
 mod watches;
 mod wishes;
 mod zones;

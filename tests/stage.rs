@@ -84,6 +84,19 @@ pub(crate) fn play_fast<T>(scenario: impl AsyncFnOnce(Stage) -> T) -> T {
     })
 }
 
+/// Plays on a stage of its own with groundcrew deployed, where so many seconds of AWS pass in one.
+pub(crate) fn play_at<T>(
+    time_scale: f64,
+    parameters: &[(&str, &str)],
+    scenario: impl AsyncFnOnce(Stage) -> T,
+) -> T {
+    Runtime::new().expect("a runtime").block_on(async {
+        let stage = Stage::bare(Options { time_scale }).await;
+        let outputs = stage.set_up(parameters).await;
+        scenario(Stage { outputs, ..stage }).await
+    })
+}
+
 /// Waits for something: first often, for most of it is there soon.
 ///
 /// # Panics
@@ -152,13 +165,10 @@ impl Stage {
     }
 
     async fn set(parameters: &[(String, String)], is_shared: bool) -> Self {
-        let functions = rehearsal::build().await.expect("the functions build");
-        let stage = Self::bare(Options::default()).await;
-        let template = rehearsal::root().join("template.yaml");
         let parameters: Vec<_> = parameters.iter().map(|(a, b)| (&**a, &**b)).collect();
-        let deployed = stage.local.deploy(&template, functions, &parameters).await;
+        let stage = Self::bare(Options::default()).await;
         Self {
-            outputs: deployed.expect("the template deploys"),
+            outputs: stage.set_up(&parameters).await,
             is_shared,
             ..stage
         }
@@ -179,6 +189,14 @@ impl Stage {
         let roles = listed.expect("roles").roles;
         let mut names = roles.into_iter().map(|role| role.role_name);
         names.find(|name| name.contains(&part)).expect("its role")
+    }
+
+    /// Deploys groundcrew as it is, or as it is again.
+    pub(crate) async fn set_up(&self, parameters: &[(&str, &str)]) -> Outputs {
+        let functions = rehearsal::build().await.expect("the functions build");
+        let template = rehearsal::root().join("template.yaml");
+        let deployed = self.local.deploy(&template, functions, parameters).await;
+        deployed.expect("the template deploys")
     }
 
     /// The value of an output of the template.

@@ -1,0 +1,220 @@
+//! O16: groundcrew is replaced while executions are under way, and they end as they would have.
+
+use super::stacks::entered;
+use crate::stage::{Service, Stage, assert_succeeded, name, play_at, spec};
+use apprunner_emulator::ServiceStatus;
+use rehearsal::{End, Execution, Fault, FaultKind, Happening, What};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Slow enough for a deployment of groundcrew to come between two states of a deployment.
+const TIME_SCALE: f64 = 40.0;
+
+/// How many times as long an operation takes that a deployment of groundcrew comes into.
+const LONG: u32 = 6;
+
+/// Only a parameter differs, in the third deployment.
+const PARAMETERS: [(&str, &str); 2] = [("SleepingEnvironments", "test"), ("SleepUntil", "07:00")];
+
+/// The functions that state machines call.
+const CALLED: [&str; 4] = ["provision", "deploy", "park", "sweep"];
+
+/// A function of a later version: it knows nothing of what earlier definitions send.
+const LATER: &str = r#"#!/usr/bin/env python3
+import json, os, urllib.request
+
+invocations = f"http://{os.environ['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime/invocation"
+error = json.dumps({"errorType": "Invalid", "errorMessage": "a later version refuses it"}).encode()
+while True:
+    with urllib.request.urlopen(f"{invocations}/next") as invocation:
+        id = invocation.headers["Lambda-Runtime-Aws-Request-Id"]
+    urllib.request.urlopen(f"{invocations}/{id}/error", error).close()
+"#;
+
+/// A later version of groundcrew: other definitions, and other code that they call. Answers its template, and its functions.
+async fn later(stage: &Stage) -> (PathBuf, PathBuf) {
+    let built = rehearsal::build().await.expect("the functions build");
+    let folder = stage.local.folder().join("later");
+    let (machines, functions) = (folder.join("statemachine"), folder.join("functions"));
+    for folder in [&machines, &functions] {
+        fs::create_dir_all(folder).expect("a folder");
+    }
+    let root = rehearsal::root();
+    for machine in fs::read_dir(root.join("statemachine")).expect("machines") {
+        let machine = machine.expect("a file").path();
+        let text = fs::read_to_string(&machine).expect("a definition");
+        let text = text.replace("action: ", "action: later-");
+        let file = machines.join(machine.file_name().expect("a name"));
+        fs::write(file, text).expect("written");
+    }
+    for function in fs::read_dir(built).expect("functions") {
+        let function = function.expect("a folder");
+        let copy = functions.join(function.file_name());
+        fs::create_dir_all(&copy).expect("a folder");
+        let bootstrap = copy.join("bootstrap");
+        if CALLED.iter().any(|called| function.file_name() == *called) {
+            fs::write(&bootstrap, LATER).expect("written");
+            let may_run = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(&bootstrap, may_run).expect("allowed");
+        } else {
+            fs::copy(function.path().join("bootstrap"), &bootstrap).expect("copied");
+        }
+    }
+    let template = folder.join("template.yaml");
+    fs::copy(root.join("template.yaml"), &template).expect("copied");
+    (template, functions)
+}
+
+async fn start(stage: &Stage, machine: &str, input: &Value) -> Execution {
+    let machine = stage.output(&format!("{machine}StateMachineArn"));
+    let started = stage.local.start_execution(machine, &name(), input).await;
+    started.expect("the execution starts")
+}
+
+/// Waits until an execution enters a state.
+async fn comes_to(execution: &mut Execution, state: &str) {
+    let mut seen = Vec::new();
+    while let Some(news) = execution.next().await.expect("its history") {
+        let enters = |it: &Happening| it.state == state && it.what == What::Entered;
+        if news.iter().any(enters) {
+            return;
+        }
+        seen.extend(news);
+    }
+    panic!("it has ended without {state}: {seen:#?}");
+}
+
+/// The states of an execution that were entered, or tried again, after so many seconds.
+fn entered_after(end: &End, seconds: f64) -> BTreeSet<&str> {
+    let late = end.happenings.iter().filter(|it| it.seconds > seconds);
+    late.map(|it| it.state.as_str()).collect()
+}
+
+async fn ends(execution: Execution) -> End {
+    execution.end().await.expect("the execution ends")
+}
+
+#[test]
+fn o16_executions_that_are_under_way_end_as_they_would_have_when_groundcrew_is_replaced_and_put_back()
+ {
+    play_at(TIME_SCALE, &PARAMETERS, async |stage| {
+        let stage = &stage;
+        let (template, functions) = later(stage).await;
+        let torn = spec("torn");
+        let given = |name| Service::given(stage, name);
+        let (good, bad, asleep, _) = tokio::join!(
+            given("goes-on").policy("bake=10").create(),
+            given("goes-back").create(),
+            given("sleeps").create(),
+            stage.provision(&torn)
+        );
+        // What events start would be refused by the later version.
+        stage.local.lose_events(true).await.expect("lost");
+        let pushed = good.push("latest").await;
+        let unwell = bad.push("latest").await;
+        bad.answers(&unwell, 500);
+
+        good.next("UPDATE_SERVICE", json!({"takes": LONG}));
+        bad.next("UPDATE_SERVICE", json!({"takes": LONG}));
+        asleep.next("PAUSE_SERVICE", json!({"takes": LONG}));
+
+        // Each is stopped in a state: in that of an operation that takes long, or of a call that is throttled.
+        let removal = json!({"app": "torn", "environment": "dev", "final_snapshot": false});
+        let begun = Instant::now();
+        let mut removed = start(stage, "Teardown", &removal).await;
+        let mut built = start(stage, "Provision", &spec("built")).await;
+        comes_to(&mut removed, "Remove service").await;
+        comes_to(&mut built, "Image").await;
+        let request = json!({"service": good.name});
+        let mut deployed = start(stage, "Deploy", &request).await;
+        let mut taken_back = start(stage, "Deploy", &json!({"service": bad.name})).await;
+        comes_to(&mut deployed, "Give the operation time").await;
+        comes_to(&mut taken_back, "Give the operation time").await;
+        let mut waits = start(stage, "Deploy", &request).await; // for the first of them
+        comes_to(&mut waits, "Assess").await;
+        let request = json!({"action": "pause", "service": asleep.name});
+        let mut parked = start(stage, "Park", &request).await;
+        comes_to(&mut parked, "Pause the services").await;
+        let throttled = Fault {
+            service: "tag".into(),
+            operation: "GetResources".into(),
+            kind: FaultKind::Throttle,
+            times: 1000,
+            seconds: 0.0,
+        };
+        stage.local.add_fault(&throttled).await.expect("it falters");
+        let mut swept = start(stage, "Sweep", &json!({})).await;
+        comes_to(&mut swept, "List").await;
+
+        let upgraded = stage.local.deploy(&template, &functions, &PARAMETERS).await;
+        upgraded.expect("the later version deploys");
+        let at = begun.elapsed().as_secs_f64() * TIME_SCALE;
+        println!("groundcrew is replaced after {at} s");
+        for (machine, input) in [
+            ("Deploy", json!({"service": good.name})),
+            ("Provision", spec("other")),
+            ("Sweep", json!({})),
+        ] {
+            let end = ends(start(stage, machine, &input).await).await;
+            assert!(
+                end.message.contains("a later version"),
+                "{machine}: {end:?}"
+            );
+        }
+        stage.local.clear_faults().await.expect("it works again");
+        stage
+            .local
+            .push_image("built-dev", "latest", "amd64")
+            .await
+            .expect("pushed");
+
+        comes_to(&mut deployed, "Let it bake").await;
+        stage
+            .set_up(&[PARAMETERS[0], ("SleepUntil", "06:30")])
+            .await;
+        let back = begun.elapsed().as_secs_f64() * TIME_SCALE;
+        println!("it is put back after {back} s");
+
+        let deployed = ends(deployed).await;
+        assert_eq!(deployed.output["outcome"], "Deployed", "{deployed:?}");
+        assert_eq!(good.runs(), pushed);
+        assert!(entered_after(&deployed, back).contains("Settle"));
+        let taken_back = ends(taken_back).await;
+        assert_eq!(taken_back.error, "RolledBack", "{}", taken_back.message);
+        assert_eq!(bad.runs(), bad.first);
+        let waited = ends(waits).await;
+        assert_succeeded(&waited);
+        let after: BTreeSet<_> = [&deployed, &taken_back, &waited]
+            .into_iter()
+            .flat_map(|end| entered_after(end, at))
+            .collect();
+        for state in [
+            "Assess",
+            "Await the operation",
+            "Smoke check",
+            "Bake",
+            "Roll back",
+            "Settle",
+        ] {
+            assert!(after.contains(state), "{state} is not in {after:?}");
+        }
+
+        for (execution, last) in [
+            (built, "Validate"),
+            (removed, "Remove network"),
+            (parked, "Stop the databases"),
+            (swept, "Look"),
+        ] {
+            let end = ends(execution).await;
+            assert_succeeded(&end);
+            let after = entered_after(&end, at);
+            assert!(after.contains(last), "{last}: {:?}", entered(&end));
+        }
+        assert_eq!(stage.traces("torn-dev").await, Vec::<String>::new());
+        assert_eq!(asleep.look().status, ServiceStatus::Paused);
+    });
+}
