@@ -1,7 +1,7 @@
 //! O16: groundcrew is replaced while executions are under way, and they end as they would have.
 
 use super::stacks::entered;
-use crate::stage::{Service, Stage, assert_succeeded, name, play_at, spec};
+use crate::stage::{Service, Stage, assert_succeeded, name, play, play_at, spec};
 use apprunner_emulator::ServiceStatus;
 use rehearsal::{End, Execution, Fault, FaultKind, Happening, What};
 use serde_json::{Value, json};
@@ -216,5 +216,81 @@ fn o16_executions_that_are_under_way_end_as_they_would_have_when_groundcrew_is_r
         }
         assert_eq!(stage.traces("torn-dev").await, Vec::<String>::new());
         assert_eq!(asleep.look().status, ServiceStatus::Paused);
+
+        // The execution went by the schedule of its definition, and the next one goes by that of the last deployment.
+        let parked_until = || asleep.tag("groundcrew:parked-until").unwrap_or_default();
+        assert!(parked_until().ends_with("T07:00:00Z"), "{}", parked_until());
+        assert_succeeded(&stage.park(&request).await);
+        assert!(parked_until().ends_with("T06:30:00Z"), "{}", parked_until());
+    });
+}
+
+#[test]
+fn o16_what_a_later_version_has_written_into_tags_stops_no_deployment_and_is_found_by_the_sweep() {
+    play(|stage| async move {
+        let given = Service::given(stage, "of-later").policy("bake=0 canary=10");
+        let app = given.tagged("groundcrew:alarms", "disk=80").create().await;
+        // Nobody knows such an execution (any more), and nobody such a claim.
+        app.set_tag("groundcrew:deploying", "later-1 canary 10")
+            .await;
+        let digest = app.push("latest").await;
+        app.quiet().await;
+        assert_eq!(app.runs(), digest);
+        assert_eq!(app.tag("groundcrew:deploying").as_deref(), Some("none"));
+        let looked = stage
+            .sweep(&json!({"stack": "of-later-test", "dry_run": true}))
+            .await;
+        assert_succeeded(&looked);
+        let summary = looked.output["summary"].as_str().expect("a text");
+        for part in ["canary=10", "disk=80"] {
+            assert!(summary.contains(part), "{part}: {summary}");
+        }
+    });
+}
+
+#[test]
+fn o16_a_claim_of_a_later_version_is_somebodys_while_its_execution_runs() {
+    play(|stage| async move {
+        let (first, second) = tokio::join!(
+            Service::given(stage, "claims-later").create(),
+            Service::given(stage, "claimed-later").create()
+        );
+        first.next("UPDATE_SERVICE", json!({"takes": 4}));
+        let digest = first.push("latest").await;
+        first
+            .eventually(|seen| seen.status == ServiceStatus::OperationInProgress)
+            .await;
+        let claim = first.tag("groundcrew:deploying").expect("a claim");
+        let execution = claim.split(' ').next().expect("an execution");
+        let claim = format!("{execution} canary 10");
+        second.set_tag("groundcrew:deploying", &claim).await;
+        let mut waits = start(stage, "Deploy", &json!({"service": second.name})).await;
+        while let Some(news) = waits.next().await.expect("its history") {
+            let claimed = |it: &Happening| matches!(&it.what, What::Failed { error, .. } if error == "Claimed");
+            if news.iter().any(claimed) {
+                assert_succeeded(&ends(waits).await);
+                first.quiet().await;
+                assert_eq!(first.runs(), digest);
+                return;
+            }
+        }
+        panic!("the claim is nobody's");
+    });
+}
+
+#[test]
+fn o16_a_refusal_that_nobody_waits_for_is_told_and_one_that_a_person_reads_is_not() {
+    play(|stage| async move {
+        let app = Service::given(stage, "refused-later")
+            .foreign()
+            .create()
+            .await;
+        let by_hand = stage.deploy(&json!({"service": app.name})).await;
+        assert_eq!(by_hand.error, "Conflict", "{}", by_hand.message);
+        assert_eq!(app.subjects().await, Vec::<String>::new());
+        let pushed = json!({"service": app.name, "cause": "push of refused-later:latest"});
+        let pushed = stage.deploy(&pushed).await;
+        assert_eq!(pushed.error, "Failed", "{}", pushed.message);
+        assert_eq!(app.subjects().await, ["refused-later: deployment failed"]);
     });
 }
