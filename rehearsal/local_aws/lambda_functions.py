@@ -1,7 +1,8 @@
 """Lambda: the environment of a function with JSON logging, asynchronous invocations with their queue, and what each
 invocation took.
 
-Not restored: what else than the machine's own cores limits concurrency, the destination "on success".
+Not restored: that Lambda publishes no version that equals the last published one (MiniStack goes by the revision of the
+function), what else than the machine's own cores limits concurrency, the destination "on success".
 """
 
 import contextvars
