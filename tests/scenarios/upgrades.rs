@@ -17,7 +17,7 @@ const TIME_SCALE: f64 = 40.0;
 /// How many times as long an operation takes that a deployment of groundcrew comes into.
 const LONG: u32 = 6;
 
-/// Only a parameter differs, in the third deployment.
+/// Those of the template; one of them changes in the last deployment.
 const PARAMETERS: [(&str, &str); 2] = [("SleepingEnvironments", "test"), ("SleepUntil", "07:00")];
 
 /// The functions that state machines call.
@@ -173,9 +173,7 @@ fn o16_executions_that_are_under_way_end_as_they_would_have_when_groundcrew_is_r
             .expect("pushed");
 
         comes_to(&mut deployed, "Let it bake").await;
-        stage
-            .set_up(&[PARAMETERS[0], ("SleepUntil", "06:30")])
-            .await;
+        stage.set_up(&PARAMETERS).await;
         let back = begun.elapsed().as_secs_f64() * TIME_SCALE;
         println!("it is put back after {back} s");
 
@@ -217,9 +215,11 @@ fn o16_executions_that_are_under_way_end_as_they_would_have_when_groundcrew_is_r
         assert_eq!(stage.traces("torn-dev").await, Vec::<String>::new());
         assert_eq!(asleep.look().status, ServiceStatus::Paused);
 
-        // The execution went by the schedule of its definition, and the next one goes by that of the last deployment.
+        // The next execution goes by a parameter that has changed alone.
+        let earlier = [PARAMETERS[0], ("SleepUntil", "06:30")];
         let parked_until = || asleep.tag("groundcrew:parked-until").unwrap_or_default();
         assert!(parked_until().ends_with("T07:00:00Z"), "{}", parked_until());
+        stage.set_up(&earlier).await;
         assert_succeeded(&stage.park(&request).await);
         assert!(parked_until().ends_with("T06:30:00Z"), "{}", parked_until());
     });
