@@ -69,16 +69,32 @@ async fn later(stage: &Stage) -> (PathBuf, PathBuf) {
     (template, functions)
 }
 
-async fn start(stage: &Stage, machine: &str, input: &Value) -> Execution {
+/// An execution, and when it was started.
+struct UnderWay {
+    execution: Execution,
+    begun: Instant,
+}
+
+/// An execution that has ended, and when it was started.
+struct Ended {
+    end: End,
+    begun: Instant,
+}
+
+async fn start(stage: &Stage, machine: &str, input: &Value) -> UnderWay {
     let machine = stage.output(&format!("{machine}StateMachineArn"));
+    let begun = Instant::now();
     let started = stage.local.start_execution(machine, &name(), input).await;
-    started.expect("the execution starts")
+    UnderWay {
+        execution: started.expect("the execution starts"),
+        begun,
+    }
 }
 
 /// Waits until an execution enters a state.
-async fn comes_to(execution: &mut Execution, state: &str) {
+async fn comes_to(under_way: &mut UnderWay, state: &str) {
     let mut seen = Vec::new();
-    while let Some(news) = execution.next().await.expect("its history") {
+    while let Some(news) = under_way.execution.next().await.expect("its history") {
         let enters = |it: &Happening| it.state == state && it.what == What::Entered;
         if news.iter().any(enters) {
             return;
@@ -88,14 +104,21 @@ async fn comes_to(execution: &mut Execution, state: &str) {
     panic!("it has ended without {state}: {seen:#?}");
 }
 
-/// The states of an execution that were entered, or tried again, after so many seconds.
-fn entered_after(end: &End, seconds: f64) -> BTreeSet<&str> {
-    let late = end.happenings.iter().filter(|it| it.seconds > seconds);
-    late.map(|it| it.state.as_str()).collect()
+impl Ended {
+    /// The states that were entered, or tried again, after a moment.
+    fn states_after(&self, moment: Instant) -> BTreeSet<&str> {
+        let seconds = (moment - self.begun).as_secs_f64() * TIME_SCALE;
+        let late = self.end.happenings.iter().filter(|it| it.seconds > seconds);
+        late.map(|it| it.state.as_str()).collect()
+    }
 }
 
-async fn ends(execution: Execution) -> End {
-    execution.end().await.expect("the execution ends")
+async fn ends(under_way: UnderWay) -> Ended {
+    let end = under_way.execution.end().await;
+    Ended {
+        end: end.expect("the execution ends"),
+        begun: under_way.begun,
+    }
 }
 
 #[test]
@@ -124,7 +147,6 @@ fn o16_executions_that_are_under_way_end_as_they_would_have_when_groundcrew_is_r
 
         // Each is stopped in a state: in that of an operation that takes long, or of a call that is throttled.
         let removal = json!({"app": "torn", "environment": "dev", "final_snapshot": false});
-        let begun = Instant::now();
         let mut removed = start(stage, "Teardown", &removal).await;
         let mut built = start(stage, "Provision", &spec("built")).await;
         comes_to(&mut removed, "Remove service").await;
@@ -152,14 +174,13 @@ fn o16_executions_that_are_under_way_end_as_they_would_have_when_groundcrew_is_r
 
         let upgraded = stage.local.deploy(&template, &functions, &PARAMETERS).await;
         upgraded.expect("the later version deploys");
-        let at = begun.elapsed().as_secs_f64() * TIME_SCALE;
-        println!("groundcrew is replaced after {at} s");
+        let replaced = Instant::now();
         for (machine, input) in [
             ("Deploy", json!({"service": good.name})),
             ("Provision", spec("other")),
             ("Sweep", json!({})),
         ] {
-            let end = ends(start(stage, machine, &input).await).await;
+            let end = ends(start(stage, machine, &input).await).await.end;
             assert!(
                 end.message.contains("a later version"),
                 "{machine}: {end:?}"
@@ -174,21 +195,25 @@ fn o16_executions_that_are_under_way_end_as_they_would_have_when_groundcrew_is_r
 
         comes_to(&mut deployed, "Let it bake").await;
         stage.set_up(&PARAMETERS).await;
-        let back = begun.elapsed().as_secs_f64() * TIME_SCALE;
-        println!("it is put back after {back} s");
+        let put_back = Instant::now();
 
         let deployed = ends(deployed).await;
-        assert_eq!(deployed.output["outcome"], "Deployed", "{deployed:?}");
+        assert_eq!(
+            deployed.end.output["outcome"], "Deployed",
+            "{:?}",
+            deployed.end
+        );
         assert_eq!(good.runs(), pushed);
-        assert!(entered_after(&deployed, back).contains("Settle"));
+        assert!(deployed.states_after(put_back).contains("Settle"));
         let taken_back = ends(taken_back).await;
-        assert_eq!(taken_back.error, "RolledBack", "{}", taken_back.message);
+        let told = &taken_back.end.message;
+        assert_eq!(taken_back.end.error, "RolledBack", "{told}");
         assert_eq!(bad.runs(), bad.first);
         let waited = ends(waits).await;
-        assert_succeeded(&waited);
+        assert_succeeded(&waited.end);
         let after: BTreeSet<_> = [&deployed, &taken_back, &waited]
             .into_iter()
-            .flat_map(|end| entered_after(end, at))
+            .flat_map(|ended| ended.states_after(replaced))
             .collect();
         for state in [
             "Assess",
@@ -207,10 +232,10 @@ fn o16_executions_that_are_under_way_end_as_they_would_have_when_groundcrew_is_r
             (parked, "Stop the databases"),
             (swept, "Look"),
         ] {
-            let end = ends(execution).await;
-            assert_succeeded(&end);
-            let after = entered_after(&end, at);
-            assert!(after.contains(last), "{last}: {:?}", entered(&end));
+            let ended = ends(execution).await;
+            assert_succeeded(&ended.end);
+            let after = ended.states_after(replaced);
+            assert!(after.contains(last), "{last}: {:?}", entered(&ended.end));
         }
         assert_eq!(stage.traces("torn-dev").await, Vec::<String>::new());
         assert_eq!(asleep.look().status, ServiceStatus::Paused);
@@ -265,10 +290,10 @@ fn o16_a_claim_of_a_later_version_is_somebodys_while_its_execution_runs() {
         let claim = format!("{execution} canary 10");
         second.set_tag("groundcrew:deploying", &claim).await;
         let mut waits = start(stage, "Deploy", &json!({"service": second.name})).await;
-        while let Some(news) = waits.next().await.expect("its history") {
+        while let Some(news) = waits.execution.next().await.expect("its history") {
             let claimed = |it: &Happening| matches!(&it.what, What::Failed { error, .. } if error == "Claimed");
             if news.iter().any(claimed) {
-                assert_succeeded(&ends(waits).await);
+                assert_succeeded(&ends(waits).await.end);
                 first.quiet().await;
                 assert_eq!(first.runs(), digest);
                 return;
