@@ -15,7 +15,7 @@ use std::time::Instant;
 const TIME_SCALE: f64 = 40.0;
 
 /// How many times as long an operation takes that a deployment of groundcrew comes into.
-const LONG: u32 = 6;
+const LONG: u32 = 8;
 
 /// Those of the template; one of them changes in the last deployment.
 const PARAMETERS: [(&str, &str); 2] = [("SleepingEnvironments", "test"), ("SleepUntil", "07:00")];
@@ -144,6 +144,8 @@ fn o16_executions_that_are_under_way_end_as_they_would_have_when_groundcrew_is_r
         good.next("UPDATE_SERVICE", json!({"takes": LONG}));
         bad.next("UPDATE_SERVICE", json!({"takes": LONG}));
         asleep.next("PAUSE_SERVICE", json!({"takes": LONG}));
+        let service = Service::named(stage, "torn-dev");
+        service.next("DELETE_SERVICE", json!({"takes": LONG}));
 
         // Each is stopped in a state: in that of an operation that takes long, or of a call that is throttled.
         let removal = json!({"app": "torn", "environment": "dev", "final_snapshot": false});
