@@ -86,8 +86,10 @@ impl Claim {
             sent: false,
             after: Some(claim.clone()), // no operation has such an id
             digest: None,
+            tag: None,
             previous: None,
             secrets: None,
+            unwell_before: None,
         }))
     }
 
