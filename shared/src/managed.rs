@@ -1,8 +1,9 @@
 //! A service that groundcrew looks after: what App Runner says of it, and its tags.
 
+use crate::memory::Remembered;
 use crate::pages::{self, Page};
 use crate::stack::{TAG_APP, TAG_ENVIRONMENT, TAG_MANAGED, Tags};
-use crate::{Aws, Error, Mark, Result};
+use crate::{Aws, Error, Mark, Memory, Result};
 use aws_sdk_apprunner::types::{OperationSummary, Service, ServiceStatus, ServiceSummary, Tag};
 
 /// An App Runner service with its tags.
@@ -57,6 +58,16 @@ impl Managed {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.service.service_name
+    }
+
+    /// With what is remembered of it, of one kind, in the place of the tags that say so as well (until 0.3.0).
+    ///
+    /// # Errors
+    /// Those of `dynamodb:GetItem`.
+    pub async fn remembered<T: Remembered>(mut self, aws: &Aws) -> Result<Self> {
+        let memory: Memory<T> = Memory::of(aws, self.arn(), &self.tags).await?;
+        self.tags.extend(memory.to_tags());
+        Ok(self)
     }
 
     /// Sets tags, all in one call: either all of them are there or none.

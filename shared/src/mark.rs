@@ -2,13 +2,14 @@
 
 use crate::stack::{TAG_PARKED, Tags};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// Behind the time, until the service is seen to be paused, and again from the moment that groundcrew wakes it: whoever
 /// finds it running then, and wants it asleep, goes on.
 const PAUSING: &str = "pausing";
 
 /// The tag, read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Mark {
     /// The beginning of the sleep.
     pub since: Timestamp,

@@ -8,8 +8,10 @@
 
 mod deployments;
 mod in_tags;
+mod parking;
 
 pub use deployments::{Deployments, Orders, Outcome, Rejection, Release, Wish};
+pub use parking::Parking;
 
 use crate::claim::NONE;
 use crate::stack::Tags;

@@ -40,6 +40,10 @@ pub const TAG_KEPT_BY: &str = "groundcrew:kept-by";
 pub const TAG_KEPT_UNTIL: &str = "groundcrew:kept-until";
 /// On a service: since when groundcrew has it parked, a [`crate::Mark`], or `none`.
 pub const TAG_PARKED: &str = "groundcrew:parked";
+/// On a service: when the wish was uttered that its tags hold.
+pub const TAG_PARKING_WISH: &str = "groundcrew:parking-wish";
+/// On a service: which failure to park or wake it a person was told of.
+pub const TAG_PARKING_FAILED: &str = "groundcrew:parking-failed";
 /// On a service: the beginning of the tags that keep its last releases; the time follows.
 pub const TAG_RELEASE: &str = "groundcrew:release-";
 

@@ -7,6 +7,7 @@
 use groundcrew::Run;
 use groundcrew::alarms;
 use groundcrew::arn::ServiceArn;
+use groundcrew::memory::Parking;
 use groundcrew::pace::{Tempo, patiently};
 use groundcrew::stack::TAG_CREATED_BY;
 use groundcrew::{Aws, Managed, Result, event};
@@ -67,7 +68,10 @@ fn settled(event: &Value) -> Result<Option<ServiceArn>> {
 /// # Errors
 /// Those of [`alarms::follow`] and [`alarms::forget`].
 pub async fn follow(aws: &Aws, service: &ServiceArn, notifications: &str) -> Result<Run> {
-    let managed = Managed::look(aws, service.as_str()).await?;
+    let managed = match Managed::look(aws, service.as_str()).await? {
+        Some(managed) if managed.is_ours() => Some(managed.remembered::<Parking>(aws).await?),
+        other => other,
+    };
     let created_by = managed.as_ref().map_or(CREATED_BY, created_by);
     let mut run = Run::acting(created_by);
     bring_in_line(aws, service, managed.as_ref(), notifications, &mut run).await?;

@@ -245,7 +245,7 @@ impl Work<'_> {
             decision => decision,
         };
         let mut then = (*self.memory).clone();
-        then.orders = self.orders.clone();
+        then.note(&self.managed.tags);
         then.delivered_unseen.extend(unseen);
         let Seen { image, running, .. } = &seen;
         let (kind, digest, tag) = match (decision, image) {

@@ -69,7 +69,7 @@ async fn hold(
     held: bool,
 ) -> Result<()> {
     let mut then = (**memory).clone();
-    then.orders = then.orders.now(&managed.tags);
+    then.note(&managed.tags);
     then.orders.held = held;
     then.told_waiting = None;
     memory.write(aws, then).await?;
@@ -118,7 +118,7 @@ pub(crate) async fn resolve(
     };
     let reason = asked_for(&made);
     let mut then = (**memory).clone();
-    then.orders = then.orders.now(&managed.tags);
+    then.note(&managed.tags);
     then.welcome(&made.digest);
     then.wish = Some(made);
     memory.write(aws, then).await?;

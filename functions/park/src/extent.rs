@@ -3,9 +3,10 @@
 use crate::observed::{Database, databases};
 use crate::request::{Asked, Request, Scope};
 use crate::schedule::Schedule;
+use groundcrew::memory::Parking;
 use groundcrew::stack::{TAG_ENVIRONMENT, Tags};
 use groundcrew::tagged::{self, stack_of};
-use groundcrew::{Aws, Error, Mark, Result, Stack};
+use groundcrew::{Aws, Error, Mark, Memory, Result, Stack};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A stack as the index of tags has it, which lags behind: each of its services may be gone, or another's.
@@ -24,6 +25,8 @@ pub(crate) struct Extent {
     scope: Scope,
     /// The stacks of the service that is named, by name.
     of_service: BTreeSet<String>,
+    /// The ARNs of the services that groundcrew has parked.
+    parked: BTreeSet<String>,
     schedule: Schedule,
 }
 
@@ -52,6 +55,7 @@ impl Extent {
         let extent = Self {
             scope,
             of_service,
+            parked: parked(aws).await?,
             schedule: schedule.clone(),
         };
         let found = extent.stacks(services, databases(aws).await?);
@@ -60,7 +64,7 @@ impl Extent {
     }
 
     /// Whether what has these tags is meant.
-    pub(crate) fn wants(&self, tags: &Tags) -> bool {
+    pub(crate) fn wants(&self, arn: &str, tags: &Tags) -> bool {
         let Some(stack) = stack_of(tags) else {
             return false;
         };
@@ -68,7 +72,9 @@ impl Extent {
             // What is parked is woken, also in an environment that no longer sleeps.
             Scope::Schedule => {
                 let environment = tags.get(TAG_ENVIRONMENT);
-                environment.is_some_and(|it| self.schedule.knows(it)) || Mark::of(tags).is_some()
+                environment.is_some_and(|it| self.schedule.knows(it))
+                    || self.parked.contains(arn)
+                    || Mark::of(tags).is_some()
             }
             Scope::Environment(name) => stack.environment == *name,
             Scope::Stack(name) => stack.name() == *name,
@@ -91,7 +97,7 @@ impl Extent {
             databases: Vec::new(),
         };
         for (arn, tags) in services {
-            if let Some(stack) = stack_of(&tags).filter(|_| self.wants(&tags)) {
+            if let Some(stack) = stack_of(&tags).filter(|_| self.wants(&arn, &tags)) {
                 let found = stacks.entry(key(&stack));
                 found.or_insert_with(|| empty(stack)).services.push(arn);
             }
@@ -100,7 +106,7 @@ impl Extent {
             let Some(stack) = stack_of(&database.tags) else {
                 continue;
             };
-            if self.wants(&database.tags) || stacks.contains_key(&key(&stack)) {
+            if self.wants(&database.arn, &database.tags) || stacks.contains_key(&key(&stack)) {
                 let found = stacks.entry(key(&stack));
                 let found = found.or_insert_with(|| empty(stack));
                 found.databases.push(database);
@@ -138,4 +144,13 @@ impl Extent {
             _ => Ok(()),
         }
     }
+}
+
+/// The ARNs of the services that groundcrew has parked, whatever their tags say.
+async fn parked(aws: &Aws) -> Result<BTreeSet<String>> {
+    let remembered = Memory::<Parking>::all(aws).await?.into_iter();
+    let parked = remembered.filter(|memory| memory.mark.is_some());
+    Ok(parked
+        .map(|memory| memory.service_arn().to_owned())
+        .collect())
 }

@@ -6,12 +6,8 @@ use crate::observed::{Observed, look};
 use crate::report::{Report, not_done};
 use crate::task::Task;
 use aws_sdk_apprunner::types::ServiceStatus;
-use groundcrew::managed::set_tags;
-use groundcrew::stack::Tags;
-use groundcrew::{Aws, Error, Failure, Result};
-
-/// On a service: which failure a person was told of. Every half hour the same is tried again, and told no second time.
-pub(crate) const TAG_FAILED: &str = "groundcrew:parking-failed";
+use groundcrew::stack::TAG_PARKING_FAILED;
+use groundcrew::{Aws, Failure, Result};
 
 /// Puts the alarms right and says what is in which state. `machine` is the ARN of the state machine, and `execution` the
 /// execution's name.
@@ -43,23 +39,19 @@ pub(crate) async fn give_up(
     Ok(not_done(task, &why, is_news, machine, execution))
 }
 
-/// Whether nobody was told of this sleep's failure yet.
+/// Whether nobody was told of this sleep's failure yet. Of databases without a service nothing is remembered: what is told of
+/// them every half hour would be too much.
 fn is_news(task: &Task, observed: &Observed) -> bool {
     let Some(note) = note(task) else {
         return true;
     };
     let mut services = observed.services.iter();
-    if services.any(|it| it.tags.get(TAG_FAILED) == Some(&note)) {
-        return false;
-    }
-    // In an operation that does not end a service takes no tag. What nobody can note would be told every half hour.
-    let takes_tags = |status: &ServiceStatus| *status != ServiceStatus::OperationInProgress;
-    let mut services = observed.services.iter();
-    let is_noted = services.any(|it| takes_tags(&it.status));
-    is_noted || task.wanted.is_some() || task.clock.is_daily()
+    let was_told = services.any(|it| it.tags.get(TAG_PARKING_FAILED) == Some(&note));
+    let is_noted = !observed.services.is_empty();
+    !was_told && (is_noted || task.wanted.is_some() || task.clock.is_daily())
 }
 
-/// What the tag says of a failure that was told.
+/// What is remembered of a failure that was told.
 fn note(task: &Task) -> Option<String> {
     let what = match task.action {
         Action::Pause => "pause",
@@ -73,19 +65,16 @@ fn note(task: &Task) -> Option<String> {
 /// never.
 ///
 /// # Errors
-/// `Busy` while no service of the stack takes a tag; otherwise those of App Runner.
+/// Those that a repetition may mend.
 pub(crate) async fn note_told(aws: &Aws, task: &Task) -> Result<()> {
     let Some(note) = note(task) else {
         return Ok(());
     };
-    let told = Tags::from([(TAG_FAILED.into(), note)]);
-    let mut last = Ok(());
     for service in look(aws, &task.parts).await?.services {
-        match set_tags(aws, &service.arn, &told).await {
-            Err(error @ Error::Busy { .. }) => last = Err(error),
-            Err(error) if !error.is_retried() => last = Err(error),
-            answer => return answer,
-        }
+        let told = note.clone();
+        service
+            .remember(aws, |it| it.told_failed = Some(told))
+            .await?;
     }
-    last
+    Ok(())
 }

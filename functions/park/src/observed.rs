@@ -2,9 +2,10 @@
 
 use aws_sdk_apprunner::types::ServiceStatus;
 use aws_sdk_rds::types::DbInstance;
+use groundcrew::memory::{Deployments, Parking};
 use groundcrew::reference::current_secrets;
 use groundcrew::stack::Tags;
-use groundcrew::{Aws, Claim, Error, Managed, Mark, Result, Stack};
+use groundcrew::{Aws, Claim, Error, Managed, Mark, Memory, Result, Stack};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -95,6 +96,21 @@ impl Service {
     /// Since when groundcrew has it parked.
     pub(crate) fn mark(&self) -> Option<Mark> {
         Mark::of(&self.tags)
+    }
+
+    /// Remembers something else of its sleep.
+    ///
+    /// # Errors
+    /// `NotReady` if somebody else has written meanwhile.
+    pub(crate) async fn remember(
+        &self,
+        aws: &Aws,
+        change: impl FnOnce(&mut Parking),
+    ) -> Result<()> {
+        let mut memory: Memory<Parking> = Memory::of(aws, &self.arn, &self.tags).await?;
+        let mut then = (*memory).clone();
+        change(&mut then);
+        memory.write(aws, then).await
     }
 
     /// Whether somebody else has paused it: then it is left alone.
@@ -223,7 +239,9 @@ fn cannot_stop(instance: &DbInstance) -> Option<String> {
 pub(crate) async fn look(aws: &Aws, parts: &Parts) -> Result<Observed> {
     let mut services = Vec::new();
     for arn in &parts.services {
-        services.extend(Managed::look(aws, arn).await?);
+        if let Some(managed) = Managed::look(aws, arn).await? {
+            services.push(managed.remembered::<Deployments>(aws).await?);
+        }
     }
     observe(aws, &parts.stack, services, &parts.databases).await
 }
@@ -242,9 +260,13 @@ pub async fn observe(
     let own = services.filter(|service| stack.owns(&service.tags));
     let mut observed = Observed {
         stack: stack.clone(),
-        services: own.map(Service::of).collect(),
+        services: Vec::new(),
         databases: Vec::new(),
     };
+    for managed in own {
+        let remembered = managed.remembered::<Parking>(aws).await?;
+        observed.services.push(Service::of(remembered));
+    }
     for name in databases {
         let described = aws
             .rds()

@@ -15,6 +15,8 @@ use crate::wish::{TAG_AWAKE_UNTIL, TAG_PARKED_UNTIL, has_tag};
 use aws_sdk_apprunner::types::ServiceStatus;
 use groundcrew::claim::NONE;
 use groundcrew::execution::start;
+use groundcrew::installation::Keeper;
+use groundcrew::memory::{Deployments, Parking};
 use groundcrew::pace::{Pace, patiently};
 use groundcrew::stack::Tags;
 use groundcrew::{Aws, Error, Managed, Mark, Result, managed};
@@ -230,12 +232,25 @@ impl Look {
             // What a tag says now is asked of App Runner itself.
             let looked = self.pace.ask(|| Managed::look(aws, &arn)).await?;
             let is_wanted =
-                |it: &Managed| found.stack.owns(&it.tags) && self.extent.wants(&it.tags);
-            services.extend(looked.filter(is_wanted).map(Service::of));
+                |it: &Managed| found.stack.owns(&it.tags) && self.extent.wants(it.arn(), &it.tags);
+            if let Some(managed) = looked.filter(is_wanted) {
+                let keeper = || Keeper::of(aws, &managed.tags);
+                let keeper = patiently(self.surroundings.tempo, keeper).await?;
+                if let Some(objection) = keeper.objection() {
+                    tracing::info!("stack {} is left alone: {objection}", found.stack.name());
+                    return Ok(None);
+                }
+                let ask = || async {
+                    let managed = managed.clone().remembered::<Parking>(aws).await?;
+                    managed.remembered::<Deployments>(aws).await
+                };
+                let remembered = patiently(self.surroundings.tempo, ask).await?;
+                services.push(Service::of(remembered));
+            }
         }
         let mut databases = found.databases;
         if services.is_empty() {
-            databases.retain(|it| self.extent.wants(&it.tags) && !it.is_going());
+            databases.retain(|it| self.extent.wants(&it.arn, &it.tags) && !it.is_going());
             // Their service is gone, unless the index does not know it yet: then the next look does.
             let name = &found.stack.name();
             if databases.is_empty() || self.pace.ask(|| managed::named(aws, name)).await?.is_some()

@@ -14,12 +14,10 @@ use crate::wish::has_tag;
 use aws_sdk_apprunner::types::ServiceStatus;
 use aws_sdk_rds::types::Tag;
 use groundcrew::managed::set_tags;
-use groundcrew::stack::Tags;
+use groundcrew::memory::Parking;
+use groundcrew::stack::TAG_PARKING_WISH;
 use groundcrew::{Aws, Error, Mark, Result};
 use jiff::Timestamp;
-
-/// On a service: when the wish was uttered that its tags hold, so that an older one that had to wait does not overwrite it.
-const TAG_WISHED: &str = "groundcrew:parking-wish";
 
 /// Writes down the wish of a person, and which sleep a stack is put into.
 ///
@@ -53,7 +51,7 @@ pub(crate) async fn record(
         let since = decision.sleep.map(|sleep| sleep.since);
         let mark = since.and_then(|since| mark(task.action, since, service));
         if let Some(mark) = mark.filter(|mark| service.mark() != Some(*mark)) {
-            set_tags(aws, &service.arn, &Tags::from([mark.tag()])).await?;
+            service.remember(aws, |it| it.mark = Some(mark)).await?;
         }
     }
     let held = under_way.reason(&observed.stack);
@@ -85,7 +83,7 @@ pub(crate) async fn await_deployments(aws: &Aws, observed: &Observed) -> Result<
 
 /// When the wish was uttered that the tags of a service hold.
 fn wished(service: &Service) -> Option<Timestamp> {
-    service.tags.get(TAG_WISHED)?.parse().ok()
+    service.tags.get(TAG_PARKING_WISH)?.parse().ok()
 }
 
 /// Writes the wish once: what a person says in tags after that is newer, also if this is repeated.
@@ -116,18 +114,24 @@ async fn write_wish(
         database.tags.extend(of_database.clone());
     }
     for service in observed.services.iter_mut().filter(|it| !is_written(it)) {
-        let mut tags = wanted.tags();
-        tags.insert(TAG_WISHED.into(), task.clock.started.to_string());
+        // The wish itself first: once it is remembered when it was uttered, it is not written again.
+        set_tags(aws, &service.arn, &wanted.tags()).await?;
+        service.tags.extend(wanted.tags());
         // With a person's wish, what somebody else has paused becomes ours: or nobody would wake it.
-        if let Some(sleep) = task.sleep.filter(|_| service.is_paused_by_others()) {
-            let mark = Mark {
-                since: sleep.since,
-                pausing: false,
-            };
-            tags.extend([mark.tag()]);
-        }
-        set_tags(aws, &service.arn, &tags).await?;
-        service.tags.extend(tags);
+        let ours = task.sleep.filter(|_| service.is_paused_by_others());
+        let ours = ours.map(|sleep| Mark {
+            since: sleep.since,
+            pausing: false,
+        });
+        let uttered = task.clock.started;
+        let change = |it: &mut Parking| {
+            it.wished = Some(uttered);
+            it.mark = ours.or(it.mark);
+        };
+        service.remember(aws, change).await?;
+        let said = [(TAG_PARKING_WISH.to_owned(), uttered.to_string())];
+        service.tags.extend(said);
+        service.tags.extend(ours.map(Mark::tag));
     }
     Ok(())
 }

@@ -5,8 +5,7 @@ use crate::record::await_deployments;
 use crate::schedule::Schedule;
 use crate::task::{Outcome, Task};
 use aws_sdk_apprunner::types::{OperationStatus, OperationType, ServiceStatus};
-use groundcrew::managed::{operations, set_tags};
-use groundcrew::stack::Tags;
+use groundcrew::managed::operations;
 use groundcrew::{Aws, Error, Mark, Result, event_log};
 
 /// Pauses what is marked to be paused.
@@ -26,11 +25,11 @@ pub(crate) async fn pause(aws: &Aws, schedule: &Schedule, task: &Task) -> Result
         };
         match service.status {
             ServiceStatus::Paused => {
-                let tag = Mark {
+                let paused = Mark {
                     pausing: false,
                     ..mark
                 };
-                set_tags(aws, &service.arn, &Tags::from([tag.tag()])).await?;
+                service.remember(aws, |it| it.mark = Some(paused)).await?;
             }
             ServiceStatus::Running => {
                 check_for_failure(aws, task, service, OperationType::PauseService).await?;

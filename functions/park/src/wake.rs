@@ -1,14 +1,12 @@
 //! The end of a sleep: what came in meanwhile is delivered, and the mark is taken away.
 
-use crate::give_up::TAG_FAILED;
 use crate::schedule::Schedule;
 use crate::task::{Outcome, Task};
 use aws_sdk_apprunner::types::OperationType;
-use groundcrew::claim::NONE;
 use groundcrew::execution::start;
-use groundcrew::managed::{operations, set_tags};
+use groundcrew::managed::operations;
+use groundcrew::memory::Parking;
 use groundcrew::secrets::hexadecimal;
-use groundcrew::stack::{TAG_PARKED, Tags};
 use groundcrew::{Aws, Claim, Result};
 use serde_json::json;
 
@@ -29,11 +27,11 @@ pub(crate) async fn deliver(aws: &Aws, schedule: &Schedule, task: &Task) -> Resu
         let pause = pause.and_then(|it| it.id()).unwrap_or_default();
         let sleep = format!("{} {pause}", mark.since);
         deploy(aws, &service.arn, &service.name, &sleep).await?;
-        let mut tags = Tags::from([(TAG_PARKED.into(), NONE.into())]);
-        if service.tags.contains_key(TAG_FAILED) {
-            tags.insert(TAG_FAILED.into(), NONE.into());
-        }
-        set_tags(aws, &service.arn, &tags).await?;
+        let awake = |it: &mut Parking| {
+            it.mark = None;
+            it.told_failed = None;
+        };
+        service.remember(aws, awake).await?;
     }
     Ok(task.done())
 }

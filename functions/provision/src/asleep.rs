@@ -6,9 +6,11 @@
 
 use aws_sdk_apprunner::types::{OperationStatus, OperationType, ServiceStatus};
 use aws_sdk_rds::types::DbInstance;
-use groundcrew::managed::{named, set_tags};
-use groundcrew::stack::Tags;
-use groundcrew::{Aws, Error, Managed, Mark, Result, Run, Spec, Stack, database, event_log};
+use groundcrew::managed::named;
+use groundcrew::memory::Parking;
+use groundcrew::{
+    Aws, Error, Managed, Mark, Memory, Result, Run, Spec, Stack, database, event_log,
+};
 use jiff::Timestamp;
 use park::{Observed, Outlook, Schedule, observe, outlook};
 
@@ -120,7 +122,10 @@ pub(crate) async fn wake(aws: &Aws, spec: &Spec, run: &mut Run, entered: Timesta
         start(aws, run, &instance).await?;
     }
     match Managed::find(aws, &name).await? {
-        Some(service) if stack.owns(&service.tags) => resume(aws, run, &service, entered).await,
+        Some(service) if stack.owns(&service.tags) => {
+            let service = service.remembered::<Parking>(aws).await?;
+            resume(aws, run, &service, entered).await
+        }
         _ => Ok(()),
     }
 }
@@ -165,7 +170,10 @@ async fn resume(aws: &Aws, run: &mut Run, service: &Managed, entered: Timestamp)
             pausing: true,
             ..mark
         };
-        set_tags(aws, service.arn(), &Tags::from([mark.tag()])).await?;
+        let mut memory: Memory<Parking> = Memory::of(aws, service.arn(), &service.tags).await?;
+        let mut then = (*memory).clone();
+        then.mark = Some(mark);
+        memory.write(aws, then).await?;
     }
     let resumed = aws.apprunner().resume_service().service_arn(service.arn());
     let resumed = resumed.send().await;
@@ -196,6 +204,7 @@ async fn check_for_failure(aws: &Aws, service: &Managed, entered: Timestamp) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use groundcrew::stack::Tags;
     use park::{Database, Service};
     use serde_json::json;
     use std::collections::BTreeSet;

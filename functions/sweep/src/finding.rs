@@ -23,6 +23,8 @@ pub enum Remedy {
     Deploy(String),
     /// An update of this service that changes nothing else, by its ARN.
     EndAutoDeployments(String),
+    /// An end to what is remembered of this service, by its ARN.
+    Forget(String),
     /// The removal of this log group, by its name.
     LogGroup(String),
     /// An execution of `park`.

@@ -2,10 +2,11 @@
 
 use crate::request::Request;
 use groundcrew::arn::ServiceArn;
+use groundcrew::memory::Deployments;
 use groundcrew::pace::Tempo;
 use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT, Tags, created_at};
 use groundcrew::tagged::{find_patiently, stack_of};
-use groundcrew::{Aws, Error, Result, Stack};
+use groundcrew::{Aws, Error, Memory, Result, Stack};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -57,6 +58,9 @@ pub(crate) async fn list(aws: &Aws, request: &Value) -> Result<Listed> {
         .iter()
         .filter_map(|(_, tags)| stack_of(tags))
         .collect();
+    // One whose tags somebody has removed is looked at, too.
+    let remembered = Memory::<Deployments>::all(aws).await?;
+    stacks.extend(remembered.iter().filter_map(|memory| memory.stack.clone()));
     stacks.sort_by_key(Stack::name);
     stacks.dedup();
     if let Some(name) = &request.stack {

@@ -7,9 +7,13 @@ use aws_sdk_apprunner::types::{OperationStatus, ServiceStatus};
 use deploy::Due;
 use groundcrew::alarms::services_of;
 use groundcrew::arn::ServiceArn;
+use groundcrew::installation::Keeper;
+use groundcrew::memory::{Deployments, Parking};
 use groundcrew::pace::{Pace, Tempo};
-use groundcrew::stack::{TAG_ALARMS, TAG_POLICY};
-use groundcrew::{Aws, Managed, Policy, Result, Stack, Watch, event_log};
+use groundcrew::stack::{
+    TAG_ALARMS, TAG_APP, TAG_ENVIRONMENT, TAG_HOLD, TAG_IMAGE_TAG, TAG_MANAGED, TAG_POLICY,
+};
+use groundcrew::{Aws, Managed, Memory, Policy, Result, Stack, Watch, event_log};
 use jiff::{SignedDuration, Timestamp};
 use park::{Action, Database, Observed, Schedule, decide, observe};
 
@@ -41,6 +45,7 @@ pub async fn look(
         surroundings,
         schedule,
         now,
+        remembered: Memory::all(aws).await?,
     };
     let mut looked = Looked {
         services: 0,
@@ -75,6 +80,8 @@ struct Sweep<'a> {
     surroundings: &'a Surroundings,
     schedule: &'a Schedule,
     now: Timestamp,
+    /// What is remembered of deployments, of every service.
+    remembered: Vec<Memory<Deployments>>,
 }
 
 impl Sweep<'_> {
@@ -84,8 +91,17 @@ impl Sweep<'_> {
         let mut findings = Vec::new();
         let mut services = Vec::new();
         for service in &inventory.services {
-            let managed = Managed::look(self.aws, service.as_str()).await?;
+            let managed = match Managed::look(self.aws, service.as_str()).await? {
+                Some(managed) if managed.is_ours() => {
+                    Some(managed.remembered::<Parking>(self.aws).await?)
+                }
+                other => other,
+            };
             let name = service.name();
+            if let Some(other) = self.kept_by_others(service, managed.as_ref()).await? {
+                findings.push(other);
+                return Ok(findings);
+            }
             if managed.as_ref().is_none_or(Managed::is_ours) {
                 let alarms = self.alarms(service, managed.as_ref()).await;
                 findings.extend(or_finding(name, "its alarms", alarms)?);
@@ -94,12 +110,14 @@ impl Sweep<'_> {
                 let found = self.service(service, &managed).await;
                 findings.extend(or_finding(name, "what it runs", found)?);
                 findings.extend(unknown_settings(service, &managed));
+                findings.extend(self.lost_settings(service, &managed));
                 services.push(managed);
             }
         }
         let is_gone = services.is_empty();
         let observed = observe(self.aws, stack, services, &inventory.databases).await?;
         findings.extend(self.forgotten(inventory).await?);
+        findings.extend(self.strays(inventory).await?);
         findings.extend(self.empty_log_groups(inventory).await?);
         findings.extend(databases(&observed));
         if is_gone {
@@ -142,6 +160,81 @@ impl Sweep<'_> {
             None => return Ok(None),
         };
         Ok(finding(service, Some(what), remedy))
+    }
+
+    /// A stack of another installation is left to that one, as a whole.
+    async fn kept_by_others(
+        &self,
+        service: &ServiceArn,
+        managed: Option<&Managed>,
+    ) -> Result<Option<Finding>> {
+        let Some(managed) = managed.filter(|managed| managed.is_ours()) else {
+            return Ok(None);
+        };
+        let keeper = Keeper::of(self.aws, &managed.tags).await?;
+        let advice = "Nothing of its stack was looked at";
+        Ok(finding(
+            service,
+            keeper.objection(),
+            Remedy::Person(advice.into()),
+        ))
+    }
+
+    /// Tags that a person has set and somebody has removed. What they said still counts, but a person no longer sees it.
+    fn lost_settings(&self, service: &ServiceArn, managed: &Managed) -> Option<Finding> {
+        let mut remembered = self.remembered.iter();
+        let memory = remembered.find(|it| it.service_arn() == service.as_str())?;
+        let orders = &memory.orders;
+        let held = orders.held.then(|| "true".to_owned());
+        let said = [
+            (TAG_IMAGE_TAG, orders.rule.as_ref()),
+            (TAG_POLICY, orders.policy.as_ref()),
+            (TAG_HOLD, held.as_ref()),
+        ];
+        let lost = said.into_iter().filter_map(|(tag, said)| {
+            let is_lost = !managed.tags.contains_key(tag);
+            said.filter(|_| is_lost).map(|said| format!("{tag}={said}"))
+        });
+        let lost: Vec<_> = lost.collect();
+        let what = (!lost.is_empty()).then(|| {
+            format!(
+                "somebody has removed {}, which it goes by all the same",
+                lost.join(" and ")
+            )
+        });
+        let advice = "Set it again, or set what shall take its place; a tool that removes tags can be told to ignore those of groundcrew";
+        finding(service, what, Remedy::Person(advice.into()))
+    }
+
+    /// Services that are remembered, and carry the tags of their stack no more.
+    async fn strays(&self, inventory: &Inventory) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for memory in &self.remembered {
+            let arn = memory.service_arn();
+            let Some(service) = ServiceArn::parse(arn) else {
+                continue;
+            };
+            let is_of_stack = memory.stack.as_ref() == Some(&inventory.stack);
+            if !is_of_stack || inventory.services.contains(&service) {
+                continue;
+            }
+            let (what, remedy) = match Managed::look(self.aws, arn).await? {
+                None => (
+                    "it is gone, and was still remembered",
+                    Remedy::Forget(arn.into()),
+                ),
+                Some(managed) if managed.is_ours() => continue, // the index does not know it yet
+                Some(_) => (
+                    "somebody has removed the tags by which groundcrew looks after it: nothing is deployed to it, and it is not woken",
+                    Remedy::Person(format!(
+                        "Set {TAG_MANAGED}=true, {TAG_APP}={} and {TAG_ENVIRONMENT}={} again; or, if it is to be left alone, forget it: aws dynamodb delete-item --table-name {} --key '{{\"kind\": {{\"S\": \"deployments\"}}, \"subject\": {{\"S\": \"{arn}\"}}}}'",
+                        inventory.stack.app, inventory.stack.environment, self.aws.account.memory
+                    )),
+                ),
+            };
+            findings.extend(finding(&service, Some(what.into()), remedy));
+        }
+        Ok(findings)
     }
 
     async fn stuck(&self, service: &ServiceArn, managed: &Managed) -> Result<Option<Finding>> {

@@ -4,9 +4,11 @@ use crate::Surroundings;
 use crate::finding::{Finding, Remedy, Swept};
 use groundcrew::arn::ServiceArn;
 use groundcrew::execution::start;
+use groundcrew::memory::{Deployments, Parking};
 use groundcrew::pace::{Pace, Tempo};
 use groundcrew::secrets::hexadecimal;
-use groundcrew::{Aws, Claim, Error, Managed, Result};
+use groundcrew::stack::Tags;
+use groundcrew::{Aws, Claim, Error, Managed, Memory, Result};
 use serde_json::json;
 
 /// One finding after the other; what cannot be repaired does not stop the rest. Repeated, it finds the same done.
@@ -67,6 +69,14 @@ async fn mend(
                 _ => {}
             }
             Ok("it is being switched off")
+        }
+        Remedy::Forget(arn) => {
+            let nothing = Tags::new();
+            let deployments: Memory<Deployments> = Memory::of(aws, arn, &nothing).await?;
+            deployments.forget(aws).await?;
+            let parking: Memory<Parking> = Memory::of(aws, arn, &nothing).await?;
+            parking.forget(aws).await?;
+            Ok("forgotten")
         }
         Remedy::LogGroup(name) => {
             let delete = aws.logs().delete_log_group().log_group_name(name);

@@ -16,9 +16,10 @@ use services::rests_on_tags;
 use groundcrew::arn::ServiceArn;
 use groundcrew::execution::Start;
 use groundcrew::managed::are_ours;
+use groundcrew::memory::Deployments;
 use groundcrew::pace::{Pace, Tempo, patiently};
-use groundcrew::stack::Tags;
-use groundcrew::{Aws, Error, Result, managed};
+use groundcrew::stack::{TAG_IMAGE_TAG, Tags};
+use groundcrew::{Aws, Error, Memory, Result, managed};
 use jiff::Timestamp;
 use lambda_runtime::tracing::info;
 use serde_json::{Value, json};
@@ -174,8 +175,13 @@ async fn look(
     let mut is_concerned = concerns(cause, &described, tags);
     if !is_concerned && rests_on_tags(cause, &described) {
         let asked = pace.ask(|| managed::tags(aws, service.as_str())).await?;
-        is_concerned =
-            asked.is_some_and(|tags| are_ours(&tags) && concerns(cause, &described, &tags));
+        if let Some(mut tags) = asked.filter(are_ours) {
+            // A rule that somebody has removed by the way is remembered.
+            let ask = || Memory::<Deployments>::of(aws, service.as_str(), &tags);
+            let rule = patiently(tempo, ask).await?.orders.now(&tags).rule;
+            tags.extend(rule.map(|rule| (TAG_IMAGE_TAG.to_owned(), rule)));
+            is_concerned = concerns(cause, &described, &tags);
+        }
     }
     if !is_concerned {
         return Ok(None);

@@ -1,8 +1,10 @@
 //! What is remembered of a service's deployments.
 
 use super::{Remembered, in_tags};
+use crate::Stack;
 use crate::claim::Claim;
 use crate::stack::{TAG_HOLD, TAG_IMAGE_TAG, TAG_POLICY, Tags};
+use crate::tagged::stack_of;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,6 +19,9 @@ const KEPT_REJECTIONS: usize = 20;
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Deployments {
+    /// The stack that the service belongs to, or belonged to when it was last deployed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack: Option<Stack>,
     /// The deployment that is under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
@@ -155,6 +160,12 @@ impl Orders {
 }
 
 impl Deployments {
+    /// Remembers what the tags of the service say: whose it is, and what a person has set.
+    pub fn note(&mut self, tags: &Tags) {
+        self.stack = stack_of(tags).or(self.stack.take());
+        self.orders = self.orders.now(tags);
+    }
+
     /// Remembers the end of a deployment: once, however often the step is repeated that records it.
     pub fn record(&mut self, release: Release) {
         let is_it = |other: &Release| {

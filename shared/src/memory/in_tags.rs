@@ -1,10 +1,11 @@
 //! What is remembered, in tags of the service: so groundcrew 0.1 kept it, and reads it after a way back to it (until 0.3.0).
 
-use super::{Deployments, Outcome, Rejection, Release};
+use super::{Deployments, Outcome, Parking, Rejection, Release};
+use crate::Mark;
 use crate::claim::{Claim, NONE};
 use crate::stack::{
-    TAG_DEPLOYED_SECRETS, TAG_DEPLOYING, TAG_REJECTED_IMAGE, TAG_REJECTED_SECRETS, TAG_RELEASE,
-    Tags, tag_value,
+    TAG_DEPLOYED_SECRETS, TAG_DEPLOYING, TAG_PARKED, TAG_PARKING_FAILED, TAG_PARKING_WISH,
+    TAG_REJECTED_IMAGE, TAG_REJECTED_SECRETS, TAG_RELEASE, Tags, tag_value,
 };
 use jiff::Timestamp;
 
@@ -65,6 +66,34 @@ pub(super) fn of_deployments(memory: &Deployments) -> Tags {
     ]);
     tags.extend(memory.releases.iter().map(to_tag));
     tags
+}
+
+pub(super) fn parking(tags: &Tags) -> Parking {
+    let given = |key| tags.get(key).filter(|value| *value != NONE);
+    Parking {
+        mark: Mark::of(tags),
+        wished: given(TAG_PARKING_WISH).and_then(|at| at.parse().ok()),
+        told_failed: given(TAG_PARKING_FAILED).cloned(),
+    }
+}
+
+pub(super) fn of_parking(memory: &Parking) -> Tags {
+    let or_none = |given: Option<String>| given.unwrap_or(NONE.into());
+    let text = |given: Option<&dyn std::fmt::Display>| or_none(given.map(ToString::to_string));
+    Tags::from([
+        (
+            TAG_PARKED.into(),
+            text(memory.mark.as_ref().map(|it| it as _)),
+        ),
+        (
+            TAG_PARKING_WISH.into(),
+            text(memory.wished.as_ref().map(|it| it as _)),
+        ),
+        (
+            TAG_PARKING_FAILED.into(),
+            or_none(memory.told_failed.clone()),
+        ),
+    ])
 }
 
 pub(super) fn is_release(key: &str) -> bool {
@@ -160,6 +189,22 @@ mod tests {
         let found = release(&key, &value).expect("a release");
         assert_eq!((found.digest, found.tag), (longest.digest, longest.tag));
         assert_eq!(found.secrets, longest.secrets);
+    }
+
+    #[test]
+    fn a_sleep_comes_back_from_its_tags() {
+        let since = Timestamp::from_second(1_795_000_000).expect("a time");
+        let memory = Parking {
+            mark: Some(Mark {
+                since,
+                pausing: true,
+            }),
+            wished: Some(since),
+            told_failed: Some(format!("pause {since}")),
+        };
+        assert_eq!(parking(&of_parking(&memory)), memory);
+        let nothing = Parking::default();
+        assert_eq!(parking(&of_parking(&nothing)), nothing);
     }
 
     #[test]

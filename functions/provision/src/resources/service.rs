@@ -13,10 +13,12 @@ use aws_sdk_apprunner::types::{
 use groundcrew::arn::ServiceArn;
 use groundcrew::claim::NONE;
 use groundcrew::image::{self, TagRule};
-use groundcrew::memory::Deployments;
+use groundcrew::installation::Keeper;
+use groundcrew::memory::{Deployments, Parking};
 use groundcrew::reference::{self, Repository};
 use groundcrew::stack::{
-    TAG_CHANGED_BY, TAG_CREATED_BY, TAG_DEPLOYED_SECRETS, TAG_IMAGE_TAG, TAG_POLICY, Tags,
+    TAG_CHANGED_BY, TAG_CREATED_BY, TAG_DEPLOYED_SECRETS, TAG_IMAGE_TAG, TAG_INSTALLATION,
+    TAG_POLICY, Tags,
 };
 use groundcrew::{
     Aws, Error, Memory, Removal, Result, Run, Spec, Watch, event_log, managed, secrets,
@@ -41,6 +43,9 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     let tags = configuration::tags(aws, &service.service_arn).await?;
     if !stack.owns(&tags) {
         return Err(Error::Conflict(format!("service {name}")));
+    }
+    if let Some(objection) = Keeper::of(aws, &tags).await?.objection() {
+        return Err(Error::Failed(format!("service {name}: {objection}")));
     }
     run.settle(&tags);
     logs::own(aws, run, &service, &tags).await?;
@@ -365,6 +370,8 @@ async fn create(aws: &Aws, spec: &Spec, run: &Run, wanted: Option<Wanted>) -> Re
     tags.extend(orders.map(|(key, value)| configuration::tag(key, &value)));
     // With these it starts; what moves from now on is delivered by `deploy`.
     let secrets = reference::secrets_of(&wanted.source);
+    let own = &aws.account.deploy_state_machine;
+    tags.push(configuration::tag(TAG_INSTALLATION, own));
     let delivered = secrets::fingerprint(aws, &secrets).await?.text;
     // Should this function end before it can remember that, the tag is what is taken over.
     let tag = |fingerprint| configuration::tag(TAG_DEPLOYED_SECRETS, fingerprint);
@@ -563,6 +570,11 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
     let name = removal.stack().name();
     if let Some(service) = managed::named(aws, &name).await? {
         let tags = configuration::tags(aws, &service.service_arn).await?;
+        if removal.covers(&tags)
+            && let Some(objection) = Keeper::of(aws, &tags).await?.objection()
+        {
+            return Err(Error::Failed(format!("service {name}: {objection}")));
+        }
         if removal.covers(&tags) && run.remove(format!("service {name}")) {
             logs::before_deletion(aws, removal, run, &service, &tags).await?;
             if service.status() != &ServiceStatus::OperationInProgress {
@@ -579,6 +591,9 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
         }
     } else if !run.dry_run {
         for memory in Memory::<Deployments>::of_name(aws, &name).await? {
+            memory.forget(aws).await?;
+        }
+        for memory in Memory::<Parking>::of_name(aws, &name).await? {
             memory.forget(aws).await?;
         }
     }

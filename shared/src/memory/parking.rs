@@ -1,0 +1,38 @@
+//! What is remembered of a service's sleep.
+
+use super::{Remembered, in_tags};
+use crate::Mark;
+use crate::stack::Tags;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What is remembered of a service's sleep.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Parking {
+    /// Since when groundcrew has it parked. Without it the service is never woken: somebody else has paused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Mark>,
+    /// When the wish was uttered that its tags hold, so that an older one that had to wait does not overwrite it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wished: Option<Timestamp>,
+    /// Which failure a person was told of: every half hour the same is tried again, and told no second time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub told_failed: Option<String>,
+}
+
+impl Remembered for Parking {
+    const KIND: &'static str = "parking";
+
+    fn of_tags(tags: &Tags) -> Self {
+        in_tags::parking(tags)
+    }
+
+    fn to_tags(&self) -> Tags {
+        in_tags::of_parking(self)
+    }
+
+    fn is_removable(_: &str) -> bool {
+        false
+    }
+}
