@@ -23,6 +23,7 @@ import faults
 import iam
 import lambda_functions
 import limits
+import metrics
 import models
 import queues
 import rds
@@ -289,6 +290,13 @@ def _plant_scan(scan: dict[str, Any], query: Query) -> dict[str, Any]:
     return {}
 
 
+def _publish_metric(body: dict[str, Any], query: Query) -> dict[str, Any]:
+    """Lets a service of AWS publish a metric from a time on, or from now on."""
+    at = body["at"] if body["at"] is not None else time.time()
+    metrics.publish(body["namespace"], body["name"], body["dimensions"], body["value"], at)
+    return {}
+
+
 def _subnets(body: dict[str, Any], query: Query) -> dict[str, Any]:
     return {"subnets": ec2.describe_subnets(query["ids"][0].split(","))}
 
@@ -365,6 +373,7 @@ ENDPOINTS: dict[tuple[str, str], Callable[[dict[str, Any], Query], dict[str, Any
     ("GET", "role"): _role,
     ("GET", "image"): _image,
     ("POST", "scan-findings"): _plant_scan,
+    ("POST", "metrics"): _publish_metric,
     ("GET", "secret"): _secret,
     ("GET", "parameter"): _parameter,
     ("GET", "subnets"): _subnets,

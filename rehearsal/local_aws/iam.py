@@ -277,6 +277,10 @@ def _cloudwatch(call: Call) -> Iterator[Check]:
             yield Check(call.action, call.arn("cloudwatch", f"dashboard/{name}", region=""), tags)
     elif call.operation == "DescribeAlarms":
         yield Check(call.action, call.arn("cloudwatch", "alarm:*"))
+    elif call.operation == "GetMetricData":
+        # The only dataset, which every account has
+        # (https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetDataset.html).
+        yield Check(call.action, call.arn("cloudwatch", "dataset/default"))
     else:
         yield Check(call.action, "*", tags)
 

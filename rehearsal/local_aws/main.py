@@ -101,6 +101,7 @@ def main() -> None:
     import eventbridge
     import iam
     import lambda_functions
+    import metrics
     import models
     import rds
     import scheduler
@@ -118,6 +119,7 @@ def main() -> None:
         ecr,
         eventbridge,
         lambda_functions,
+        metrics,
         rds,
         scheduler,
         secretsmanager,

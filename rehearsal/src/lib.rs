@@ -30,8 +30,8 @@ pub use functions::build;
 pub use image::{Registry, tag_for};
 pub use local_aws::{
     ACCOUNT, Call, Check, Event, Fault, FaultKind, Invocation, Limit, LocalAws, Message,
-    NewService, Notification, Options, REGION, Scan, ScanStatus, Schedule, TIME_SCALE, Tagged,
-    Takes,
+    NewService, Notification, Options, Published, REGION, Scan, ScanStatus, Schedule, TIME_SCALE,
+    Tagged, Takes,
 };
 pub use play::{Deployments, Occasion, Played, Stage};
 pub use project::root;

@@ -7,8 +7,8 @@ mod secret;
 mod service;
 
 pub use control::{
-    Call, Check, Event, Fault, FaultKind, Invocation, Limit, Message, Notification, Scan,
-    ScanStatus, Tagged, Takes,
+    Call, Check, Event, Fault, FaultKind, Invocation, Limit, Message, Notification, Published,
+    Scan, ScanStatus, Tagged, Takes,
 };
 pub use schedule::Schedule;
 pub use service::NewService;

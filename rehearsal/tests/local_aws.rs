@@ -7,6 +7,7 @@ mod databases;
 mod deliveries;
 mod executions;
 mod images;
+mod metrics;
 mod models;
 mod registries;
 mod roles;

@@ -173,6 +173,19 @@ pub enum ScanStatus {
     UnsupportedImage,
 }
 
+/// A metric that App Runner publishes of a service, from a moment on.
+#[derive(Clone, Debug)]
+pub struct Published<'a> {
+    /// The service's ARN.
+    pub service_arn: &'a str,
+    /// Its name, `5xxStatusResponses`.
+    pub metric: &'a str,
+    /// Its value in each AWS minute; `None`: it is no longer published.
+    pub value: Option<f64>,
+    /// Seconds since 1970 on the wall; `None`: now.
+    pub at: Option<f64>,
+}
+
 /// An event that went over the default bus, as rules and targets see it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Event {
@@ -372,6 +385,31 @@ impl LocalAws {
     /// [`Error::Call`].
     pub async fn plant_scan(&self, scan: &Scan) -> Result<()> {
         ask(self.port, "POST", "scan-findings", Some(json!(scan)))
+            .await
+            .map(drop)
+    }
+
+    /// Lets App Runner publish a metric of a service, or no longer. Alarms keep their state.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn publish(&self, published: &Published<'_>) -> Result<()> {
+        let Published {
+            service_arn,
+            metric,
+            value,
+            at,
+        } = published;
+        let mut parts = service_arn.rsplit('/');
+        let (id, name) = (parts.next(), parts.next());
+        let body = json!({
+            "namespace": "AWS/AppRunner",
+            "name": metric,
+            "dimensions": {"ServiceName": name, "ServiceID": id},
+            "value": value,
+            "at": at,
+        });
+        ask(self.port, "POST", "metrics", Some(body))
             .await
             .map(drop)
     }
