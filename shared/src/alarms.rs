@@ -1,7 +1,10 @@
 //! The alarms of a stack with the topic that they tell, the dashboard, and the retention of the service's logs.
 
 mod alarm;
+mod condition;
 mod dashboard;
+
+pub use condition::{Breach, Condition, MINUTE, Point, first_minute};
 
 use crate::stack::{TAG_ALARMS, Tags};
 use crate::{
@@ -577,7 +580,10 @@ pub async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Result<()> 
 }
 
 /// The alarms whose name begins so, whoever owns them.
-async fn find(aws: &Aws, prefix: &str) -> Result<Vec<MetricAlarm>> {
+///
+/// # Errors
+/// Those of `cloudwatch:DescribeAlarms`.
+pub async fn find(aws: &Aws, prefix: &str) -> Result<Vec<MetricAlarm>> {
     let mut found = Vec::new();
     let mut pages = aws
         .cloudwatch()

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Policy {
-    /// How many minutes the service's alarms are watched after a deployment; one that turns red takes the service back to the image before. The alarms look at periods of five minutes. 0: not watched.
+    /// How many minutes the metrics of the service's alarms are watched after a deployment. A metric that meets the condition of its alarm, on data of after the deployment alone, takes the service back to the image before. The default is as long as each alarm of groundcrew needs. 0: not watched.
     #[schemars(range(min = 0, max = 240))]
     pub bake_minutes: u16,
     /// An image with a finding of this severity, or of a higher one, is not deployed. Left out: findings are not looked at.
@@ -49,7 +49,7 @@ pub enum WithoutScan {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            bake_minutes: 10,
+            bake_minutes: 25,
             refuse_findings: None,
             without_scan: WithoutScan::Deploy,
         }

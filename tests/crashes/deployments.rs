@@ -7,10 +7,10 @@ use super::{Execution, patiently, pause, stopping, struck};
 use crate::asl::{Ended, Failure, Played, machines};
 use crate::stage::{Service, Stage, play_fast};
 use apprunner_emulator::{OperationStatus, OperationType, ServiceStatus};
-use aws_sdk_cloudwatch::types::StateValue;
 use aws_sdk_sfn::types::ExecutionStatus;
 use deploy::Step;
 use groundcrew::{Aws, Error, secrets};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,7 @@ enum Scenario {
     Failing,
     /// An image that App Runner cannot deploy, and a newer version of a secret, which has to be deployed without it.
     FailingWithSecrets,
-    /// An image that turns an alarm red in its bake window.
+    /// An image whose requests fail in its bake window.
     Alarming,
 }
 
@@ -135,7 +135,7 @@ impl Scene {
         let release = format!("deployed {} tag=1.0.0 why=long ago", self.first);
         let tags = [
             ("groundcrew:image-tag", rule),
-            ("groundcrew:deploy-policy", "bake=1"),
+            ("groundcrew:deploy-policy", "bake=3"),
             ("groundcrew:deployed-secrets", &before),
             ("groundcrew:release-2020-01-01T00:00:00Z", &release),
         ];
@@ -197,7 +197,7 @@ impl App<'_> {
     async fn execute_until(&self, disturbance: &Disturbance, name: &str) -> Played {
         let aws = &self.scene.disturbed(disturbance);
         let answer = async |step| {
-            self.turn_red_in_time(&step).await;
+            self.fails_in_time(&step).await;
             stopping(disturbance, handle(aws, step)).await
         };
         let execution = Execution::of(machines::deploy(), name, answer);
@@ -205,16 +205,23 @@ impl App<'_> {
     }
 
     async fn answer(&self, aws: &Aws, step: Value) -> Result<Value, Failure> {
-        self.turn_red_in_time(&step).await;
+        self.fails_in_time(&step).await;
         let answer = handle(aws, step).await;
         answer.map_err(|error| Failure::from(&error))
     }
 
-    /// Its alarm turns red in the bake window.
-    async fn turn_red_in_time(&self, step: &Value) {
+    /// Its requests fail from the end of the deployment on.
+    async fn fails_in_time(&self, step: &Value) {
         if self.scenario == Scenario::Alarming && step["action"] == "bake" {
-            let alarm = format!("{NAME}-errors");
-            self.service.turn(&alarm, StateValue::Alarm).await;
+            let ended: Timestamp = step["operation"]["ended_at"]
+                .as_str()
+                .and_then(|at| at.parse().ok())
+                .expect("a time");
+            let since = Some(ended.as_millisecond() as f64 / 1000.0);
+            let service = &self.service;
+            service
+                .publishes_since("5xxStatusResponses", Some(10.0), since)
+                .await;
         }
     }
 

@@ -6,6 +6,7 @@ use aws_sdk_cloudwatch::types::StateValue;
 use regex_lite::Regex;
 use rehearsal::{Notification, Scan, ScanStatus};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 pub(crate) fn updated() -> (OperationType, OperationStatus) {
     (OperationType::UpdateService, OperationStatus::Succeeded)
@@ -323,29 +324,30 @@ fn o3_an_operation_that_rolls_back_has_failed_although_the_service_runs() {
 }
 
 #[test]
-fn o5_an_alarm_in_the_bake_window_takes_the_image_back_once() {
+fn o5_requests_that_fail_in_the_bake_window_take_the_image_back_once() {
     play(|stage| async move {
         let app = Service::given(stage, "baked-red")
             .policy("bake=30")
             .create()
             .await;
-        let errors = app.alarm("errors", "5xxStatusResponses").await;
+        app.alarm("errors", "5xxStatusResponses").await;
+        app.alarm("latency", "RequestLatency").await;
         let bad = app.push("latest").await;
-        app.eventually(|seen| seen.runs.image_digest.as_deref() == Some(&bad))
-            .await;
-        app.turn(&errors, StateValue::Alarm).await;
+        app.has_come_to_run(&bad).await;
+        app.fails(true).await;
         app.eventually(|seen| seen.status == ServiceStatus::OperationInProgress)
             .await;
-        // Another alarm, while it goes back: no second rollback.
-        let latency = app.alarm("latency", "RequestLatency").await;
-        app.turn(&latency, StateValue::Alarm).await;
+        // Another one, while it goes back: no second rollback.
+        app.publishes("RequestLatency", Some(9000.0)).await;
         let told = app.hear(1).await;
         let ends = app.quiet().await;
         assert_eq!(app.runs(), app.first);
         assert_eq!(app.operations(), [updated(), updated()]);
         assert_eq!(app.subjects().await, ["baked-red: rolled back"]);
         assert!(
-            told[0].message.contains("baked-red-errors"),
+            told[0].message.contains(
+                "since the deployment, alarm: baked-red-errors (5xxStatusResponses, Sum: "
+            ),
             "{}",
             told[0].message
         );
@@ -361,19 +363,74 @@ fn o5_an_alarm_in_the_bake_window_takes_the_image_back_once() {
 }
 
 #[test]
-fn o5_an_alarm_that_was_red_before_is_no_reason() {
+fn o5_the_fix_of_an_image_that_fails_in_bursts_is_not_taken_back_for_what_that_image_did() {
     play(|stage| async move {
-        let app = Service::given(stage, "red-before")
-            .policy("bake=2")
+        // Red before, or only during the operation: an alarm on errors stays red for a quarter of an hour after the last one.
+        for (name, fails_before) in [("red-before", true), ("red-during", false)] {
+            let app = Service::given(stage, name).policy("bake=10").create().await;
+            let errors = app.alarm("errors", "5xxStatusResponses").await;
+            if fails_before {
+                app.fails(true).await;
+                app.turn(&errors, StateValue::Alarm).await;
+            }
+            app.next("UPDATE_SERVICE", json!({"takes": 3.0}));
+            let fix = app.push("latest").await;
+            app.eventually(|seen| seen.status == ServiceStatus::OperationInProgress)
+                .await;
+            app.fails(true).await;
+            app.turn(&errors, StateValue::Alarm).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            app.fails(false).await;
+            assert_eq!(app.look().status, ServiceStatus::OperationInProgress);
+            app.hear(1).await;
+            app.quiet().await;
+            assert_eq!(app.runs(), fix);
+            assert_eq!(app.subjects().await, [format!("{name}: latest deployed")]);
+        }
+    });
+}
+
+#[test]
+fn o5_requests_that_fail_after_a_deployment_take_the_image_back_although_the_alarm_was_red_before()
+{
+    play(|stage| async move {
+        let app = Service::given(stage, "still-red")
+            .policy("bake=60")
             .create()
             .await;
         let errors = app.alarm("errors", "5xxStatusResponses").await;
         app.turn(&errors, StateValue::Alarm).await;
-        let digest = app.push("latest").await;
+        let bad = app.push("latest").await;
+        app.has_come_to_run(&bad).await;
+        app.fails(true).await;
         app.hear(1).await;
         app.quiet().await;
-        assert_eq!(app.runs(), digest);
-        assert_eq!(app.subjects().await, ["red-before: latest deployed"]);
+        assert_eq!(app.runs(), app.first);
+        assert_eq!(app.subjects().await, ["still-red: rolled back"]);
+    });
+}
+
+#[test]
+fn o5_a_share_of_refused_requests_counts_when_it_is_large_for_as_long_as_its_alarm_says() {
+    play(|stage| async move {
+        let mut spec = spec("refusing");
+        spec["deploy"] = json!({"bake_minutes": 240});
+        let end = stage.provision(&spec).await;
+        assert!(end.succeeded, "{}", end.message);
+        let app = Service::named(stage, "refusing-dev");
+        app.quiet().await;
+        let first = app.runs();
+        let bad = app.push("latest").await;
+        app.has_come_to_run(&bad).await;
+        app.publishes("Requests", Some(100.0)).await;
+        app.publishes("4xxStatusResponses", Some(60.0)).await;
+        let told = app.hear(1).await;
+        app.quiet().await;
+        assert_eq!(app.runs(), first);
+        let said = "4xx (percent: 60 since ";
+        assert!(told[0].message.contains(said), "{}", told[0].message);
+        let end = stage.teardown(&spec).await;
+        assert!(end.succeeded, "{}", end.message);
     });
 }
 
@@ -818,14 +875,14 @@ fn o5_an_image_that_somebody_else_sets_in_the_bake_window_is_told_as_replaced_an
     play(|stage| async move {
         for (name, is_red) in [("overtaken", false), ("overtaken-red", true)] {
             let app = Service::given(stage, name).policy("bake=30").create().await;
-            let errors = app.alarm("errors", "5xxStatusResponses").await;
+            app.alarm("errors", "5xxStatusResponses").await;
             let pushed = app.push("latest").await;
             app.has_come_to_run(&pushed).await;
             let own = stage.local.push_image(name, "other", "amd64").await;
             app.run_by_hand(&own.expect("pushed")).await;
-            if is_red {
-                app.turn(&errors, StateValue::Alarm).await;
-            }
+            app.fails(is_red).await;
+            app.hear(1).await;
+            app.fails(false).await;
             let told = app.hear(2).await;
             app.quiet().await;
             let replaced = format!("{name}: latest replaced");
@@ -1041,7 +1098,7 @@ fn o5_an_image_that_a_person_has_asked_for_is_left_and_told_when_it_is_not_well(
 }
 
 #[test]
-fn o5_a_rotation_after_which_an_alarm_turns_red_is_left_and_told() {
+fn o5_a_rotation_after_which_requests_fail_is_left_and_told() {
     play(|stage| async move {
         let arn = stage.secret("red-after").await;
 
@@ -1051,7 +1108,7 @@ fn o5_a_rotation_after_which_an_alarm_turns_red_is_left_and_told() {
             .create()
             .await;
         let (before, told) = (app.operations().len(), app.subjects().await.len());
-        let errors = app.alarm("errors", "5xxStatusResponses").await;
+        app.alarm("errors", "5xxStatusResponses").await;
         let version = stage
             .local
             .rotate_secret(&arn, "two")
@@ -1062,7 +1119,7 @@ fn o5_a_rotation_after_which_an_alarm_turns_red_is_left_and_told() {
                 && seen.status == ServiceStatus::Running
         })
         .await;
-        app.turn(&errors, StateValue::Alarm).await;
+        app.fails(true).await;
         let heard = app.hear(told + 1).await;
         app.quiet().await;
         assert_eq!(app.operations()[before..], [redeployed()]);
@@ -1156,7 +1213,7 @@ fn o5_a_push_in_a_bake_window_waits_for_its_end_and_for_the_way_back() {
             .policy("bake=60")
             .create()
             .await;
-        let errors = app.alarm("errors", "5xxStatusResponses").await;
+        app.alarm("errors", "5xxStatusResponses").await;
         let bad = app.push("latest").await;
         app.has_come_to_run(&bad).await;
         let good = app.push("latest").await;
@@ -1171,7 +1228,9 @@ fn o5_a_push_in_a_bake_window_waits_for_its_end_and_for_the_way_back() {
             found.then_some(())
         })
         .await;
-        app.turn(&errors, StateValue::Alarm).await;
+        app.fails(true).await;
+        app.hear(1).await;
+        app.fails(false).await;
         app.hear(2).await;
         app.quiet().await;
         assert_eq!(

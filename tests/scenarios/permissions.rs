@@ -5,7 +5,6 @@ use crate::stage::{
     Service, Stage, assert_succeeded, eventually, is_of_database, play_alone, spec,
 };
 use apprunner_emulator::Arrangement;
-use aws_sdk_cloudwatch::types::StateValue;
 use rehearsal::{Scan, ScanStatus};
 use serde_json::json;
 
@@ -233,14 +232,14 @@ async fn play_every_deployment(stage: &Stage) {
     app.eventually(|seen| seen.tags.get("groundcrew:rejected-image") == Some(&refused))
         .await;
 
-    // Pushed while it is paused, deployed when it is running again, and taken back for an alarm.
+    // Pushed while it is paused, deployed when it is running again, and taken back for the requests that fail.
     app.set_tag("groundcrew:deploy-policy", "bake=60").await;
-    let alarm = app.alarm("errors", "5xxStatusResponses").await;
+    app.alarm("errors", "5xxStatusResponses").await;
     app.pause_by_hand().await;
     let third = push_scanned(app, "third", &[]).await;
     app.resume_by_hand().await;
     app.has_come_to_run(&third).await;
-    app.turn(&alarm, StateValue::Alarm).await;
+    app.fails(true).await;
     released(app, "rolled-back", &third).await;
 
     // Not deployed, for which App Runner has a reason.

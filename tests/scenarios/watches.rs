@@ -3,7 +3,6 @@
 use crate::scenarios::deployments::{redeployed, updated};
 use crate::stage::{Service, play};
 use apprunner_emulator::ServiceStatus;
-use aws_sdk_cloudwatch::types::StateValue;
 use serde_json::json;
 
 #[test]
@@ -67,13 +66,13 @@ fn o5_a_roll_back_that_cannot_begin_is_told_with_its_reason_and_the_image_is_no_
             .follows("semver:1")
             .create()
             .await;
-        let errors = app.alarm("errors", "5xxStatusResponses").await;
+        app.alarm("errors", "5xxStatusResponses").await;
         let bad = app.push("1.1.0").await;
         app.has_come_to_run(&bad).await;
-        // Somebody's update hangs when the alarm turns red.
+        // Somebody's update hangs when requests fail.
         app.next("UPDATE_SERVICE", json!("stuck"));
         app.run_by_hand(&bad).await;
-        app.turn(&errors, StateValue::Alarm).await;
+        app.fails(true).await;
         let told = app.hear(1).await;
         assert_eq!(told[0].subject.as_deref(), Some("barred: stuck"));
         assert!(
@@ -92,23 +91,26 @@ fn o2_a_secret_that_moves_in_a_bake_window_is_delivered_before_the_image_is_judg
         let arn = stage.secret("moving").await;
         let app = Service::given(stage, "moving")
             .reads("PASSWORD", &arn)
-            .policy("bake=60")
+            .policy("bake=20")
             .create()
             .await;
         let (before, told) = (app.operations().len(), app.subjects().await.len());
-        let errors = app.alarm("errors", "5xxStatusResponses").await;
+        app.alarm("errors", "5xxStatusResponses").await;
         let pushed = app.push("latest").await;
         app.has_come_to_run(&pushed).await;
-        // The old password is dead at once, so that the alarm turns red.
+        // The old password is dead at once, so that requests fail until the new one is delivered.
+        app.next("START_DEPLOYMENT", json!({"takes": 2.0}));
         let version = stage
             .local
             .rotate_secret(&arn, "two")
             .await
             .expect("rotated");
-        app.turn(&errors, StateValue::Alarm).await;
+        app.fails(true).await;
+        app.eventually(|seen| seen.status == ServiceStatus::OperationInProgress)
+            .await;
+        app.fails(false).await;
         app.eventually(|seen| seen.runs.secret_versions.get("PASSWORD") == Some(&version))
             .await;
-        app.turn(&errors, StateValue::Ok).await;
         app.hear(told + 1).await;
         app.quiet().await;
         assert_eq!(app.runs(), pushed);

@@ -33,7 +33,7 @@ fn o5_a_wish_ends_a_bake_at_once_and_previous_is_what_ran_before_the_image_in_si
     play(|stage| async move {
         let app = Service::given(stage, "impatient")
             .follows("semver:1")
-            .policy("bake=30")
+            .policy("bake=15")
             .create()
             .await;
         let first = app.deployed("1.1.0").await;

@@ -11,7 +11,7 @@ use aws_sdk_cloudwatch::types::{
 use groundcrew::Memory;
 use groundcrew::memory::Deployments;
 use groundcrew::stack::Tags;
-use rehearsal::{Call, End, Execution, NewService, Notification};
+use rehearsal::{Call, End, Execution, NewService, Notification, Published};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -470,6 +470,29 @@ impl Service<'_> {
             );
         alarm.send().await.expect("an alarm");
         name
+    }
+
+    /// Lets App Runner publish a metric of it each minute from now on, or no longer.
+    pub(crate) async fn publishes(&self, metric: &str, value: Option<f64>) {
+        self.publishes_since(metric, value, None).await;
+    }
+
+    /// The same, from a moment on, in seconds since 1970.
+    pub(crate) async fn publishes_since(&self, metric: &str, value: Option<f64>, at: Option<f64>) {
+        let published = Published {
+            service_arn: &self.arn,
+            metric,
+            value,
+            at,
+        };
+        let published = self.stage.local.publish(&published).await;
+        published.expect("published");
+    }
+
+    /// Whether its requests fail from now on; a service whose requests do not publishes no count of that.
+    pub(crate) async fn fails(&self, fails: bool) {
+        self.publishes("5xxStatusResponses", fails.then_some(10.0))
+            .await;
     }
 
     /// Sets the state of an alarm.

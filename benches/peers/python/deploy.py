@@ -224,7 +224,7 @@ def decide_and_claim(service, tags, request, execution):
 
 
 def parse_policy(tag):
-    policy = {"bake": 10, "findings": None, "unscanned": "deploy"}
+    policy = {"bake": 25, "findings": None, "unscanned": "deploy"}
     for part in tag.split():
         name, _, value = part.partition("=")
         if name == "bake" and value.isdigit() and int(value) <= 240:

@@ -110,10 +110,12 @@ pub(crate) async fn settle(
         .as_ref()
         .is_some_and(|claim| claim.execution == execution);
     let is_recorded = |other: &Release| other.at == release.at && other.outcome == release.outcome;
+    // A wish records the image that it replaces as this step would; its execution has the claim.
+    let is_taken = matches!(end, End::Replaced(_)) && memory.claim.is_some();
     if is_own {
         let then = record(&memory, deployment, operation, &end, release);
         memory.write(aws, then).await?;
-    } else if memory.releases.iter().any(is_recorded) {
+    } else if !is_taken && memory.releases.iter().any(is_recorded) {
         // By an attempt of this step whose answer was lost.
         let then = (*memory).clone();
         memory.write(aws, then).await?;

@@ -11,20 +11,23 @@ use crate::promises::deployments::{
 };
 use crate::promises::nights::{LOOKED_AFTER, Look};
 use crate::promises::{Checked, Promise};
-use crate::{Error, Execution, Happening, Notification, Result, What};
+use crate::{Error, Execution, Happening, Notification, Published, Result, What};
 use apprunner_emulator::{Arrangement, Fate, OperationType, ServiceSnapshot, ServiceStatus};
 use aws_sdk_apprunner::types::Tag;
 use aws_sdk_cloudwatch::types::StateValue;
+use groundcrew::Spec;
 use groundcrew::image::{self, TagRule};
 use groundcrew::reference::{Repository, is_secret};
 use groundcrew::stack::{TAG_HOLD, TAG_IMAGE_TAG, TAG_MANAGED, TAG_RELEASE};
-use groundcrew::{Spec, Stack};
 use jiff::{Timestamp, Zoned};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use trigger::Cause;
+
+/// The metric of requests that fail.
+const SERVER_ERRORS: &str = "5xxStatusResponses";
 
 /// The password of a rotation, which no database has.
 const NEW_PASSWORD: &str = "a-password-that-no-database-has";
@@ -335,11 +338,10 @@ impl Scenes<'_> {
 
     async fn image_that_alarms(&mut self, event: Option<&OwnEvent>) -> Result<()> {
         self.stage
-            .heading("A bad image: an alarm turns red in the bake window");
+            .heading("A bad image: requests fail in the bake window");
         let digest = self.untagged().await?;
-        let alarm = Stack::watcher(&self.spec.stack().part("server-errors"));
-        let act = self.push_bad(&digest, event, Some(&alarm)).await?;
-        self.turn(&alarm, StateValue::Ok).await?;
+        let act = self.push_bad(&digest, event, Some(SERVER_ERRORS)).await?;
+        self.publish(SERVER_ERRORS, None).await?;
         let again = self.late_event(&digest).await?;
         self.check(ALARMED, &TakenBack { digest, act, again });
         Ok(())
@@ -349,19 +351,19 @@ impl Scenes<'_> {
         &mut self,
         digest: &str,
         event: Option<&OwnEvent>,
-        alarm: Option<&str>,
+        failing: Option<&str>,
     ) -> Result<Act> {
         if let Some(event) = event {
             let tag = event.pushed_to(self.spec).unwrap_or_default();
             self.while_held(self.tag(digest, tag)).await?;
             let before = self.before().await?;
             self.put(event).await?;
-            return self.follow(before, alarm).await;
+            return self.follow(before, failing).await;
         }
         let before = self.before().await?;
         let tag = self.next_tag();
         self.tag(digest, &tag).await?;
-        self.follow(before, alarm).await
+        self.follow(before, failing).await
     }
 
     /// Another event of an image, as of a push of the same digest later.
@@ -610,6 +612,17 @@ impl Scenes<'_> {
             .map_err(Error::call("cloudwatch:SetAlarmState"))
     }
 
+    /// Lets App Runner publish a metric of the service from now on, or no longer.
+    async fn publish(&self, metric: &str, value: Option<f64>) -> Result<()> {
+        let published = Published {
+            service_arn: &self.look()?.arn,
+            metric,
+            value,
+            at: None,
+        };
+        self.stage.local.publish(&published).await
+    }
+
     fn arrange(&self, arrangement: Arrangement) -> Result<()> {
         let arranged = self.stage.local.apprunner().arrange(arrangement);
         arranged.map_err(Error::call("/_local/arrangements"))
@@ -703,12 +716,11 @@ impl Scenes<'_> {
         Ok(())
     }
 
-    /// Follows what an event leads to, and shows it, until nothing more happens. An alarm is turned red as soon as it is
-    /// watched.
-    pub(super) async fn follow(&mut self, before: Before, alarm: Option<&str>) -> Result<Act> {
+    /// Follows what an event leads to, and shows it, until nothing more happens. A metric gets bad as soon as it is watched.
+    pub(super) async fn follow(&mut self, before: Before, failing: Option<&str>) -> Result<Act> {
         let (mut heard, mut known) = (before.heard, before.executions);
         let (mut ends, mut told) = (Vec::new(), before.told);
-        let (alarm, mut since) = (Cell::new(alarm), Instant::now());
+        let (failing, mut since) = (Cell::new(failing), Instant::now());
         let _busy = console::meanwhile("listening for what comes of it");
         loop {
             let news = self.heard().await?;
@@ -725,7 +737,7 @@ impl Scenes<'_> {
                 let end = self
                     .stage
                     .follow(execution, &dial, async |happening| {
-                        self.play_along(happening, &alarm).await
+                        self.play_along(happening, &failing).await
                     })
                     .await?;
                 // Of several executions that run at once the one that had nothing to do may be the first that is shown.
@@ -785,13 +797,14 @@ impl Scenes<'_> {
         Ok(Dial::Local(later(local, passed)))
     }
 
-    async fn play_along(&self, happening: &Happening, alarm: &Cell<Option<&str>>) -> Result<()> {
+    async fn play_along(&self, happening: &Happening, failing: &Cell<Option<&str>>) -> Result<()> {
         let watching = happening.state == "Bake" && happening.what == What::Entered;
-        if let Some(alarm) = watching.then(|| alarm.take()).flatten() {
+        if let Some(metric) = watching.then(|| failing.take()).flatten() {
+            let each_minute = f64::from(self.spec.alarms.server_errors);
             line(format_args!(
-                "           {DIM}the rehearsal turns the alarm {alarm} red{DIM:#}"
+                "           {DIM}the rehearsal lets App Runner publish {metric}: {each_minute} each minute{DIM:#}"
             ));
-            self.turn(alarm, StateValue::Alarm).await?;
+            self.publish(metric, Some(each_minute)).await?;
         }
         Ok(())
     }

@@ -258,7 +258,7 @@ pub const UNANSWERED: &[Promise<TakenBack>] = &[Promise {
     check: taken_back,
 }];
 
-/// Promises about an image under which an alarm turns red.
+/// Promises about an image under which a metric meets the condition of its alarm.
 pub const ALARMED: &[Promise<TakenBack>] = &[Promise {
     id: "O5",
     sentence: "An image that turns an alarm red in its bake window is taken back once, and not tried again",

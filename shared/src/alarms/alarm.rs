@@ -322,3 +322,44 @@ fn dimensions(found: &MetricAlarm) -> impl Iterator<Item = &Dimension> {
         .flat_map(Metric::dimensions);
     found.dimensions().iter().chain(of_queries)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::condition::{Condition, MINUTE};
+    use super::*;
+    use crate::Policy;
+
+    /// As CloudWatch answers it.
+    fn found(alarm: &Alarm) -> MetricAlarm {
+        let found = MetricAlarm::builder()
+            .alarm_name(&alarm.name)
+            .threshold(alarm.threshold)
+            .comparison_operator(alarm.comparison.clone())
+            .evaluation_periods(alarm.periods);
+        let found = match alarm.queries() {
+            Some(queries) => found.set_metrics(Some(queries)),
+            None => found
+                .namespace(alarm.namespace)
+                .metric_name(alarm.metric)
+                .statistic(alarm.statistic.clone())
+                .period(PERIOD)
+                .set_dimensions(Some(alarm.dimensions())),
+        };
+        found.build()
+    }
+
+    #[test]
+    fn the_default_bake_window_is_as_long_as_each_alarm_needs_and_no_five_minutes_longer() {
+        let alarms = Alarm::of_service(&Alarms::default(), "shop-dev", "0a", 3);
+        let alarms: Vec<_> = alarms.iter().map(found).collect();
+        let conditions = Condition::of_service(&alarms, "0a");
+        assert_eq!(conditions.len(), alarms.len() - 1, "all but the instances");
+        let longest = conditions.iter().map(Condition::sees_within).max();
+        let needed = longest.expect("there are alarms");
+        let default = i64::from(Policy::default().bake_minutes) * MINUTE;
+        assert!(
+            needed <= default && default < needed + 5 * MINUTE,
+            "{needed} s are needed, {default} s are the default"
+        );
+    }
+}
