@@ -278,8 +278,8 @@ def _cloudwatch(call: Call) -> Iterator[Check]:
     elif call.operation == "DescribeAlarms":
         yield Check(call.action, call.arn("cloudwatch", "alarm:*"))
     elif call.operation == "GetMetricData":
-        # The only dataset, which every account has
-        # (https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetDataset.html).
+        # The only dataset, which every account has (Assumption default-dataset,
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetDataset.html).
         yield Check(call.action, call.arn("cloudwatch", "dataset/default"))
     else:
         yield Check(call.action, "*", tags)
