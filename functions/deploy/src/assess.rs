@@ -92,6 +92,8 @@ enum Standing {
     Free,
     /// This execution.
     Own(Claim),
+    /// Another one, which watches the very image that a person asks for.
+    Watched,
     /// Nobody any more, and the bad image still runs that was to be taken back.
     Unfinished(Claim),
 }
@@ -113,6 +115,9 @@ impl Work<'_> {
         };
         match standing {
             Standing::Own(claim) => self.carry_on(claim).await,
+            Standing::Watched => Ok(nothing(
+                "the service runs that image already, and the execution that watches it tells",
+            )),
             free => {
                 if let Some(reason) = self.obstacle()? {
                     return match self.waiting_secrets().await? {
@@ -180,6 +185,9 @@ impl Work<'_> {
             return Err(claimed());
         }
         let runs = self.runs();
+        if is_alive && wish.is_some_and(|wish| runs.as_ref() == Some(&wish.digest)) {
+            return Ok(Standing::Watched);
+        }
         if claim.kind == Kind::Rollback && since.is_empty() && runs == claim.previous {
             return Ok(Standing::Unfinished(claim));
         }
