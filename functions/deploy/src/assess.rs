@@ -27,6 +27,9 @@ use groundcrew::{Aws, Error, Managed, Memory, Policy, Result, secrets};
 use jiff::Timestamp;
 use serde_json::Value;
 
+/// How often a service is asked, before it is changed, whether it is well, unless it says so sooner.
+const ASKED_BEFORE: u32 = 3;
+
 /// One execution at one service.
 struct Work<'a> {
     aws: &'a Aws,
@@ -412,10 +415,17 @@ impl Work<'_> {
         self.act(claim).await
     }
 
-    /// How the service answers before it is changed, if it is not well then.
+    /// How the service answers before it is changed, if it is not well then. It is asked again before that is believed: the image is
+    /// measured by it, and a connection that was lost once would excuse whatever it does.
     async fn unwell_now(&self) -> Option<Answer> {
         let address = health_address(&self.managed, None)?;
-        let answer = bake::ask(self.aws, &address).await;
+        let mut answer = bake::ask(self.aws, &address).await;
+        for _ in 1..ASKED_BEFORE {
+            if bake::is_good(&address, &answer) {
+                return None;
+            }
+            answer = bake::ask(self.aws, &address).await;
+        }
         (!bake::is_good(&address, &answer)).then_some(answer)
     }
 
