@@ -161,7 +161,7 @@ fn requests(spec: &Spec) -> [(&'static str, Value); 3] {
 }
 
 /// App Runner's own model.
-static MODEL: LazyLock<ServiceModel> = LazyLock::new(|| {
+pub(crate) static MODEL: LazyLock<ServiceModel> = LazyLock::new(|| {
     let prepared = Runtime::new().unwrap().block_on(rehearsal::prepare());
     ServiceModel::read(&prepared.unwrap().apprunner_model).unwrap()
 });
