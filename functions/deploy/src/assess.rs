@@ -442,6 +442,16 @@ impl Work<'_> {
             self.memory.write(self.aws, then).await?;
             return no(&self.request, &reason);
         }
+        if claim.kind != Kind::Secrets && self.runs() != claim.previous {
+            // What was decided was meant for another image than runs by now.
+            let mut then = (*self.memory).clone();
+            then.claim = None;
+            self.memory.write(self.aws, then).await?;
+            return Err(Error::NotReady(format!(
+                "service {}, which somebody has given another image meanwhile,",
+                self.managed.name()
+            )));
+        }
         let then = (*self.memory).clone();
         self.claim(claim, then).await
     }
