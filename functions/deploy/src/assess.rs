@@ -187,6 +187,13 @@ impl Work<'_> {
         if is_alive && since.is_empty() {
             return Err(claimed());
         }
+        if since.iter().any(|operation| Verdict::of(operation).is_none()) {
+            // It has begun since the service was looked at.
+            return Err(Error::Busy {
+                call: "apprunner:ListOperations",
+                reason: format!("service {} is in an operation", self.managed.name()),
+            });
+        }
         let runs = self.runs();
         if is_alive && wish.is_some_and(|wish| runs.as_ref() == Some(&wish.digest)) {
             return Ok(Standing::Watched);
