@@ -1,6 +1,6 @@
 //! What `deploy` may do and where it has to end: in words of its own, and not by the code that decides.
 
-use super::world::{By, Fact, Image, Operation, Quality, Rule, World};
+use super::world::{By, Fact, Image, MINUTE, Operation, Quality, Rule, World};
 use apprunner_emulator::{OperationType, ServiceStatus};
 use serde_json::Value;
 
@@ -69,6 +69,13 @@ impl World {
             self.wishes_for(&now["wish"]);
         }
         let (before, claim) = (&was["claim"], &now["claim"]);
+        let owner = text(&before["execution"]);
+        let is_taken = owner != name && self.is_alive(&owner) == Some(true);
+        if is_taken && *claim != *before {
+            let number = self.executions.iter().position(|it| it.name == owner);
+            self.taken
+                .extend(number.map(|number| (number, self.at_work)));
+        }
         if claim.is_null() {
             if !before.is_null() {
                 self.tell(format!(
@@ -172,13 +179,22 @@ impl World {
             let called = self.called(&digest);
             self.breaks(format!("{called} is from before the last wish"));
         }
-        let runs = self.image(&self.configured).clone();
+    }
+
+    /// By itself nothing goes back from what runs.
+    fn goes_forward(&mut self, operation: &Operation) {
+        let mut runs = self.image(&operation.before).clone();
+        // What was decided need not know of a tag that was given a moment ago.
+        let known = self.now - MINUTE;
+        runs.tagged.retain(|_, at| *at < known);
+        let image = self.image(&operation.digest).clone();
+        let tag = text(&operation.claimed["tag"]);
         let forward = self.rule == Rule::Exact
             || self
                 .best_place(&runs)
                 .is_none_or(|running| self.rule.place(&image, &tag) > running);
         if !forward {
-            let (there, back) = (self.called(&runs.digest), self.called(&digest));
+            let (there, back) = (self.called(&runs.digest), self.called(&image.digest));
             self.breaks(format!("by itself it goes back from {there} to {back}"));
         }
     }
@@ -220,6 +236,10 @@ impl World {
         self.tell(line);
         if operation.by != By::Somebody && operation.claimed["execution"] != who.as_str() {
             self.breaks(format!("{who} has App Runner deploy without a claim"));
+        }
+        let is_own = matches!(operation.by, By::Execution(_));
+        if is_own && operation.claimed["kind"] == "image" && !self.is_asked_for() {
+            self.goes_forward(operation);
         }
         // Nobody judges an image that does not run any more, or that runs paused.
         if operation.by == By::Somebody {
@@ -312,23 +332,25 @@ impl World {
         }
     }
 
-    /// Every execution that has had something deployed tells of it, unless it was stopped, or a person's wish has taken its place.
+    /// Whether an execution has told how it came out, or the one that has taken its claim has. One that was stopped cannot.
+    fn is_told(&self, number: usize) -> bool {
+        let execution = &self.executions[number];
+        let successor = self.taken.get(&number);
+        execution.was_killed
+            || !execution.told.is_empty()
+            || successor.is_some_and(|successor| self.is_told(*successor))
+    }
+
+    /// Of everything that an execution has had deployed, somebody is told.
     fn everything_is_told(&mut self) {
         for number in 0..self.executions.len() {
             let own = |it: &&Operation| it.by == By::Execution(number);
-            let Some(first) = self.operations.iter().find(own).cloned() else {
-                continue;
-            };
-            let execution = &self.executions[number];
-            let superseded = self
-                .wishes
-                .iter()
-                .any(|wish| wish.at >= first.started - 10_000);
-            if execution.was_killed || superseded || !execution.told.is_empty() {
-                continue;
+            let first = self.operations.iter().find(own);
+            let id = first.map(|first| first.id.clone());
+            if let Some(id) = id.filter(|_| !self.is_told(number)) {
+                let name = self.executions[number].name.clone();
+                self.breaks(format!("nobody is told of {id} of {name}"));
             }
-            let name = execution.name.clone();
-            self.breaks(format!("nobody is told of {} of {name}", first.id));
         }
     }
 

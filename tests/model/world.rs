@@ -200,6 +200,8 @@ pub(super) struct World {
     pub(super) judged: Vec<(String, Option<String>)>,
     /// Bad images that nobody could judge: their execution stopped, or the service was not well before.
     pub(super) unjudged: BTreeSet<String>,
+    /// Which execution has taken the claim of which.
+    pub(super) taken: BTreeMap<usize, usize>,
     pub(super) story: Vec<String>,
     /// What the rules do not allow.
     pub(super) broken: Vec<String>,
@@ -232,6 +234,7 @@ impl World {
             wishes: Vec::new(),
             judged: Vec::new(),
             unjudged: BTreeSet::new(),
+            taken: BTreeMap::new(),
             story: Vec::new(),
             broken: Vec::new(),
         };
