@@ -160,7 +160,10 @@ impl Functions for Deploy {
     }
 
     fn is_enough(&self, way: &Played) -> bool {
-        way.positions("Assess").len() > ROUNDS
+        let assessed = way.positions("Assess").len();
+        // Secrets that move are looked at in ways with one assessment: with two of them there were millions.
+        let has_delivered = !way.positions("Deliver the secrets").is_empty();
+        assessed > ROUNDS || (assessed > 1 && has_delivered)
     }
 }
 

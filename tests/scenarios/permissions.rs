@@ -5,8 +5,13 @@ use crate::stage::{
     Service, Stage, assert_succeeded, eventually, is_of_database, play_alone, spec,
 };
 use apprunner_emulator::Arrangement;
+use aws_sdk_cloudwatch::types::StateValue;
+use groundcrew::stack::TAG_INSTALLATION;
 use rehearsal::{Scan, ScanStatus};
 use serde_json::json;
+
+/// An installation of groundcrew that there was.
+const GONE: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:gone-deploy";
 
 fn fails(service: &str, operation: &str) -> Arrangement {
     let arrangement = json!({"kind": "next-operation", "operation": operation, "service": service, "fate": "fails"});
@@ -79,6 +84,10 @@ async fn play_every_branch(stage: &Stage) {
         .await
         .expect("changed by hand");
 
+    // The installation that has looked after it is gone.
+    let service = Service::named(stage, "rich-prod");
+    service.set_tag(TAG_INSTALLATION, GONE).await;
+
     // A later spec that differs in everything that can be changed.
     spec["image"] = json!({"immutable_tags": true, "keep": 5, "tag": "prefix:late"});
     spec["service"]["scaling"] = json!({"max_size": 7});
@@ -147,6 +156,7 @@ async fn play_every_branch(stage: &Stage) {
     Service::named(stage, "rich-prod").quiet().await;
     // Nothing happens to the service any more, so that the function `alarms` does not replace it.
     stage.dashboard_of_0_1("rich", "prod").await;
+    service.set_tag(TAG_INSTALLATION, GONE).await;
     assert_succeeded(&stage.remove(&removal).await);
 
     // The secret is restored; and a failure is undone.
@@ -163,6 +173,7 @@ async fn play_every_branch(stage: &Stage) {
 /// A managed service of its own, beside all stacks: with a secret, a scan that is asked for, and as many releases as are kept.
 async fn granted<'a>(stage: &'a Stage, secret: &str) -> Service<'a> {
     let given = Service::given(stage, "granted").reads("PASSWORD", secret);
+    let given = given.tagged(TAG_INSTALLATION, GONE);
     let mut given = given.policy("bake=1 findings=high");
     let release = format!("deployed sha256:{} why=long ago", "0a".repeat(32));
     for day in 1..=10 {
@@ -346,6 +357,7 @@ async fn play_without_events(stage: &Stage) {
     marked
         .set_tag("groundcrew:parked", "2026-11-20T19:00:00Z")
         .await;
+    marked.set_tag(TAG_INSTALLATION, GONE).await;
     busy.next("PAUSE_SERVICE", json!("stuck"));
     let paused = stage.local.aws().apprunner().pause_service();
     let paused = paused.service_arn(&busy.arn).send().await;

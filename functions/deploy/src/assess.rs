@@ -187,7 +187,10 @@ impl Work<'_> {
         if is_alive && since.is_empty() {
             return Err(claimed());
         }
-        if since.iter().any(|operation| Verdict::of(operation).is_none()) {
+        if since
+            .iter()
+            .any(|operation| Verdict::of(operation).is_none())
+        {
             // It has begun since the service was looked at.
             return Err(Error::Busy {
                 call: "apprunner:ListOperations",
