@@ -174,11 +174,13 @@ impl Stage {
         }
     }
 
-    /// Clients that look at what the deployed groundcrew remembers.
+    /// Clients that look at what groundcrew remembers, deployed or not.
     pub(crate) fn aws(&self) -> Aws {
         let aws = self.local.aws();
         let mut account = aws.account.clone();
-        account.memory = self.output("MemoryTable").to_owned();
+        if let Ok(table) = self.outputs.get("MemoryTable") {
+            account.memory = table.to_owned();
+        }
         Aws::new(self.local.sdk_config(), aws.https.clone(), account)
     }
 

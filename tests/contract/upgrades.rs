@@ -34,13 +34,18 @@ fn every_payload_of_an_earlier_definition_is_a_step() {
     for name in MACHINES {
         let machine = Machine::of_earlier(UNPINNED, name);
         for state in machine.steps() {
+            // The executions of a look told together at its end; now each execution tells for itself. One that is at work while
+            // 0.1 is replaced ends with an error there, which is told, and the next look goes on where it stopped.
+            if (name, state.action()) == ("park", "report") {
+                continue;
+            }
             let payload = filled_with(state.payload(), &example);
             let step = read(state, payload);
             step.unwrap_or_else(|error| panic!("{name}: {}: {error}", state.name));
             read_steps += 1;
         }
     }
-    assert_eq!(read_steps, 50);
+    assert_eq!(read_steps, 49);
 }
 
 /// Puts a member that is not known into every object that states hand on to each other.
@@ -79,7 +84,10 @@ fn a_payload_that_cannot_be_read_is_no_mistake_of_a_person() {
     for machine in machines::all() {
         for state in machine.steps() {
             let unreadable = json!({"action": state.action(), "of": "another version"});
-            for payload in [json!({"action": "of-another-version"}), unreadable] {
+            let mut payloads = vec![json!({"action": "of-another-version"})];
+            // Of a note its one member may be left out.
+            payloads.extend(Some(unreadable).filter(|_| state.action() != "note-told"));
+            for payload in payloads {
                 let error = read(state, payload).expect_err("it is refused");
                 let what = format!("{}: {}", machine.name, state.name);
                 assert!(matches!(error, Error::Unreadable(_)), "{what}: {error}");

@@ -403,8 +403,8 @@ fn an_execution_takes_over_wherever_the_one_before_it_stopped_for_good() {
                     let label =
                         format!("{scenario:?}, {kind:?} at write {write} ({})", stop.calls());
                     assert_eq!(played.ended == Ended::Stopped, stop.struck(), "{label}");
-                    let claim = app.tag("groundcrew:deploying");
-                    if claim.is_some_and(|claim| claim.starts_with(&name)) {
+                    let claim = app.service.memory().await.claim.clone();
+                    if claim.is_some_and(|claim| claim.execution == name) {
                         assert_waits(&app, &label).await;
                     }
                     scene.stop(&first).await;

@@ -164,11 +164,12 @@ impl World {
         let body = request.body().bytes().unwrap_or_default();
         let Some(target) = request.headers().get("x-amz-target") else {
             let operation = request.uri().rsplit('/').next().unwrap_or_default();
-            assert_eq!(
-                operation, "DescribeAlarms",
-                "the model does not know this call"
-            );
-            let mut answer = respond(200, SdkBody::from(cbor(&self.alarms())));
+            let answer = match operation {
+                "DescribeAlarms" => self.alarms(),
+                "GetMetricData" => self.metric_data(),
+                other => panic!("the model does not know the call {other}"),
+            };
+            let mut answer = respond(200, SdkBody::from(cbor(&answer)));
             let headers = answer.headers_mut();
             headers.insert("smithy-protocol", "rpc-v2-cbor");
             headers.insert("content-type", "application/cbor");
@@ -316,7 +317,7 @@ impl World {
                 Some(item) => json!({"Item": item}),
                 None => json!({}),
             }),
-            "PutItem" => self.put(&input),
+            "PutItem" => self.put(input),
             _ => panic!("the model does not know {operation}"),
         }
     }
@@ -358,19 +359,40 @@ impl World {
         item.map_or(json!({}), |item| item["remembered"].clone())
     }
 
-    fn alarms(&self) -> Value {
-        let Some(since) = self.red_since.filter(|since| *since <= self.now) else {
-            return json!({"MetricAlarms": []});
+    fn is_red(&self) -> bool {
+        self.red_since.is_some_and(|since| since <= self.now)
+    }
+
+    /// The errors of this minute: one, if the alarm's condition is to be met.
+    fn metric_data(&self) -> Value {
+        let minute = seconds(self.now - self.now.rem_euclid(60_000));
+        let (times, values) = match self.is_red() {
+            true => (vec![minute], vec![json!({DOUBLE: 1})]),
+            false => (Vec::new(), Vec::new()),
         };
+        json!({"MetricDataResults": [{"Id": "alarm_0", "Timestamps": times, "Values": values}]})
+    }
+
+    fn alarms(&self) -> Value {
+        if !self.is_red() {
+            return json!({"MetricAlarms": []});
+        }
         json!({"MetricAlarms": [{
             "AlarmName": "shop-dev-errors",
             "MetricName": "5xxStatusResponses",
-            "StateValue": "ALARM",
-            "StateTransitionedTimestamp": seconds(since),
+            "Namespace": "AWS/AppRunner",
+            "Statistic": "Sum",
+            "Period": 60,
+            "EvaluationPeriods": 1,
+            "Threshold": {DOUBLE: 1},
+            "ComparisonOperator": "GreaterThanOrEqualToThreshold",
             "Dimensions": [{"Name": "ServiceID", "Value": SERVICE_ID}],
         }]})
     }
 }
+
+/// Marks a number as one with a fraction, which times are as well.
+const DOUBLE: &str = "double";
 
 pub(super) fn seconds(milliseconds: i64) -> f64 {
     milliseconds as f64 / 1000.0
@@ -401,7 +423,7 @@ fn plain_value(value: &Value) -> Value {
     }
 }
 
-/// Concise Binary Object Representation (RFC 8949), which CloudWatch speaks. The only numbers are times.
+/// Concise Binary Object Representation (RFC 8949), which CloudWatch speaks. A number with a fraction is a time.
 fn cbor(value: &Value) -> Vec<u8> {
     let head = |major: u8, length: usize| match u8::try_from(length) {
         Ok(length @ 0..24) => vec![major << 5 | length],
@@ -413,11 +435,18 @@ fn cbor(value: &Value) -> Vec<u8> {
         Value::Array(items) => {
             [head(4, items.len()), items.iter().flat_map(cbor).collect()].concat()
         }
+        Value::Object(members) if members.contains_key(DOUBLE) => {
+            let bytes = members[DOUBLE].as_f64().expect("a number").to_be_bytes();
+            [vec![7 << 5 | 27], bytes.to_vec()].concat()
+        }
         Value::Object(members) => {
             let pairs = members
                 .iter()
                 .flat_map(|(name, value)| [cbor(&name.as_str().into()), cbor(value)].concat());
             [head(5, members.len()), pairs.collect()].concat()
+        }
+        Value::Number(whole) if whole.is_u64() => {
+            head(0, whole.as_u64().expect("a whole number") as usize)
         }
         Value::Number(time) => {
             let bytes = time.as_f64().expect("a time").to_be_bytes();

@@ -253,7 +253,7 @@ impl World {
             ("app", "shop"),
             ("environment", "dev"),
             ("image-tag", rule.text()),
-            ("deploy-policy", "bake=1"),
+            ("deploy-policy", "bake=3"),
             ("installation", super::aws::MACHINE),
         ] {
             world
@@ -271,7 +271,7 @@ impl World {
                 "delivered_secrets": text(&secrets),
                 "orders": {"M": {
                     "rule": text(rule.text()),
-                    "policy": text("bake=1"),
+                    "policy": text("bake=3"),
                     "held": {"BOOL": false},
                 }},
             }},

@@ -1259,6 +1259,8 @@ fn the_role_of_park_grants_exactly_the_actions_that_its_function_calls() {
             .send()
             .await
             .expect("tagged");
+        let gone = "arn:aws:states:us-east-1:123456789012:stateMachine:gone-deploy";
+        stack.set_tag("groundcrew:installation", gone).await;
         tick_well(stage, EVENING).await;
         stack.assert_awake("its database is kept awake").await;
         stack.next("UPDATE_SERVICE", json!({"takes": 4.0}));

@@ -107,6 +107,8 @@ impl Work<'_> {
             None => None,
             Some(_) => match self.memory.wish.clone() {
                 Some(wish) if wish.execution == self.execution => Some(wish),
+                // What it has claimed the service for goes on: App Runner may be at it.
+                _ if self.has_claimed() => None,
                 _ => return no(&self.request, "another image was asked for since"),
             },
         };
@@ -141,6 +143,11 @@ impl Work<'_> {
                 }
             }
         }
+    }
+
+    fn has_claimed(&self) -> bool {
+        let claim = self.memory.claim.as_ref();
+        claim.is_some_and(|claim| claim.execution == self.execution)
     }
 
     /// Remembers that an image was given a tag after a person's wish, whatever keeps it from being deployed now.

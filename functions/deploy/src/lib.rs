@@ -143,23 +143,32 @@ impl Step {
     /// # Errors
     /// Those of [`Error`]; the state machine retries or catches them by name.
     pub async fn handle(self, aws: &Aws) -> Result<Value> {
+        // Boxed, for nested futures take much of a stack.
         Ok(match self {
             Self::Order { request, execution } => {
-                json!(order::order(aws, &request, &execution).await?)
+                json!(Box::pin(order::order(aws, &request, &execution)).await?)
             }
             Self::Assess {
                 request,
                 execution,
                 started,
-            } => json!(assess::assess(aws, &request, &execution, started).await?),
+            } => json!(Box::pin(assess::assess(aws, &request, &execution, started)).await?),
             Self::AwaitOperation { deployment } => {
-                json!(follow::operation(aws, &deployment).await?)
+                json!(Box::pin(follow::operation(aws, &deployment)).await?)
             }
             Self::SmokeCheck {
                 deployment,
                 attempt,
                 execution,
-            } => json!(bake::smoke_check(aws, &deployment, attempt, execution.as_deref()).await?),
+            } => json!(
+                Box::pin(bake::smoke_check(
+                    aws,
+                    &deployment,
+                    attempt,
+                    execution.as_deref()
+                ))
+                .await?
+            ),
             Self::Bake {
                 deployment,
                 operation,
@@ -168,19 +177,34 @@ impl Step {
                 execution,
             } => {
                 let execution = execution.as_deref();
-                json!(bake::look(aws, &deployment, &operation, looks, note, execution).await?)
+                json!(
+                    Box::pin(bake::look(
+                        aws,
+                        &deployment,
+                        &operation,
+                        looks,
+                        note,
+                        execution
+                    ))
+                    .await?
+                )
             }
             Self::DeliverSecrets {
                 deployment,
                 execution,
-            } => json!(deliver::deliver(aws, deployment, &execution).await?),
+            } => json!(Box::pin(deliver::deliver(aws, deployment, &execution)).await?),
             Self::RollBack {
                 deployment,
                 operation,
                 health,
                 execution,
             } => {
-                json!(roll_back::roll_back(aws, deployment, operation, &health, &execution).await?)
+                json!(
+                    Box::pin(roll_back::roll_back(
+                        aws, deployment, operation, &health, &execution
+                    ))
+                    .await?
+                )
             }
             Self::Settle {
                 deployment,
@@ -188,7 +212,17 @@ impl Step {
                 left,
                 note,
                 execution,
-            } => json!(settle::settle(aws, &deployment, &operation, left, note, &execution).await?),
+            } => json!(
+                Box::pin(settle::settle(
+                    aws,
+                    &deployment,
+                    &operation,
+                    left,
+                    note,
+                    &execution
+                ))
+                .await?
+            ),
             Self::Explain {
                 request,
                 failure,

@@ -86,9 +86,10 @@ pub enum Step {
         request: Value,
         /// When the execution was started.
         started: Timestamp,
-        /// The ARN of the state machine.
-        machine: String,
+        /// The ARN of the state machine; the definition of groundcrew 0.1 does not say it.
+        machine: Option<String>,
         /// The execution's name.
+        #[serde(default)]
         execution: String,
     },
     /// Writes down what is wanted of a stack.
@@ -138,8 +139,10 @@ pub enum Step {
         /// What went wrong, as a `Catch` has it.
         failure: Failure,
         /// The ARN of the state machine.
+        #[serde(default)]
         machine: String,
         /// The execution's name.
+        #[serde(default)]
         execution: String,
     },
     /// Notes that a person was told of what could not be done.
@@ -171,6 +174,10 @@ impl Step {
                 machine,
                 execution,
             } => {
+                let machine = machine.ok_or_else(|| {
+                    let sentence = "groundcrew was replaced when this execution had just begun: start it again, or wait for the next look";
+                    Error::Failed(sentence.into())
+                })?;
                 let looking = Looking {
                     started,
                     machine,
