@@ -7,6 +7,8 @@ use super::{Execution, patiently, stopping};
 use crate::asl::{Ended, Failure, Played, machines};
 use crate::stage::{Service, Stage, eventually, play_fast};
 use apprunner_emulator::{Arrangement, OperationType, ServiceStatus};
+use groundcrew::Memory;
+use groundcrew::memory::Parking;
 use groundcrew::pace::Tempo;
 use groundcrew::{Aws, Error};
 use jiff::{Timestamp, ToSpan};
@@ -119,12 +121,13 @@ impl Scene {
         };
         let alarms = self.calm.cloudwatch().describe_alarms().send().await;
         let alarms = alarms.expect("described");
-        let mark = service.tags.get("groundcrew:parked");
+        let remembered = Memory::<Parking>::of(&self.calm, &self.arn, &service.tags).await;
+        let mark = remembered.expect("it is remembered").mark;
         Seen {
             status: service.status,
             database: self.database().await,
             alarm_tells: alarms.metric_alarms()[0].actions_enabled() == Some(true),
-            mark: mark.filter(|mark| *mark != "none").cloned(),
+            mark: mark.map(|mark| mark.to_string()),
             pauses: count(OperationType::PauseService),
             resumes: count(OperationType::ResumeService),
             deployments: self.deployments().await,
@@ -631,7 +634,7 @@ fn give_up(task: &Value) -> Value {
 }
 
 #[test]
-fn a_failure_that_no_tag_can_hold_is_told_once_a_day() {
+fn a_failure_of_a_service_that_takes_no_tag_is_told_once() {
     play(async |scene| {
         // An operation that does not end: App Runner takes no tag.
         scene.service().next("PAUSE_SERVICE", json!({"takes": 1e9}));
@@ -644,9 +647,12 @@ fn a_failure_that_no_tag_can_hold_is_told_once_a_day() {
             task["clock"] = json!({"about": about, "started": Timestamp::now()});
             if scene.step(give_up(&task)).await["notification"].is_object() {
                 told.push(about);
+                scene
+                    .step(json!({"action": "note-told", "task": task}))
+                    .await;
             }
         }
-        assert_eq!(told, ["2026-11-24T08:00:00Z"]);
+        assert_eq!(told, ["2026-11-24T00:00:00Z"]);
     });
 }
 

@@ -86,7 +86,8 @@ pub(crate) async fn assess(
     {
         order::resolve(aws, &work.managed, &mut work.memory, to, execution).await?;
     }
-    work.assess().await
+    // Boxed, for the types of nested futures grow too deep for the compiler.
+    Box::pin(work.assess()).await
 }
 
 /// Who deploys the service.
@@ -119,7 +120,7 @@ impl Work<'_> {
             standing => standing,
         };
         match standing {
-            Standing::Own(claim) => self.carry_on(claim).await,
+            Standing::Own(claim) => Box::pin(self.carry_on(claim)).await,
             Standing::Watched => Ok(nothing(
                 "the service runs that image already, and the execution that watches it tells",
             )),
@@ -139,7 +140,7 @@ impl Work<'_> {
                         let then = (*self.memory).clone();
                         self.claim(claim, then).await
                     }
-                    _ => self.decide(wish.as_ref()).await,
+                    _ => Box::pin(self.decide(wish.as_ref())).await,
                 }
             }
         }
@@ -429,7 +430,7 @@ impl Work<'_> {
         then.told_waiting = None;
         then.told_stuck = None;
         self.memory.write(self.aws, then).await?;
-        self.act(claim).await
+        Box::pin(self.act(claim)).await
     }
 
     /// How the service answers before it is changed, if it is not well then. It is asked again before that is believed: the image is

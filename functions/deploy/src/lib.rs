@@ -227,7 +227,7 @@ impl Step {
                 request,
                 failure,
                 execution,
-            } => json!(explain::explain(aws, &request, &failure, &execution).await),
+            } => json!(Box::pin(explain::explain(aws, &request, &failure, &execution)).await),
         })
     }
 }

@@ -3,7 +3,7 @@
 use crate::request::Request;
 use groundcrew::arn::ServiceArn;
 use groundcrew::memory::Deployments;
-use groundcrew::pace::Tempo;
+use groundcrew::pace::{Tempo, patiently};
 use groundcrew::stack::{TAG_APP, TAG_ENVIRONMENT, Tags, created_at};
 use groundcrew::tagged::{find_patiently, stack_of};
 use groundcrew::{Aws, Error, Memory, Result, Stack};
@@ -59,7 +59,7 @@ pub(crate) async fn list(aws: &Aws, request: &Value) -> Result<Listed> {
         .filter_map(|(_, tags)| stack_of(tags))
         .collect();
     // One whose tags somebody has removed is looked at, too.
-    let remembered = Memory::<Deployments>::all(aws).await?;
+    let remembered = patiently(Tempo::AWS, || Memory::<Deployments>::all(aws)).await?;
     stacks.extend(remembered.iter().filter_map(|memory| memory.stack.clone()));
     stacks.sort_by_key(Stack::name);
     stacks.dedup();

@@ -9,7 +9,7 @@ use groundcrew::alarms::services_of;
 use groundcrew::arn::ServiceArn;
 use groundcrew::installation::Keeper;
 use groundcrew::memory::{Deployments, Parking};
-use groundcrew::pace::{Pace, Tempo};
+use groundcrew::pace::{Pace, Tempo, patiently};
 use groundcrew::stack::{
     TAG_ALARMS, TAG_APP, TAG_ENVIRONMENT, TAG_HOLD, TAG_IMAGE_TAG, TAG_MANAGED, TAG_POLICY,
 };
@@ -45,7 +45,7 @@ pub async fn look(
         surroundings,
         schedule,
         now,
-        remembered: Memory::all(aws).await?,
+        remembered: patiently(Tempo::AWS, || Memory::all(aws)).await?,
     };
     let mut looked = Looked {
         services: 0,
