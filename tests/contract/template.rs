@@ -370,23 +370,6 @@ fn the_dead_letter_alarm_counts_what_comes_in_and_waits_for_data_that_come_late(
     assert!(window > 15 * 60, "{window} s");
 }
 
-/// App Runner takes some ten calls of an operation in a second (Assumption call-limits); each deployment makes six in the course of
-/// its minutes. However many pushes come at once, as many invocations look as are reserved, and Lambda keeps the other events.
-#[test]
-fn pushes_that_come_at_once_are_paced_together() {
-    let template = Template::read();
-    let function = &template.section("Resources")["TriggerFunction"]["Properties"];
-    let reserved = &function["ReservedConcurrentExecutions"]["Fn::If"][1];
-    let at_once = reserved.as_f64().expect("a number");
-    let starts = at_once / groundcrew::pace::Tempo::AWS.interval.as_secs_f64();
-    assert!(6.0 * starts < 10.0, "{} calls in a second", 6.0 * starts);
-    // Lambda tries what it throttled for six hours (its guide, "Error handling for asynchronous invocations"): in that time as many
-    // pushes are looked at, each of which concerns fifty services.
-    let seconds = 50.0 * groundcrew::pace::Tempo::AWS.interval.as_secs_f64();
-    let longest_pause = 300.0;
-    assert!(6.0 * 3600.0 / (seconds + longest_pause) > 60.0);
-}
-
 fn strings_of_refs(value: &Value) -> Vec<&str> {
     let refs = list(value).into_iter();
     refs.map(|item| item["Ref"].as_str().expect("a reference"))
