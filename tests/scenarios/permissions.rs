@@ -386,6 +386,7 @@ async fn play_without_events(stage: &Stage) {
     assert_succeeded(&stage.sweep(&everything).await);
     tells(itself, true).await;
     itself.delete().await;
+    pushed.delete().await;
     let aged = stage
         .local
         .age_log_groups("/aws/apprunner/itself-test/", 40.0);

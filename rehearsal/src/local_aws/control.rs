@@ -61,6 +61,7 @@ impl Call {
             "Describe",
             "Filter",
             "List",
+            "Query",
             "Get",
             "BatchGet",
             "BatchCheck",
