@@ -5,7 +5,8 @@ use super::disturbance::{Disturbance, Kind, disturbed};
 use super::patiently;
 use crate::stage::{Service, play_fast};
 use apprunner_emulator::{OperationType, ServiceStatus};
-use groundcrew::Aws;
+use groundcrew::memory::Parking;
+use groundcrew::{Aws, Mark, Memory};
 use jiff::Timestamp;
 use provision::Step;
 use serde_json::{Value, json};
@@ -46,7 +47,17 @@ fn a_stack_is_woken_once_whichever_call_is_disturbed() {
         for kind in Kind::ALL {
             for call in 0.. {
                 service.pause_by_hand().await;
-                service.set_tag("groundcrew:parked", SINCE).await;
+                let mut memory = parking(&calm, &service).await;
+                let since = SINCE.parse().expect("a time");
+                let mark = Some(Mark {
+                    since,
+                    pausing: false,
+                });
+                let asleep = Parking {
+                    mark,
+                    ..Parking::default()
+                };
+                memory.write(&calm, asleep).await.expect("remembered");
                 let stopped = calm.rds().stop_db_instance();
                 let stopped = stopped.db_instance_identifier(NAME).send().await;
                 stopped.expect("accepted");
@@ -61,7 +72,8 @@ fn a_stack_is_woken_once_whichever_call_is_disturbed() {
                 assert_eq!(database.as_deref(), Some("available"), "{label}");
                 let resumed = service.count(OperationType::ResumeService) - before;
                 assert_eq!(resumed, 1, "{label}");
-                let mark = service.tag("groundcrew:parked");
+                let mark = parking(&calm, &service).await.mark;
+                let mark = mark.map(|mark| mark.to_string());
                 assert_eq!(mark, Some(format!("{SINCE} pausing")), "{label}");
                 if !disturbance.struck() {
                     break;
@@ -72,4 +84,10 @@ fn a_stack_is_woken_once_whichever_call_is_disturbed() {
         assert!(disturbances > 30, "{disturbances} disturbances of a waking");
         drop(service);
     });
+}
+
+async fn parking(aws: &Aws, service: &Service<'_>) -> Memory<Parking> {
+    let tags = service.look().tags;
+    let memory = Memory::of(aws, &service.arn, &tags).await;
+    memory.expect("it is remembered")
 }
