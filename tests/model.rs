@@ -49,7 +49,6 @@ fn explore(histories: u32, seed: u8) {
 }
 
 #[test]
-#[ignore = "open: while a service takes no tag, an older hold: false can win over a newer hold: true"]
 fn whatever_happens_the_service_ends_with_what_rules_wishes_and_verdicts_say() {
     LazyLock::force(&MODEL);
     let histories = std::env::var("MODEL_HISTORIES").ok();

@@ -164,9 +164,9 @@ impl Tasks for Execution {
         let answer = answer.map_err(|error| Failure::from(&error))?;
         let mut world = self.shared.world();
         if step["action"] == "order" && step["request"]["hold"] == true {
-            // Of two orders that wait for the end of the same operation, either may be carried out last.
-            let other = |it: &super::world::Execution| it.is_alive && it.input["hold"] == false;
-            world.held = !world.executions.iter().any(other);
+            // An older order counts no more, and its answer says so.
+            let reason = answer["reason"].as_str().expect("a reason");
+            world.held |= reason.starts_with("it is held");
         }
         if step["action"] == "settle" {
             world.settles(&step, &answer);

@@ -511,9 +511,12 @@ impl World {
     /// Whether the service is held, or the execution that has claimed it is at work.
     pub(super) fn is_left_alone(&self) -> bool {
         let remembered = self.remembered();
-        let held = self.tags.get("groundcrew:hold").map(|hold| hold == "true");
+        let held = self
+            .tags
+            .get("groundcrew:hold")
+            .is_some_and(|hold| hold == "true");
         let claim = remembered["claim"]["execution"].as_str();
-        held.unwrap_or(remembered["orders"]["held"] == true)
+        held || remembered["orders"]["held"] == true
             || claim.is_some_and(|name| self.is_alive(name) == Some(true))
     }
 }

@@ -45,6 +45,9 @@ pub enum Step {
         /// The execution's name.
         #[serde(default)]
         execution: String,
+        /// When it began.
+        #[serde(default)]
+        started: Option<Timestamp>,
     },
     /// Compares, checks and acts; answers an [`Assessment`].
     Assess {
@@ -145,9 +148,11 @@ impl Step {
     pub async fn handle(self, aws: &Aws) -> Result<Value> {
         // Boxed, for nested futures take much of a stack.
         Ok(match self {
-            Self::Order { request, execution } => {
-                json!(Box::pin(order::order(aws, &request, &execution)).await?)
-            }
+            Self::Order {
+                request,
+                execution,
+                started,
+            } => json!(Box::pin(order::order(aws, &request, &execution, started)).await?),
             Self::Assess {
                 request,
                 execution,

@@ -27,7 +27,12 @@ pub(crate) struct Ordered {
 
 /// A step of its own, so that an execution that waits for the service afterwards does not set its order again and again over
 /// that of a later one.
-pub(crate) async fn order(aws: &Aws, request: &Value, execution: &str) -> Result<Ordered> {
+pub(crate) async fn order(
+    aws: &Aws,
+    request: &Value,
+    execution: &str,
+    started: Option<Timestamp>,
+) -> Result<Ordered> {
     let request = Request::parse(request)?;
     let Some(managed) = look(aws, &request.service).await? else {
         return Ok(Ordered {
@@ -44,11 +49,14 @@ pub(crate) async fn order(aws: &Aws, request: &Value, execution: &str) -> Result
     let mut memory = Memory::of(aws, managed.arn(), &managed.tags).await?;
     let mut reasons = Vec::new();
     if let Some(held) = request.hold {
-        hold(aws, &managed, &mut memory, held).await?;
-        reasons.push(if held {
-            "it is held: no event deploys anything until deploy is started with hold: false".into()
-        } else {
-            "it is no longer held".to_owned()
+        let is_newest = hold(aws, &managed, &mut memory, held, started).await?;
+        reasons.push(match (is_newest, held) {
+            (false, _) => "somebody has held it or let it go since: that counts".to_owned(),
+            (true, true) => {
+                "it is held: no event deploys anything until deploy is started with hold: false"
+                    .into()
+            }
+            (true, false) => "it is no longer held".into(),
         });
     }
     if let Some(to) = &request.to {
@@ -62,19 +70,27 @@ pub(crate) async fn order(aws: &Aws, request: &Value, execution: &str) -> Result
     })
 }
 
+/// Answers whether nobody has ordered otherwise since this execution was started: App Runner takes no tag while the service is in an
+/// operation, so that this one may have waited.
 async fn hold(
     aws: &Aws,
     managed: &Managed,
     memory: &mut Memory<Deployments>,
     held: bool,
-) -> Result<()> {
+    started: Option<Timestamp>,
+) -> Result<bool> {
+    if started.is_some() && memory.hold_ordered > started {
+        return Ok(false);
+    }
     let mut then = (**memory).clone();
     then.note(&managed.tags);
     then.orders.held = held;
+    then.hold_ordered = started;
     then.told_waiting = None;
     memory.write(aws, then).await?;
     let tags = Tags::from([(TAG_HOLD.into(), held.to_string())]);
-    managed.tag(aws, &tags).await
+    managed.tag(aws, &tags).await?;
+    Ok(true)
 }
 
 /// Remembers which image a person asks for. What ran or was deployed when they asked is what `previous` is reckoned from.

@@ -45,6 +45,10 @@ pub struct Deployments {
     /// Secrets whose versions groundcrew may not see, with the version that an event named and that was delivered.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub delivered_unseen: BTreeMap<String, String>,
+    /// When the execution was started by which somebody last held the service or let it go: an older one that had to wait does not
+    /// overwrite it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_ordered: Option<Timestamp>,
     /// The operation that somebody was told to be stuck.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub told_stuck: Option<String>,
@@ -97,7 +101,7 @@ pub struct Orders {
     /// The deployment policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// Whether the service is held.
+    /// Whether somebody has held it with an execution; a hold that is in a tag alone ends with the tag.
     pub held: bool,
 }
 
@@ -154,7 +158,8 @@ impl Orders {
         Self {
             rule: given(TAG_IMAGE_TAG, &self.rule),
             policy: given(TAG_POLICY, &self.policy),
-            held: tags.get(TAG_HOLD).map_or(self.held, |hold| hold == "true"),
+            // An order is in the table before it is in the tag, so that whoever claims the service has seen it or is too late.
+            held: self.held || tags.get(TAG_HOLD).is_some_and(|hold| hold == "true"),
         }
     }
 }
@@ -163,7 +168,10 @@ impl Deployments {
     /// Remembers what the tags of the service say: whose it is, and what a person has set.
     pub fn note(&mut self, tags: &Tags) {
         self.stack = stack_of(tags).or(self.stack.take());
-        self.orders = self.orders.now(tags);
+        self.orders = Orders {
+            held: self.orders.held,
+            ..self.orders.now(tags)
+        };
     }
 
     /// Remembers the end of a deployment: once, however often the step is repeated that records it.
