@@ -47,7 +47,7 @@ fn a_stack_is_woken_once_whichever_call_is_disturbed() {
         for kind in Kind::ALL {
             for call in 0.. {
                 service.pause_by_hand().await;
-                let mut memory = parking(&calm, &service).await;
+                let mut memory = parking(calm, &service).await;
                 let since = SINCE.parse().expect("a time");
                 let mark = Some(Mark {
                     since,
@@ -57,7 +57,7 @@ fn a_stack_is_woken_once_whichever_call_is_disturbed() {
                     mark,
                     ..Parking::default()
                 };
-                memory.write(&calm, asleep).await.expect("remembered");
+                memory.write(calm, asleep).await.expect("remembered");
                 let stopped = calm.rds().stop_db_instance();
                 let stopped = stopped.db_instance_identifier(NAME).send().await;
                 stopped.expect("accepted");
@@ -72,7 +72,7 @@ fn a_stack_is_woken_once_whichever_call_is_disturbed() {
                 assert_eq!(database.as_deref(), Some("available"), "{label}");
                 let resumed = service.count(OperationType::ResumeService) - before;
                 assert_eq!(resumed, 1, "{label}");
-                let mark = parking(&calm, &service).await.mark;
+                let mark = parking(calm, &service).await.mark;
                 let mark = mark.map(|mark| mark.to_string());
                 assert_eq!(mark, Some(format!("{SINCE} pausing")), "{label}");
                 if !disturbance.struck() {

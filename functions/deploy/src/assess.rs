@@ -39,6 +39,9 @@ struct Work<'a> {
     memory: Memory<Deployments>,
     orders: Orders,
     keeper: Keeper,
+    /// What is to be remembered of a deployment whose watch a wish ends. It is written together with the claim of the wish: one that
+    /// comes to nothing ends no watch.
+    ended: Option<Deployments>,
 }
 
 /// Assesses a service. `started` is when the execution began; an execution of groundcrew 0.1 does not say it, and has not
@@ -77,6 +80,7 @@ pub(crate) async fn assess(
         execution,
         orders: memory.orders.now(&managed.tags),
         keeper,
+        ended: None,
         request,
         managed,
         memory,
@@ -214,8 +218,16 @@ impl Work<'_> {
         }
         let mut then = (*self.memory).clone();
         settle::aftermath(&mut then, &claim, &since, runs.as_deref());
-        self.memory.write(self.aws, then).await?;
+        match is_alive {
+            true => self.ended = Some(then),
+            false => self.memory.write(self.aws, then).await?,
+        }
         Ok(Standing::Free)
+    }
+
+    /// What is remembered, once the watch is ended that a wish ends.
+    fn remembered(&self) -> Deployments {
+        self.ended.clone().unwrap_or_else(|| (*self.memory).clone())
     }
 
     fn runs(&self) -> Option<String> {
@@ -257,7 +269,7 @@ impl Work<'_> {
     async fn decide(self, wish: Option<&Wish>) -> Result<Assessment> {
         let policy = Policy::parse(self.orders.policy.as_ref())?;
         let seen = Seen::of(self.aws, &self.managed).await?;
-        let mut remembered = (*self.memory).clone();
+        let mut remembered = self.remembered();
         if self.request.cause.is_none() {
             // A person who starts deploy has mended what was in the way.
             remembered.rejected_secrets = None;
@@ -273,7 +285,7 @@ impl Work<'_> {
             Decision::Nothing(_) if unseen.is_some() => Decision::Secrets,
             decision => decision,
         };
-        let mut then = (*self.memory).clone();
+        let mut then = self.remembered();
         then.note(&self.managed.tags);
         then.delivered_unseen.extend(unseen);
         let Seen { image, running, .. } = &seen;

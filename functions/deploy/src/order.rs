@@ -90,7 +90,14 @@ async fn hold(
     memory.write(aws, then).await?;
     let tags = Tags::from([(TAG_HOLD.into(), held.to_string())]);
     managed.tag(aws, &tags).await?;
-    Ok(true)
+    // Somebody else may have been quicker with a newer order and its tag.
+    let now: Memory<Deployments> = Memory::of(aws, managed.arn(), &managed.tags).await?;
+    let is_newest = now.hold_ordered == started;
+    if !is_newest {
+        let tags = Tags::from([(TAG_HOLD.into(), now.orders.held.to_string())]);
+        managed.tag(aws, &tags).await?;
+    }
+    Ok(is_newest)
 }
 
 /// Remembers which image a person asks for. What ran or was deployed when they asked is what `previous` is reckoned from.
