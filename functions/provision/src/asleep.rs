@@ -276,7 +276,10 @@ mod tests {
         let seen = seen(ServiceStatus::Paused, PARKED, "stopped", "{}");
         let sleeps = seen.sleeps.as_ref().expect("it sleeps");
         assert!(sleeps.asleep, "{sleeps:?}");
-        assert!(sleeps.says.contains("the schedule of parking"), "{sleeps:?}");
+        assert!(
+            sleeps.says.contains("the schedule of parking"),
+            "{sleeps:?}"
+        );
         assert!(seen.next(&["it".into()]).is_some());
     }
 
