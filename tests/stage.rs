@@ -174,12 +174,13 @@ impl Stage {
         }
     }
 
-    /// Clients that look at what groundcrew remembers, deployed or not.
+    /// Clients of the installation that is deployed, or of one that is not.
     pub(crate) fn aws(&self) -> Aws {
         let aws = self.local.aws();
         let mut account = aws.account.clone();
         if let Ok(table) = self.outputs.get("MemoryTable") {
             account.memory = table.to_owned();
+            account.deploy_state_machine = self.output("DeployStateMachineArn").to_owned();
         }
         Aws::new(self.local.sdk_config(), aws.https.clone(), account)
     }

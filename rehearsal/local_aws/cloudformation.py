@@ -1,5 +1,5 @@
 """CloudFormation: state machines defined in YAML, roles that may do what AWS checks when something is made, and
-properties of functions that MiniStack forgets."""
+properties of functions and machines that MiniStack forgets or keeps under other names."""
 
 import json
 import re
@@ -42,6 +42,33 @@ def _check_managed_rule() -> None:
         return definition
 
     provisioners._sfn_definition = sfn_definition
+
+
+def _name_logging_as_step_functions_does() -> None:
+    """A template names the members of a machine's LoggingConfiguration as CloudFormation does
+    (https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-properties-stepfunctions-statemachine-loggingconfiguration.html),
+    and DescribeStateMachine as Step Functions does (botocore's model: level, includeExecutionData, destinations)."""
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::StepFunctions::StateMachine"]
+    create, update = handlers["create"], handlers["update"]
+
+    def rename(value: Any) -> Any:
+        if isinstance(value, list):
+            return [rename(item) for item in value]
+        if isinstance(value, dict):
+            return {key[:1].lower() + key[1:]: rename(item) for key, item in value.items()}
+        return value
+
+    def renamed(properties: dict[str, Any]) -> dict[str, Any]:
+        logging = properties.get("LoggingConfiguration")
+        return properties | {"LoggingConfiguration": rename(logging)} if logging else properties
+
+    def create_machine(logical_id: str, properties: dict[str, Any], stack: str) -> Any:
+        return create(logical_id, renamed(properties), stack)
+
+    def update_machine(physical_id: str, old: Any, new: dict[str, Any], stack: str, *more: Any, **named: Any) -> Any:
+        return update(physical_id, renamed(old), renamed(new), stack, *more, **named)
+
+    handlers |= {"create": create_machine, "update": update_machine}
 
 
 def _keep_function_properties() -> None:
@@ -90,4 +117,5 @@ def install() -> None:
     _tell_no_type_of_change_sets()
     _read_yaml_definitions()
     _check_managed_rule()
+    _name_logging_as_step_functions_does()
     _keep_function_properties()

@@ -64,10 +64,15 @@ impl Managed {
     ///
     /// # Errors
     /// Those of `dynamodb:GetItem`.
-    pub async fn remembered<T: Remembered>(mut self, aws: &Aws) -> Result<Self> {
+    pub async fn remembered<T: Remembered>(self, aws: &Aws) -> Result<Self> {
         let memory: Memory<T> = Memory::of(aws, self.arn(), &self.tags).await?;
+        Ok(self.with(&memory))
+    }
+
+    /// [`Self::remembered`], with a memory that is at hand.
+    pub fn with<T: Remembered>(mut self, memory: &Memory<T>) -> Self {
         self.tags.extend(memory.to_tags());
-        Ok(self)
+        self
     }
 
     /// Sets tags, all in one call: either all of them are there or none.

@@ -88,9 +88,20 @@ impl<T: Remembered> Memory<T> {
             .send()
             .await
             .map_err(Error::aws("dynamodb:GetItem"))?;
-        if let Some(item) = found.item {
-            return Self::read(item);
+        match found.item {
+            Some(item) => Self::read(item),
+            None => Ok(Self::of_tags(service_arn, tags)),
         }
+    }
+
+    /// What is remembered of a service that has these tags, among all that the table holds of this kind.
+    pub fn among(all: &[Self], service_arn: &str, tags: &Tags) -> Self {
+        let found = all.iter().find(|it| it.service_arn == service_arn);
+        found.map_or_else(|| Self::of_tags(service_arn, tags), Self::clone)
+    }
+
+    /// What is remembered of a service that the table holds nothing of.
+    fn of_tags(service_arn: &str, tags: &Tags) -> Self {
         let now = T::of_tags(tags);
         if now != T::default() {
             tracing::warn!(
@@ -99,11 +110,11 @@ impl<T: Remembered> Memory<T> {
                 T::KIND
             );
         }
-        Ok(Self {
+        Self {
             service_arn: service_arn.to_owned(),
             revision: 0,
             now,
-        })
+        }
     }
 
     /// Everything of this kind that the table holds.

@@ -5,7 +5,7 @@ use super::world::{By, HOUR, MINUTE, Quality, Rule, SECOND, Start, Trouble, Worl
 use crate::asl::{Ended, Failure, Machine, Played, State, Tasks, machines, play};
 use apprunner_emulator::{OperationType, ServiceStatus};
 use deploy::{Due, Step};
-use groundcrew::{Aws, Managed};
+use groundcrew::{Aws, Managed, Memory};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
@@ -480,7 +480,9 @@ impl Stage {
         self.world().at_work = usize::MAX;
         let look = async {
             let managed = Managed::look(&self.aws, SERVICE).await?;
-            deploy::due(&self.aws, &managed.expect("it is there")).await
+            let managed = managed.expect("it is there");
+            let memory = Memory::of(&self.aws, managed.arn(), &managed.tags).await?;
+            deploy::due(&self.aws, &managed, &memory).await
         };
         let mut look = Box::pin(look);
         let mut context = Context::from_waker(Waker::noop());

@@ -397,7 +397,7 @@ fn what_somebody_has_paused_or_stopped_by_hand_is_said_and_woken_only_by_who_ask
 #[test]
 fn what_a_role_may_do_changes_with_its_service_and_not_while_that_falls_asleep_or_wakes() {
     play(|stage| async move {
-        let aws = stage.local.aws();
+        let aws = &stage.aws();
         let mut spec = spec("stirring");
         assert_succeeded(&stage.provision(&spec).await);
         let service = Service::named(stage, "stirring-dev");

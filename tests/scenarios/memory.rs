@@ -159,14 +159,20 @@ fn o16_a_second_installation_leaves_the_services_of_the_first_alone_until_that_i
         let own = stage.output("DeployStateMachineArn").to_owned();
         assert_eq!(app.tag("groundcrew:installation"), Some(own.clone()));
 
+        // One that CloudFormation has made is seen, as is one that was made by hand.
+        let machine = stage.output("SweepStateMachineArn");
+        app.set_tag("groundcrew:installation", machine).await;
+        let again = json!({"service": "kept", "to": "1.1.0"});
+        let end = stage.deploy(&again).await;
+        let is_named = end.error == "Invalid" && end.message.contains(machine);
+        assert!(is_named, "{}", end.message);
+
         let other = stage.other_machine("other-deploy").await;
         app.set_tag("groundcrew:installation", &other).await;
         app.push("1.2.0").await;
         app.quiet().await;
         assert_eq!(app.runs(), first);
-        let end = stage
-            .deploy(&json!({"service": "kept", "to": "1.1.0"}))
-            .await;
+        let end = stage.deploy(&again).await;
         assert!(
             end.error == "Invalid" && end.message.contains(&other),
             "{}",

@@ -684,8 +684,11 @@ pub enum Due {
 ///
 /// # Errors
 /// Those of AWS.
-pub async fn due(aws: &Aws, managed: &Managed) -> Result<Option<Due>> {
-    let memory: Memory<Deployments> = Memory::of(aws, managed.arn(), &managed.tags).await?;
+pub async fn due(
+    aws: &Aws,
+    managed: &Managed,
+    memory: &Memory<Deployments>,
+) -> Result<Option<Due>> {
     let held = memory.orders.now(&managed.tags).held;
     let is_free = matches!(obstacle(managed, held), Ok(None));
     if !is_free {
@@ -697,7 +700,7 @@ pub async fn due(aws: &Aws, managed: &Managed) -> Result<Option<Due>> {
         return Ok(ended_early.then(|| Due::Deployment(why())));
     }
     let seen = Seen::of(aws, managed).await?;
-    Ok(match decide(&seen.situation(&memory, &managed.tags)) {
+    Ok(match decide(&seen.situation(memory, &managed.tags)) {
         Decision::Image(image) => {
             let image = called(Some(&image.tag), Some(&image.digest));
             Some(Due::Deployment(format!(
@@ -717,7 +720,8 @@ pub async fn due(aws: &Aws, managed: &Managed) -> Result<Option<Due>> {
 /// # Errors
 /// `Busy` while the service is in an operation.
 pub async fn end_auto_deployments(aws: &Aws, managed: &Managed) -> Result<bool> {
-    if due(aws, managed).await? != Some(Due::EndOfAutoDeployments) {
+    let memory = Memory::of(aws, managed.arn(), &managed.tags).await?;
+    if due(aws, managed, &memory).await? != Some(Due::EndOfAutoDeployments) {
         return Ok(false);
     }
     let source = managed.service.source_configuration();

@@ -240,13 +240,15 @@ pub(crate) async fn look(aws: &Aws, parts: &Parts) -> Result<Observed> {
     let mut services = Vec::new();
     for arn in &parts.services {
         if let Some(managed) = Managed::look(aws, arn).await? {
-            services.push(managed.remembered::<Deployments>(aws).await?);
+            let managed = managed.remembered::<Deployments>(aws).await?;
+            services.push(managed.remembered::<Parking>(aws).await?);
         }
     }
     observe(aws, &parts.stack, services, &parts.databases).await
 }
 
-/// A stack whose services were looked at already; looks at its databases. What is not its own is left out.
+/// A stack whose services were looked at already, with what is remembered of their parking; looks at its databases. What is not
+/// its own is left out.
 ///
 /// # Errors
 /// Those of `rds:DescribeDBInstances`.
@@ -260,13 +262,9 @@ pub async fn observe(
     let own = services.filter(|service| stack.owns(&service.tags));
     let mut observed = Observed {
         stack: stack.clone(),
-        services: Vec::new(),
+        services: own.map(Service::of).collect(),
         databases: Vec::new(),
     };
-    for managed in own {
-        let remembered = managed.remembered::<Parking>(aws).await?;
-        observed.services.push(Service::of(remembered));
-    }
     for name in databases {
         let described = aws
             .rds()

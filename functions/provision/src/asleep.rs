@@ -48,8 +48,11 @@ impl Seen {
     /// Those of App Runner and RDS.
     pub(crate) async fn look(aws: &Aws, spec: &Spec, parking: &str) -> Result<Self> {
         let (stack, name) = (spec.stack(), spec.stack().name());
-        let service = Managed::find(aws, &name).await?.into_iter();
-        let observed = observe(aws, &stack, service.collect(), &[name]).await?;
+        let mut services = Vec::new();
+        if let Some(service) = Managed::find(aws, &name).await? {
+            services.push(service.remembered::<Parking>(aws).await?);
+        }
+        let observed = observe(aws, &stack, services, &[name]).await?;
         Ok(Self::of(&observed, parking, Timestamp::now()))
     }
 

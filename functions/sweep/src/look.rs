@@ -45,7 +45,8 @@ pub async fn look(
         surroundings,
         schedule,
         now,
-        remembered: patiently(Tempo::AWS, || Memory::all(aws)).await?,
+        deployments: patiently(Tempo::AWS, || Memory::all(aws)).await?,
+        parking: patiently(Tempo::AWS, || Memory::all(aws)).await?,
     };
     let mut looked = Looked {
         services: 0,
@@ -81,7 +82,9 @@ struct Sweep<'a> {
     schedule: &'a Schedule,
     now: Timestamp,
     /// What is remembered of deployments, of every service.
-    remembered: Vec<Memory<Deployments>>,
+    deployments: Vec<Memory<Deployments>>,
+    /// What is remembered of parking, of every service.
+    parking: Vec<Memory<Parking>>,
 }
 
 impl Sweep<'_> {
@@ -91,12 +94,14 @@ impl Sweep<'_> {
         let mut findings = Vec::new();
         let mut services = Vec::new();
         for service in &inventory.services {
-            let managed = match Managed::look(self.aws, service.as_str()).await? {
-                Some(managed) if managed.is_ours() => {
-                    Some(managed.remembered::<Parking>(self.aws).await?)
+            let managed = Managed::look(self.aws, service.as_str()).await?;
+            let managed = managed.map(|it| match it.is_ours() {
+                true => {
+                    let parking = Memory::among(&self.parking, it.arn(), &it.tags);
+                    it.with(&parking)
                 }
-                other => other,
-            };
+                false => it,
+            });
             let name = service.name();
             if let Some(other) = self.kept_by_others(service, managed.as_ref()).await? {
                 findings.push(other);
@@ -151,7 +156,8 @@ impl Sweep<'_> {
         if status == &ServiceStatus::OperationInProgress {
             return self.stuck(service, managed).await;
         }
-        let (what, remedy) = match deploy::due(self.aws, managed).await? {
+        let memory = Memory::among(&self.deployments, managed.arn(), &managed.tags);
+        let (what, remedy) = match deploy::due(self.aws, managed, &memory).await? {
             Some(Due::Deployment(why)) => (why, Remedy::Deploy(service.to_string())),
             Some(Due::EndOfAutoDeployments) => (
                 "App Runner deploys by itself what is pushed, past every check".into(),
@@ -182,7 +188,7 @@ impl Sweep<'_> {
 
     /// Tags that a person has set and somebody has removed. What they said still counts, but a person no longer sees it.
     fn lost_settings(&self, service: &ServiceArn, managed: &Managed) -> Option<Finding> {
-        let mut remembered = self.remembered.iter();
+        let mut remembered = self.deployments.iter();
         let memory = remembered.find(|it| it.service_arn() == service.as_str())?;
         let orders = &memory.orders;
         let held = orders.held.then(|| "true".to_owned());
@@ -209,7 +215,7 @@ impl Sweep<'_> {
     /// Services that are remembered, and carry the tags of their stack no more.
     async fn strays(&self, inventory: &Inventory) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        for memory in &self.remembered {
+        for memory in &self.deployments {
             let arn = memory.service_arn();
             let Some(service) = ServiceArn::parse(arn) else {
                 continue;

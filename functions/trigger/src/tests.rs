@@ -199,6 +199,7 @@ fn answering(services: usize) -> impl Fn(&str, &Value) -> Answer + Send + Sync {
         }
         "DescribeService" => described(input, "RUNNING"),
         "ListTagsForResource" => following("latest"),
+        "GetItem" => (200, json!({})),
         "StartExecution" => started(),
         _ => refusal("NotExpected"),
     }
