@@ -71,7 +71,7 @@ impl Managed {
 
     /// [`Self::remembered`], with a memory that is at hand.
     pub fn with<T: Remembered>(mut self, memory: &Memory<T>) -> Self {
-        self.tags.extend(memory.to_tags());
+        memory.complete(&mut self.tags);
         self
     }
 

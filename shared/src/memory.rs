@@ -9,9 +9,11 @@
 mod deployments;
 mod in_tags;
 mod parking;
+mod watched;
 
 pub use deployments::{Deployments, Orders, Outcome, Rejection, Release, Wish};
 pub use parking::Parking;
+pub use watched::Watched;
 
 use crate::claim::NONE;
 use crate::stack::Tags;
@@ -43,6 +45,12 @@ pub trait Remembered: Clone + Default + PartialEq + Serialize + DeserializeOwned
 
     /// Whether a tag of this kind goes when [`Self::to_tags`] no longer has it.
     fn is_removable(key: &str) -> bool;
+
+    /// Says in the tags of a service that was looked at what is remembered: it has the last word on what groundcrew writes itself,
+    /// and a person's tag on what a person sets.
+    fn complete(&self, tags: &mut Tags) {
+        tags.extend(self.to_tags());
+    }
 }
 
 /// What is remembered of one service, with the revision that was read.

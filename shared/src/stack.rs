@@ -49,6 +49,8 @@ pub const TAG_RELEASE: &str = "groundcrew:release-";
 
 /// On a service or a database: it stays awake until this time.
 pub const TAG_AWAKE_UNTIL: &str = "groundcrew:awake-until";
+/// On a service or a database: it stays parked until this time.
+pub const TAG_PARKED_UNTIL: &str = "groundcrew:parked-until";
 
 /// The tags of one AWS resource.
 pub type Tags = BTreeMap<String, String>;

@@ -1,23 +1,12 @@
 //! What groundcrew remembers is its own: people and tools that change tags of a service do not change it.
 
 use crate::scenarios::deployments::{redeployed, updated};
-use crate::stage::{Service, Stage, play, play_alone};
+use crate::stage::{Service, Stage, eventually, play, play_alone};
 use apprunner_emulator::ServiceStatus;
+use aws_sdk_sfn::types::LogLevel;
 use groundcrew::Memory;
-use groundcrew::memory::Deployments;
+use groundcrew::memory::{Deployments, Watched};
 use serde_json::json;
-
-impl Service<'_> {
-    /// Removes every tag but these, as a tool does that knows only its own.
-    async fn wipe(&self, kept: &[&str]) {
-        let tags = self.look().tags;
-        let gone = tags.into_keys().filter(|key| !kept.contains(&key.as_str()));
-        let aws = self.stage.local.aws();
-        let untag = aws.apprunner().untag_resource().resource_arn(&self.arn);
-        let untagged = untag.set_tag_keys(Some(gone.collect())).send().await;
-        untagged.expect("untagged");
-    }
-}
 
 const IDENTITY: [&str; 3] = [
     "groundcrew:app",
@@ -39,7 +28,7 @@ fn o16_a_bad_image_stays_rejected_and_a_hold_holds_when_somebody_wipes_the_tags_
         app.hear(2).await;
         app.quiet().await;
         assert_eq!(app.runs(), good);
-        app.wipe(&IDENTITY).await;
+        app.keeps_only(&IDENTITY).await;
         let end = stage.deploy(&json!({"service": "wiped"})).await;
         assert_eq!(end.output["outcome"], "Nothing", "{}", end.output);
         let reason = end.output["reason"].as_str().unwrap_or_default();
@@ -54,7 +43,7 @@ fn o16_a_bad_image_stays_rejected_and_a_hold_holds_when_somebody_wipes_the_tags_
             .deploy(&json!({"service": "wiped", "hold": true}))
             .await;
         assert!(held.succeeded, "{}", held.message);
-        app.wipe(&IDENTITY).await;
+        app.keeps_only(&IDENTITY).await;
         app.push("1.4.0").await;
         app.quiet().await;
         assert_eq!(app.runs(), newer);
@@ -77,9 +66,9 @@ fn o16_what_an_older_groundcrew_has_left_in_tags_is_taken_over_once_and_not_read
         let rejected = held.expect("pushed");
         app.set_tag("groundcrew:rejected-image", &rejected).await;
         app.quiet().await;
-        assert!(app.memory().await.is_new());
         let end = stage.deploy(&json!({"service": "taken-over"})).await;
         assert_eq!(end.output["outcome"], "Nothing", "{}", end.output);
+        assert!(!app.memory().await.is_new());
         let newer = app.push("1.2.0").await;
         app.has_come_to_run(&newer).await;
         app.quiet().await;
@@ -94,6 +83,72 @@ fn o16_what_an_older_groundcrew_has_left_in_tags_is_taken_over_once_and_not_read
         // And the tags say what the table says, for an older groundcrew.
         let tag = app.tag("groundcrew:rejected-image");
         assert_eq!(tag, Some(rejected));
+    });
+}
+
+#[test]
+fn o16_what_is_in_tags_alone_is_found_by_a_sweep_and_outlives_them_from_then_on() {
+    play_alone(&[], |stage| async move {
+        let given = Service::given(stage, "early-dev").of_stack("early", "dev");
+        let app = given.follows("semver:1").create().await;
+        app.quiet().await;
+        stage.local.lose_events(true).await.expect("lost");
+        let rejected = app.push("1.1.0").await;
+        stage.local.lose_events(false).await.expect("heard again");
+        app.set_tag("groundcrew:rejected-image", &rejected).await;
+        assert!(app.memory().await.is_new());
+        let sweep = json!({"stack": "early-dev"});
+        let end = stage.sweep(&sweep).await;
+        let summary = end.output["summary"].as_str().unwrap_or_default();
+        assert!(summary.contains("in its tags alone"), "{summary}");
+        app.quiet().await;
+        let memory = app.memory().await;
+        assert!(!memory.is_new() && memory.is_bad(&rejected), "{memory:?}");
+        let end = stage.sweep(&sweep).await;
+        assert_eq!(end.output["found"], 0, "{}", end.output);
+        app.keeps_only(&[&IDENTITY[..], &["groundcrew:image-tag"]].concat())
+            .await;
+        let before = app.runs();
+        stage.deploy(&json!({"service": "early-dev"})).await;
+        assert_eq!(app.runs(), before);
+    });
+}
+
+#[test]
+fn o16_thresholds_that_somebody_removes_still_count_and_the_sweep_names_them() {
+    play_alone(&[], |stage| async move {
+        let given = Service::given(stage, "untuned-dev").of_stack("untuned", "dev");
+        let app = given.create().await;
+        app.has_alarms(6).await;
+        app.quiet().await;
+        let cpu = async || {
+            let alarms = app.alarms().await;
+            let mut alarms = alarms.iter();
+            let it = alarms.find(|it| it.alarm_name() == Some("untuned-dev-cpu-groundcrew"));
+            let it = it.expect("an alarm of the processor");
+            (it.threshold(), it.actions_enabled())
+        };
+        app.set_tag("groundcrew:alarms", "cpu=42").await;
+        app.pause_by_hand().await;
+        let silent = async || (cpu().await == (Some(42.0), Some(false))).then_some(());
+        eventually("it is silent, and watches for 42 percent", silent).await;
+        let copied = async || app.memory_of::<Watched>().await.thresholds.clone();
+        assert_eq!(eventually("there is a copy", copied).await, "cpu=42");
+        app.keeps_only(&IDENTITY).await;
+        app.resume_by_hand().await;
+        let tells = async || (cpu().await.1 == Some(true)).then_some(());
+        eventually("it tells again", tells).await;
+        assert_eq!(cpu().await.0, Some(42.0));
+        app.quiet().await;
+        let end = stage.sweep(&json!({"stack": "untuned-dev"})).await;
+        let summary = end.output["summary"].as_str().unwrap_or_default();
+        assert!(summary.contains("groundcrew:alarms=cpu=42"), "{summary}");
+        assert_eq!(cpu().await.0, Some(42.0));
+        // A person's newer word counts, and is what is remembered from then on.
+        app.set_tag("groundcrew:alarms", "cpu=43").await;
+        app.pause_by_hand().await;
+        let newer = async || (copied().await.as_deref() == Some("cpu=43")).then_some(());
+        eventually("the copy is newer", newer).await;
     });
 }
 
@@ -159,20 +214,26 @@ fn o16_a_second_installation_leaves_the_services_of_the_first_alone_until_that_i
         let own = stage.output("DeployStateMachineArn").to_owned();
         assert_eq!(app.tag("groundcrew:installation"), Some(own.clone()));
 
-        // One that CloudFormation has made is seen, as is one that was made by hand.
-        let machine = stage.output("SweepStateMachineArn");
-        app.set_tag("groundcrew:installation", machine).await;
-        let again = json!({"service": "kept", "to": "1.1.0"});
-        let end = stage.deploy(&again).await;
-        let is_named = end.error == "Invalid" && end.message.contains(machine);
-        assert!(is_named, "{}", end.message);
+        let states = stage.aws();
+        let described = states
+            .sfn()
+            .describe_state_machine()
+            .state_machine_arn(&own);
+        let described = described
+            .send()
+            .await
+            .expect("as Step Functions describes it");
+        let logging = described.logging_configuration.expect("it logs");
+        assert_eq!(logging.level(), Some(&LogLevel::Error));
 
         let other = stage.other_machine("other-deploy").await;
         app.set_tag("groundcrew:installation", &other).await;
         app.push("1.2.0").await;
         app.quiet().await;
         assert_eq!(app.runs(), first);
-        let end = stage.deploy(&again).await;
+        let end = stage
+            .deploy(&json!({"service": "kept", "to": "1.1.0"}))
+            .await;
         assert!(
             end.error == "Invalid" && end.message.contains(&other),
             "{}",

@@ -648,6 +648,26 @@ fn o6_a_wish_by_hand_holds_until_it_ends_and_the_last_one_wins() {
 }
 
 #[test]
+fn o6_a_wish_by_hand_holds_although_somebody_removes_its_tag() {
+    play(|stage| async move {
+        let stack = Parked::new(stage, "insisted", Given::default()).await;
+        let wish = json!({"action": "resume", "stack": stack.name, "until": "2026-11-24T02:00:00Z", "now": "2026-11-23T12:00:00Z"});
+        assert_succeeded(&stage.park(&wish).await);
+        let identity = [
+            "groundcrew:app",
+            "groundcrew:environment",
+            "groundcrew:managed",
+        ];
+        stack.keeps_only(&identity).await;
+        tick_well(stage, EVENING).await;
+        stack.assert_awake("the wish holds").await;
+        tick_well(stage, "2026-11-24T02:30:00Z").await;
+        stack.assert_asleep("the wish has ended").await;
+        stack.retire().await;
+    });
+}
+
+#[test]
 fn o8_a_database_that_does_not_come_up_keeps_its_service_parked_and_is_told_once() {
     play(|stage| async move {
         let broken = Parked::new(stage, "broken", Given::default()).await;
@@ -1020,6 +1040,8 @@ fn what_the_schedule_cannot_start_is_kept_as_a_dead_letter_and_each_new_loss_is_
             letters.into_iter().find(|it| it.body.contains(EVENING))
         });
         let letter = letter.await;
+        // Nothing else is lost meanwhile.
+        stage.local.clear_faults().await.expect("cleared");
         // The queue is not emptied, and what is lost later is told all the same.
         let alarm = "DeadLettersAlarm";
         eventually("it is told", async || {
@@ -1046,6 +1068,7 @@ fn what_the_schedule_cannot_start_is_kept_as_a_dead_letter_and_each_new_loss_is_
             alarms.iter().any(is_over).then_some(())
         })
         .await;
+        stage.local.add_fault(&refused).await.expect("arranged");
         let fired = stage
             .local
             .fire_schedule(&schedule.name, NEXT_EVENING)

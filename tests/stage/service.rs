@@ -9,7 +9,7 @@ use aws_sdk_cloudwatch::types::{
     ComparisonOperator, Dimension, MetricAlarm, StateValue, Statistic,
 };
 use groundcrew::Memory;
-use groundcrew::memory::Deployments;
+use groundcrew::memory::{Deployments, Remembered};
 use groundcrew::stack::Tags;
 use rehearsal::{Call, End, Execution, NewService, Notification, Published};
 use serde_json::{Value, json};
@@ -372,6 +372,11 @@ impl<'a> Service<'a> {
 
     /// What is remembered of its deployments.
     pub(crate) async fn memory(&self) -> Memory<Deployments> {
+        self.memory_of().await
+    }
+
+    /// What is remembered of it, of one kind.
+    pub(crate) async fn memory_of<T: Remembered>(&self) -> Memory<T> {
         let aws = self.stage.aws();
         let memory = Memory::of(&aws, &self.arn, &Tags::new()).await;
         memory.expect("it is remembered")
@@ -390,6 +395,17 @@ impl<'a> Service<'a> {
         let tagged = self.stage.local.aws().apprunner().tag_resource();
         let tagged = tagged.resource_arn(&self.arn).tags(tag).send().await;
         tagged.expect("tagged");
+    }
+
+    /// Removes every tag but these, as a tool does that knows only its own.
+    pub(crate) async fn keeps_only(&self, kept: &[&str]) {
+        let tags = self.look().tags;
+        let gone = tags.into_keys().filter(|key| !kept.contains(&key.as_str()));
+        let untag = self.stage.local.aws().apprunner().untag_resource();
+        let untag = untag
+            .resource_arn(&self.arn)
+            .set_tag_keys(Some(gone.collect()));
+        untag.send().await.expect("untagged");
     }
 
     /// The operations since it was created, the oldest first.

@@ -7,10 +7,10 @@
 use groundcrew::Run;
 use groundcrew::alarms;
 use groundcrew::arn::ServiceArn;
-use groundcrew::memory::Parking;
+use groundcrew::memory::{Parking, Watched};
 use groundcrew::pace::{Tempo, patiently};
 use groundcrew::stack::TAG_CREATED_BY;
-use groundcrew::{Aws, Managed, Result, event};
+use groundcrew::{Aws, Managed, Memory, Result, Watch, event};
 use lambda_runtime::tracing::info;
 use serde_json::{Value, json};
 
@@ -27,7 +27,13 @@ pub async fn handle(aws: &Aws, event: &Value, notifications: &str) -> Result<Val
     match settled(event)? {
         Some(service) if service.is_of(&aws.account) => {
             // Whatever was done before a call is throttled is found done.
-            let run = patiently(Tempo::AWS, || follow(aws, &service, notifications)).await?;
+            let handle = || async {
+                let managed = look(aws, &service).await?;
+                let run = keep(aws, &service, managed.as_ref(), notifications).await?;
+                remember(aws, managed.as_ref()).await?;
+                Ok(run)
+            };
+            let run = patiently(Tempo::AWS, handle).await?;
             let (service, changes) = (service.name(), run.changes());
             info!(
                 service,
@@ -68,14 +74,44 @@ fn settled(event: &Value) -> Result<Option<ServiceArn>> {
 /// # Errors
 /// Those of [`alarms::follow`] and [`alarms::forget`].
 pub async fn follow(aws: &Aws, service: &ServiceArn, notifications: &str) -> Result<Run> {
-    let managed = match Managed::look(aws, service.as_str()).await? {
-        Some(managed) if managed.is_ours() => Some(managed.remembered::<Parking>(aws).await?),
+    let managed = look(aws, service).await?;
+    keep(aws, service, managed.as_ref(), notifications).await
+}
+
+/// A service with what is remembered of its sleep, and of settings that somebody has removed by the way.
+async fn look(aws: &Aws, service: &ServiceArn) -> Result<Option<Managed>> {
+    Ok(match Managed::look(aws, service.as_str()).await? {
+        Some(managed) if managed.is_ours() => {
+            let managed = managed.remembered::<Parking>(aws).await?;
+            Some(managed.remembered::<Watched>(aws).await?)
+        }
         other => other,
-    };
-    let created_by = managed.as_ref().map_or(CREATED_BY, created_by);
-    let mut run = Run::acting(created_by);
-    bring_in_line(aws, service, managed.as_ref(), notifications, &mut run).await?;
+    })
+}
+
+async fn keep(
+    aws: &Aws,
+    service: &ServiceArn,
+    managed: Option<&Managed>,
+    notifications: &str,
+) -> Result<Run> {
+    let mut run = Run::acting(managed.map_or(CREATED_BY, created_by));
+    bring_in_line(aws, service, managed, notifications, &mut run).await?;
     Ok(run)
+}
+
+/// Remembers what a person has set, once it is known to be readable.
+async fn remember(aws: &Aws, managed: Option<&Managed>) -> Result<()> {
+    let Some(managed) = managed.filter(|managed| managed.is_ours()) else {
+        return Ok(());
+    };
+    Watch::parse(&managed.tags)?;
+    let mut memory: Memory<Watched> = Memory::of(aws, managed.arn(), &managed.tags).await?;
+    let then = memory.now(&managed.tags);
+    match then == *memory {
+        true => Ok(()),
+        false => memory.write(aws, then).await,
+    }
 }
 
 /// What [`follow`] would do with a service that was looked at, or found to be gone; nothing is called that writes.

@@ -73,7 +73,12 @@ pub(crate) async fn assess(
     if let Some(objection) = keeper.objection() {
         return no(&request, &objection);
     }
-    let memory: Memory<Deployments> = Memory::of(aws, managed.arn(), &managed.tags).await?;
+    let mut memory: Memory<Deployments> = Memory::of(aws, managed.arn(), &managed.tags).await?;
+    if is_to_be_taken_over(&memory) {
+        let mut then = (*memory).clone();
+        then.note(&managed.tags);
+        memory.write(aws, then).await?;
+    }
     memory.repeat_in_tags(aws, &managed.tags).await?;
     let mut work = Work {
         aws,
@@ -670,6 +675,13 @@ impl Seen {
         }
     }
 }
+
+/// Whether tags of groundcrew 0.1 alone say what is remembered of a service. The end of a deployment that is under way is still
+/// written there (until 0.3.0).
+pub fn is_to_be_taken_over(memory: &Memory<Deployments>) -> bool {
+    memory.is_new() && memory.claim.is_none() && **memory != Deployments::default()
+}
+
 /// What a service waits for that no event has brought.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Due {

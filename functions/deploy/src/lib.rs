@@ -22,7 +22,7 @@ mod request;
 mod roll_back;
 mod settle;
 
-pub use assess::{Due, due, end_auto_deployments};
+pub use assess::{Due, due, end_auto_deployments, is_to_be_taken_over};
 pub use bake::MOST_DELIVERIES;
 pub use deployment::{Assessment, AssessmentVerdict, Deployment};
 pub use notification::Notification;

@@ -34,7 +34,7 @@ pub(crate) async fn order(
     started: Option<Timestamp>,
 ) -> Result<Ordered> {
     let request = Request::parse(request)?;
-    let Some(managed) = look(aws, &request.service).await? else {
+    let Some(mut managed) = look(aws, &request.service).await? else {
         return Ok(Ordered {
             held: true,
             reason: "there is no such service (any more)".into(),
@@ -50,6 +50,8 @@ pub(crate) async fn order(
     let mut reasons = Vec::new();
     if let Some(held) = request.hold {
         let is_newest = hold(aws, &managed, &mut memory, held, started).await?;
+        let held_now = memory.orders.held.to_string();
+        managed.tags.insert(TAG_HOLD.into(), held_now);
         reasons.push(match (is_newest, held) {
             (false, _) => "somebody has held it or let it go since: that counts".to_owned(),
             (true, true) => {
@@ -124,6 +126,11 @@ pub(crate) async fn resolve(
             to,
             format!("a service that takes a deployment; {reason}"),
         ));
+    }
+    if memory.orders.now(&managed.tags).held {
+        let advice =
+            "a service that is not held; start deploy with hold: false first, or with both";
+        return Err(Error::invalid("to", to, advice));
     }
     let seen = Seen::of(aws, managed).await?;
     let situation = seen.situation(memory, &managed.tags);

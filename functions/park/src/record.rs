@@ -126,6 +126,8 @@ async fn write_wish(
         let uttered = task.clock.started;
         let change = |it: &mut Parking| {
             it.wished = Some(uttered);
+            it.awake_until = wanted.awake.then_some(wanted.until);
+            it.parked_until = (!wanted.awake).then_some(wanted.until);
             it.mark = ours.or(it.mark);
         };
         service.remember(aws, change).await?;

@@ -5,10 +5,7 @@ use groundcrew::claim::NONE;
 use groundcrew::stack::Tags;
 use jiff::Timestamp;
 
-pub(crate) use groundcrew::stack::TAG_AWAKE_UNTIL;
-
-/// On a service or a database: it stays parked until this time.
-pub(crate) const TAG_PARKED_UNTIL: &str = "groundcrew:parked-until";
+pub(crate) use groundcrew::stack::{TAG_AWAKE_UNTIL, TAG_PARKED_UNTIL};
 
 /// What is wanted of a stack.
 #[derive(Clone, Debug, Eq, PartialEq)]

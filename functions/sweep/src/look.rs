@@ -8,10 +8,11 @@ use deploy::Due;
 use groundcrew::alarms::services_of;
 use groundcrew::arn::ServiceArn;
 use groundcrew::installation::Keeper;
-use groundcrew::memory::{Deployments, Parking};
+use groundcrew::memory::{Deployments, Parking, Watched};
 use groundcrew::pace::{Pace, Tempo, patiently};
 use groundcrew::stack::{
-    TAG_ALARMS, TAG_APP, TAG_ENVIRONMENT, TAG_HOLD, TAG_IMAGE_TAG, TAG_MANAGED, TAG_POLICY,
+    TAG_ALARM_TOPIC, TAG_ALARMS, TAG_APP, TAG_AWAKE_UNTIL, TAG_ENVIRONMENT, TAG_HOLD,
+    TAG_IMAGE_TAG, TAG_MANAGED, TAG_PARKED_UNTIL, TAG_POLICY, Tags,
 };
 use groundcrew::{Aws, Managed, Memory, Policy, Result, Stack, Watch, event_log};
 use jiff::{SignedDuration, Timestamp};
@@ -47,6 +48,7 @@ pub async fn look(
         now,
         deployments: patiently(Tempo::AWS, || Memory::all(aws)).await?,
         parking: patiently(Tempo::AWS, || Memory::all(aws)).await?,
+        watched: patiently(Tempo::AWS, || Memory::all(aws)).await?,
     };
     let mut looked = Looked {
         services: 0,
@@ -85,6 +87,8 @@ struct Sweep<'a> {
     deployments: Vec<Memory<Deployments>>,
     /// What is remembered of parking, of every service.
     parking: Vec<Memory<Parking>>,
+    /// What is remembered of their alarms, of every service.
+    watched: Vec<Memory<Watched>>,
 }
 
 impl Sweep<'_> {
@@ -95,10 +99,13 @@ impl Sweep<'_> {
         let mut services = Vec::new();
         for service in &inventory.services {
             let managed = Managed::look(self.aws, service.as_str()).await?;
+            let ours = managed.as_ref().filter(|it| it.is_ours());
+            let lost = ours.and_then(|it| self.lost_settings(service, &it.tags));
             let managed = managed.map(|it| match it.is_ours() {
                 true => {
                     let parking = Memory::among(&self.parking, it.arn(), &it.tags);
-                    it.with(&parking)
+                    let watched = Memory::among(&self.watched, it.arn(), &it.tags);
+                    it.with(&parking).with(&watched)
                 }
                 false => it,
             });
@@ -115,7 +122,8 @@ impl Sweep<'_> {
                 let found = self.service(service, &managed).await;
                 findings.extend(or_finding(name, "what it runs", found)?);
                 findings.extend(unknown_settings(service, &managed));
-                findings.extend(self.lost_settings(service, &managed));
+                findings.extend(lost);
+                findings.extend(self.in_tags_alone(service, &managed));
                 services.push(managed);
             }
         }
@@ -187,18 +195,26 @@ impl Sweep<'_> {
     }
 
     /// Tags that a person has set and somebody has removed. What they said still counts, but a person no longer sees it.
-    fn lost_settings(&self, service: &ServiceArn, managed: &Managed) -> Option<Finding> {
-        let mut remembered = self.deployments.iter();
-        let memory = remembered.find(|it| it.service_arn() == service.as_str())?;
-        let orders = &memory.orders;
-        let held = orders.held.then(|| "true".to_owned());
+    fn lost_settings(&self, service: &ServiceArn, tags: &Tags) -> Option<Finding> {
+        let (arn, nothing) = (service.as_str(), &Tags::new());
+        let orders = &Memory::among(&self.deployments, arn, nothing).orders;
+        let watched = Memory::among(&self.watched, arn, nothing);
+        let parking = Memory::among(&self.parking, arn, nothing);
         let said = [
-            (TAG_IMAGE_TAG, orders.rule.as_ref()),
-            (TAG_POLICY, orders.policy.as_ref()),
-            (TAG_HOLD, held.as_ref()),
+            (TAG_IMAGE_TAG, orders.rule.clone()),
+            (TAG_POLICY, orders.policy.clone()),
+            (TAG_HOLD, orders.held.then(|| "true".to_owned())),
+            (TAG_ALARMS, watched.thresholds.clone()),
+            (TAG_ALARM_TOPIC, watched.topic.clone()),
         ];
-        let lost = said.into_iter().filter_map(|(tag, said)| {
-            let is_lost = !managed.tags.contains_key(tag);
+        let is_ahead = |until: &&Timestamp| self.now < **until;
+        let wish = [
+            (TAG_AWAKE_UNTIL, parking.awake_until.as_ref()),
+            (TAG_PARKED_UNTIL, parking.parked_until.as_ref()),
+        ];
+        let wish = wish.map(|(tag, until)| (tag, until.filter(is_ahead).map(ToString::to_string)));
+        let lost = said.into_iter().chain(wish).filter_map(|(tag, said)| {
+            let is_lost = !tags.contains_key(tag);
             said.filter(|_| is_lost).map(|said| format!("{tag}={said}"))
         });
         let lost: Vec<_> = lost.collect();
@@ -210,6 +226,15 @@ impl Sweep<'_> {
         });
         let advice = "Set it again, or set what shall take its place; a tool that removes tags can be told to ignore those of groundcrew";
         finding(service, what, Remedy::Person(advice.into()))
+    }
+
+    /// What groundcrew 0.1 has left in tags, and what anybody can remove there, as long as nothing is deployed that takes it over
+    /// (until 0.3.0).
+    fn in_tags_alone(&self, service: &ServiceArn, managed: &Managed) -> Option<Finding> {
+        let memory = Memory::among(&self.deployments, managed.arn(), &managed.tags);
+        let what = "what is remembered of its deployments is in its tags alone, where anybody can remove it";
+        let what = deploy::is_to_be_taken_over(&memory).then(|| what.to_owned());
+        finding(service, what, Remedy::Deploy(service.to_string()))
     }
 
     /// Services that are remembered, and carry the tags of their stack no more.

@@ -4,7 +4,7 @@ use crate::Surroundings;
 use crate::finding::{Finding, Remedy, Swept};
 use groundcrew::arn::ServiceArn;
 use groundcrew::execution::start;
-use groundcrew::memory::{Deployments, Parking};
+use groundcrew::memory::{Deployments, Parking, Watched};
 use groundcrew::pace::{Pace, Tempo};
 use groundcrew::secrets::hexadecimal;
 use groundcrew::stack::Tags;
@@ -76,6 +76,8 @@ async fn mend(
             deployments.forget(aws).await?;
             let parking: Memory<Parking> = Memory::of(aws, arn, &nothing).await?;
             parking.forget(aws).await?;
+            let watched: Memory<Watched> = Memory::of(aws, arn, &nothing).await?;
+            watched.forget(aws).await?;
             Ok("forgotten")
         }
         Remedy::LogGroup(name) => {

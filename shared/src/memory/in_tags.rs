@@ -74,6 +74,8 @@ pub(super) fn parking(tags: &Tags) -> Parking {
         mark: Mark::of(tags),
         wished: given(TAG_PARKING_WISH).and_then(|at| at.parse().ok()),
         told_failed: given(TAG_PARKING_FAILED).cloned(),
+        // Tags that a person may write as well say for themselves what is wished.
+        ..Parking::default()
     }
 }
 
@@ -201,6 +203,7 @@ mod tests {
             }),
             wished: Some(since),
             told_failed: Some(format!("pause {since}")),
+            ..Parking::default()
         };
         assert_eq!(parking(&of_parking(&memory)), memory);
         let nothing = Parking::default();

@@ -2,7 +2,7 @@
 
 use super::{Remembered, in_tags};
 use crate::Mark;
-use crate::stack::Tags;
+use crate::stack::{TAG_AWAKE_UNTIL, TAG_PARKED_UNTIL, Tags};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -16,9 +16,27 @@ pub struct Parking {
     /// When the wish was uttered that its tags hold, so that an older one that had to wait does not overwrite it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wished: Option<Timestamp>,
+    /// Until when that wish keeps it awake, also if somebody removes the tag that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub awake_until: Option<Timestamp>,
+    /// Until when that wish keeps it parked, also if somebody removes the tag that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parked_until: Option<Timestamp>,
     /// Which failure a person was told of: every half hour the same is tried again, and told no second time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub told_failed: Option<String>,
+}
+
+impl Parking {
+    /// The tags that say what the last wish said.
+    pub fn wish(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let said = [
+            (TAG_AWAKE_UNTIL, self.awake_until),
+            (TAG_PARKED_UNTIL, self.parked_until),
+        ];
+        said.into_iter()
+            .filter_map(|(key, until)| Some((key, until?.to_string())))
+    }
 }
 
 impl Remembered for Parking {
@@ -34,5 +52,12 @@ impl Remembered for Parking {
 
     fn is_removable(_: &str) -> bool {
         false
+    }
+
+    fn complete(&self, tags: &mut Tags) {
+        tags.extend(self.to_tags());
+        for (key, until) in self.wish() {
+            tags.entry(key.into()).or_insert(until);
+        }
     }
 }

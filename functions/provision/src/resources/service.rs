@@ -14,7 +14,7 @@ use groundcrew::arn::ServiceArn;
 use groundcrew::claim::NONE;
 use groundcrew::image::{self, TagRule};
 use groundcrew::installation::Keeper;
-use groundcrew::memory::{Deployments, Parking};
+use groundcrew::memory::{Deployments, Parking, Watched};
 use groundcrew::reference::{self, Repository};
 use groundcrew::stack::{
     TAG_CHANGED_BY, TAG_CREATED_BY, TAG_DEPLOYED_SECRETS, TAG_IMAGE_TAG, TAG_INSTALLATION,
@@ -594,6 +594,9 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
             memory.forget(aws).await?;
         }
         for memory in Memory::<Parking>::of_name(aws, &name).await? {
+            memory.forget(aws).await?;
+        }
+        for memory in Memory::<Watched>::of_name(aws, &name).await? {
             memory.forget(aws).await?;
         }
     }
