@@ -90,6 +90,9 @@ impl World {
         }
         let is_new = before["execution"] != claim["execution"];
         let digest = text(&claim["digest"]);
+        if before["execution"] != claim["execution"] || before["kind"] != claim["kind"] {
+            self.claimed_at = self.now;
+        }
         let what = match kind(claim) {
             "secrets" => "the current secrets".to_owned(),
             kind => format!("{kind}: {}", self.called(&digest)),
@@ -295,6 +298,17 @@ impl World {
         if subject.ends_with("stuck") {
             self.breaks("it is stuck, and nothing is");
         }
+        if subject.ends_with("no longer watched") {
+            // That of an execution whose claim it took, and which therefore tells nothing.
+            let taken = self.taken.iter().find(|(_, by)| **by == self.at_work);
+            match taken.map(|(number, _)| *number) {
+                Some(number) if self.executions[number].told.is_empty() => {
+                    self.executions[number].told.push(subject.to_owned());
+                }
+                _ => self.breaks("a watch is told to have ended that nobody has ended, or twice"),
+            }
+            return;
+        }
         let Some(operation) = self.executions[self.at_work].settled.clone() else {
             return;
         };
@@ -361,7 +375,8 @@ impl World {
             let meant = it.by == By::Somebody
                 || matches!(it.by, By::Execution(n) if self.executions[n].input["to"].is_string())
                 || kind(&it.claimed) == "rollback";
-            let before = border.is_some_and(|wish| it.started <= wish.at);
+            // What was claimed before the wish was under way then.
+            let before = border.is_some_and(|wish| it.claimed_at.unwrap_or(it.started) <= wish.at);
             it.kind == OperationType::UpdateService && it.succeeded() && (meant || before)
         };
         let base = self.operations.iter().rev().find(sets);

@@ -80,6 +80,8 @@ pub(super) struct Operation {
     /// What the claim of the execution says that it is: `image`, `rollback` or `secrets`.
     pub(super) claimed: Value,
     pub(super) started: i64,
+    /// When an execution claimed the service for it.
+    pub(super) claimed_at: Option<i64>,
     ends: i64,
     pub(super) fails: bool,
     pub(super) ended: Option<i64>,
@@ -195,6 +197,8 @@ pub(super) struct World {
     chance: u64,
     /// Whether the service is held, as far as a person was told.
     pub(super) held: bool,
+    /// When the service was last claimed.
+    pub(super) claimed_at: i64,
     pub(super) wishes: Vec<Wished>,
     /// Images under tags that were found bad, and nobody has asked for since.
     pub(super) judged: Vec<(String, Option<String>)>,
@@ -231,6 +235,7 @@ impl World {
             starts: Vec::new(),
             chance: seed | 1,
             held: false,
+            claimed_at: 0,
             wishes: Vec::new(),
             judged: Vec::new(),
             unjudged: BTreeSet::new(),
@@ -440,6 +445,7 @@ impl World {
             by,
             claimed: self.remembered()["claim"].clone(),
             started: self.now,
+            claimed_at: matches!(by, By::Execution(_)).then_some(self.claimed_at),
             ends: self.now + takes + if fails { MINUTE } else { 0 },
             fails,
             ended: None,

@@ -20,7 +20,7 @@ use groundcrew::claim::{Answer, Claim, Kind};
 use groundcrew::image::{self, Candidate, Pushed, TagRule};
 use groundcrew::installation::Keeper;
 use groundcrew::managed::operations;
-use groundcrew::memory::{Deployments, Orders, Wish};
+use groundcrew::memory::{Deployments, Orders, Rejection, Wish};
 use groundcrew::reference::{ImageReference, current_secrets, is_secret};
 use groundcrew::stack::{TAG_IMAGE_TAG, TAG_INSTALLATION, Tags, tag_value};
 use groundcrew::{Aws, Error, Managed, Memory, Policy, Result, secrets};
@@ -137,7 +137,7 @@ impl Work<'_> {
                 if let Some(reason) = self.obstacle()? {
                     return match self.waiting_secrets().await? {
                         Some(waiting) => Ok(waiting),
-                        None => no(&self.request, &reason),
+                        None => self.no(&reason),
                     };
                 }
                 match free {
@@ -223,11 +223,52 @@ impl Work<'_> {
         }
         let mut then = (*self.memory).clone();
         settle::aftermath(&mut then, &claim, &since, runs.as_deref());
-        match is_alive {
-            true => self.ended = Some(then),
-            false => self.memory.write(self.aws, then).await?,
+        if is_alive {
+            let wish = then
+                .wish
+                .as_mut()
+                .filter(|it| it.execution == self.execution);
+            if let (Some(wish), Some(digest)) = (wish, claim.digest) {
+                let tag = claim.tag;
+                wish.ended_watch_of = Some(Rejection { digest, tag });
+            }
+            self.ended = Some(then);
+        } else {
+            self.memory.write(self.aws, then).await?;
         }
         Ok(Standing::Free)
+    }
+
+    /// Nothing to do, as [`no`] has it, unless it is to be told.
+    fn no(&self, reason: &str) -> Result<Assessment> {
+        match self.ended_watch(reason) {
+            Some(notification) => Ok(replaced(notification, reason)),
+            None => no(&self.request, reason),
+        }
+    }
+
+    /// Nothing to do.
+    fn nothing(&self, reason: &str) -> Assessment {
+        match self.ended_watch(reason) {
+            Some(notification) => replaced(notification, reason),
+            None => nothing(reason),
+        }
+    }
+
+    /// The end of a watch that this wish has ended, and that its execution therefore does not tell.
+    fn ended_watch(&self, reason: &str) -> Option<Notification> {
+        let wish = self.memory.wish.as_ref()?;
+        let watched = wish.ended_watch_of.as_ref();
+        let watched = watched.filter(|_| wish.execution == self.execution)?;
+        let service = self.managed.name();
+        let runs = self.runs();
+        Some(Notification::no_longer_watched(
+            service,
+            watched,
+            wish,
+            runs.as_deref(),
+            reason,
+        ))
     }
 
     /// What is remembered, once the watch is ended that a wish ends.
@@ -297,7 +338,7 @@ impl Work<'_> {
         let (kind, digest, tag) = match (decision, image) {
             (Decision::Nothing(reason), _) => return Ok(self.idle(&seen, &reason)),
             (Decision::Image(candidate), _) if running.as_ref() == Some(&candidate.digest) => {
-                return Ok(nothing("the service runs that image already"));
+                return Ok(self.nothing("the service runs that image already"));
             }
             (Decision::Image(candidate), Some(image)) => {
                 let policy = match wish {
@@ -475,7 +516,7 @@ impl Work<'_> {
             let mut then = (*self.memory).clone();
             then.claim = None;
             self.memory.write(self.aws, then).await?;
-            return no(&self.request, &reason);
+            return self.no(&reason);
         }
         if claim.kind != Kind::Secrets && self.runs() != claim.previous {
             // What was decided was meant for another image than runs by now.
@@ -571,6 +612,7 @@ impl Work<'_> {
             reason,
             deployment: Some(deployment),
             notification: None,
+            outcome: "Deploying".into(),
             look_again: false,
         })
     }
@@ -858,7 +900,17 @@ fn refused(reason: &str) -> Assessment {
         reason: reason.to_owned(),
         deployment: None,
         notification: None,
+        outcome: "Refused".into(),
         look_again: false,
+    }
+}
+
+/// The image that was being watched gave way to what somebody asked for.
+fn replaced(notification: Notification, reason: &str) -> Assessment {
+    Assessment {
+        notification: Some(notification),
+        outcome: "Replaced".into(),
+        ..refused(reason)
     }
 }
 

@@ -382,6 +382,7 @@ mod tests {
             tag: Some("1.4.0".into()),
             holds_back: true,
             passed_over: None,
+            ended_watch_of: None,
             tagged_since: Vec::new(),
         };
         let back = with(|memory| {

@@ -82,6 +82,8 @@ pub struct Assessment {
     pub deployment: Option<Deployment>,
     /// What is to be told.
     pub notification: Option<crate::notification::Notification>,
+    /// How it ends, if that is told without a deployment: the error of the execution.
+    pub outcome: String,
     /// Whether the service has to be looked at once more: secrets may wait behind a refused image.
     pub look_again: bool,
 }
@@ -94,7 +96,7 @@ pub enum AssessmentVerdict {
     Nothing,
     /// App Runner deploys.
     Deploying,
-    /// It must not be deployed.
+    /// Nothing is deployed, and somebody is told why.
     Refused,
 }
 

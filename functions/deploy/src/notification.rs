@@ -7,6 +7,7 @@ use crate::settle::{End, is_about_secrets};
 use groundcrew::Aws;
 use groundcrew::claim::Kind;
 use groundcrew::image::Candidate;
+use groundcrew::memory::{Rejection, Wish};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +82,29 @@ impl Notification {
                 format!("{service} was not given {image}: {why}."),
                 "It goes on with what it runs.".into(),
                 by_hand(aws, service, &pushed.digest, "To deploy it all the same"),
+            ],
+        )
+    }
+
+    /// A watch that a wish has ended, which then came to nothing.
+    pub(crate) fn no_longer_watched(
+        service: &str,
+        watched: &Rejection,
+        wish: &Wish,
+        runs: Option<&str>,
+        reason: &str,
+    ) -> Self {
+        let (tag, digest) = (watched.tag.as_deref(), Some(watched.digest.as_str()));
+        let asked_for = called(wish.tag.as_deref(), Some(&wish.digest));
+        let runs = runs.map_or(String::new(), |runs| format!(" It runs {}.", short(runs)));
+        Self::new(
+            &format!("{service}: {} no longer watched", name(tag, digest)),
+            &[
+                format!(
+                    "{service} was being watched with {}. Somebody asked for {asked_for}, which ended the watch.",
+                    called(tag, digest)
+                ),
+                format!("Nothing was deployed for that: {reason}.{runs}"),
             ],
         )
     }

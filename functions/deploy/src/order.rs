@@ -144,6 +144,7 @@ pub(crate) async fn resolve(
         holds_back: to != NEWEST,
         digest: found.digest,
         tag: Some(found.tag).filter(|tag| !tag.is_empty()),
+        ended_watch_of: None,
         tagged_since: Vec::new(),
     };
     let reason = asked_for(&made);

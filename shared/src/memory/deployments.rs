@@ -86,6 +86,9 @@ pub struct Wish {
     /// The newest image then, if it is another one: groundcrew 0.1 takes it for the rejected one (until 0.3.0).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed_over: Option<String>,
+    /// The image whose watch it has ended, so that its end is told also if the wish then comes to nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_watch_of: Option<Rejection>,
     /// Images that were pushed before, and have been given these tags since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tagged_since: Vec<Rejection>,
