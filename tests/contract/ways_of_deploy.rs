@@ -37,11 +37,11 @@ pub(crate) fn ended(succeeded: bool) -> Value {
     json!({"succeeded": succeeded, "status": "…", "delivered": true, "started_at": at, "ended_at": at})
 }
 
-fn assessment(verdict: &str, kind: Option<&str>, look_again: bool) -> Value {
+fn assessment(verdict: &str, kind: Option<&str>, outcome: &str, look_again: bool) -> Value {
     let told =
         json!({"subject": "shop-dev: latest refused", "message": "it is for another platform"});
     let answer = json!({
-        "verdict": verdict, "reason": "so", "deployment": kind.map(deployment), "look_again": look_again,
+        "verdict": verdict, "reason": "so", "deployment": kind.map(deployment), "look_again": look_again, "outcome": outcome,
         "notification": if verdict == "refused" { told } else { Value::Null },
     });
     // Through its own type, so that an answer that it cannot give is not passed with.
@@ -75,12 +75,13 @@ fn answers(step: &Value) -> Vec<Value> {
     let look = |well, over| timed(health(well, ""), over);
     match step["action"].as_str().unwrap() {
         "assess" => vec![
-            assessment("nothing", None, false),
-            assessment("refused", None, false),
-            assessment("refused", None, true),
-            assessment("deploying", Some("image"), false),
-            assessment("deploying", Some("secrets"), false),
-            assessment("deploying", Some("rollback"), false),
+            assessment("nothing", None, "Nothing", false),
+            assessment("refused", None, "Refused", false),
+            assessment("refused", None, "Refused", true),
+            assessment("refused", None, "Replaced", false),
+            assessment("deploying", Some("image"), "Deploying", false),
+            assessment("deploying", Some("secrets"), "Deploying", false),
+            assessment("deploying", Some("rollback"), "Deploying", false),
         ],
         "order" => [true, false]
             .map(|held| json!({"held": held, "reason": "so"}))

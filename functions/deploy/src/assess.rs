@@ -918,6 +918,7 @@ fn nothing(reason: &str) -> Assessment {
     tracing::info!("nothing to do: {reason}");
     Assessment {
         verdict: AssessmentVerdict::Nothing,
+        outcome: "Nothing".into(),
         ..refused(reason)
     }
 }
