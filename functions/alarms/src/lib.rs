@@ -27,10 +27,11 @@ pub async fn handle(aws: &Aws, event: &Value, notifications: &str) -> Result<Val
     match settled(event)? {
         Some(service) if service.is_of(&aws.account) => {
             // Whatever was done before a call is throttled is found done.
+            // Boxed, for the types of nested futures grow too deep for the compiler.
             let handle = || async {
-                let managed = look(aws, &service).await?;
-                let run = keep(aws, &service, managed.as_ref(), notifications).await?;
-                remember(aws, managed.as_ref()).await?;
+                let managed = Box::pin(look(aws, &service)).await?;
+                let run = Box::pin(keep(aws, &service, managed.as_ref(), notifications)).await?;
+                Box::pin(remember(aws, managed.as_ref())).await?;
                 Ok(run)
             };
             let run = patiently(Tempo::AWS, handle).await?;
