@@ -296,10 +296,10 @@ async fn a_call_that_dynamodb_throttles_or_cannot_serve_is_refused_in_its_words(
     let query = client.query().table_name("none").send().await;
     let queried = query.unwrap_err().into_service_error();
     assert!(queried.is_request_limit_exceeded(), "{queried:?}");
-    let update = client.update_item().table_name("none");
-    let update = update.key("kind", text("a")).send().await;
-    let updated = update.unwrap_err().into_service_error();
-    assert!(updated.is_internal_server_error(), "{updated:?}");
+    let delete = client.delete_item().table_name("none");
+    let delete = delete.key("kind", text("a")).send().await;
+    let deleted = delete.unwrap_err().into_service_error();
+    assert!(deleted.is_internal_server_error(), "{deleted:?}");
     // Each was armed once.
     assert_eq!(local.faults_to_come().await.unwrap(), [""; 0]);
 }
