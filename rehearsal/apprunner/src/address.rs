@@ -81,11 +81,12 @@ impl Keeper {
             if self.let_in(&listener).await.is_err() {
                 return;
             }
-            drop(listener);
+            // Before the listener lets go of the port: nobody else is to get it in between.
             socket = match bind(self.port) {
                 Ok(socket) => socket,
                 Err(error) => return self.complain(&error),
             };
+            drop(listener);
             self.opened.send_replace(false);
         }
     }
@@ -115,6 +116,7 @@ impl Keeper {
 fn bind(port: u16) -> std::io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?; // connections of an earlier opening may still be in TIME_WAIT
+    socket.set_reuseport(true)?; // and its listener may still be there
     socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
     Ok(socket)
 }
