@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// How often a step is repeated that is not part of an execution, before it counts as stuck.
-const PATIENCE: u32 = 2_000;
+pub(crate) const PATIENCE: u32 = 2_000;
 
 /// An execution whose steps are answered by `answer`: by the code of a function, and by whatever a test does around it.
 struct Execution<'a, F> {
@@ -98,7 +98,7 @@ async fn patiently(step: impl AsyncFn() -> Result<Value, Error>) -> Value {
     panic!("it was not over after {PATIENCE} attempts")
 }
 
-async fn pause() {
+pub(crate) async fn pause() {
     tokio::time::sleep(Duration::from_millis(3)).await;
 }
 

@@ -7,6 +7,7 @@ mod asl;
 mod contract;
 mod crashes;
 mod documents;
+mod drifts;
 mod model;
 mod properties;
 mod scenarios;

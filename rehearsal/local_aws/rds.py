@@ -247,6 +247,10 @@ def _modify(p: Parameters) -> Response:
     assert instance is not None
     if minor := _given(p, "AutoMinorVersionUpgrade"):
         instance["AutoMinorVersionUpgrade"] = minor == "true"
+    if support := _given(p, "EngineLifecycleSupport"):
+        instance["EngineLifecycleSupport"] = support
+    if port := _given(p, "DBPortNumber"):
+        instance["Endpoint"]["Port"] = int(port)
     if instance.get("_interface"):
         groups = [group["VpcSecurityGroupId"] for group in instance["VpcSecurityGroups"]]
         ec2.set_interface_groups(instance["_interface"], groups)

@@ -67,6 +67,9 @@ async fn play_every_branch(stage: &Stage) {
         .send()
         .await
         .expect("changed by hand");
+    let unbound = aws.iam().delete_role_permissions_boundary();
+    let unbound = unbound.role_name("rich-prod-instance-us-east-1").send();
+    unbound.await.expect("changed by hand");
     let world = stage.world().await;
     let group = world
         .security_groups

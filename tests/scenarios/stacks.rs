@@ -847,7 +847,7 @@ fn p13_a_dry_run_says_what_would_happen_and_calls_nothing_that_writes() {
         assert_succeeded(&end);
         assert_eq!(
             end.output["plan"]["database"]["changes"],
-            json!(["change storage 20 → 50"])
+            json!(["change database planned-dev: storage 20 → 50"])
         );
         assert_eq!(
             end.output["plan"]["service"]["changes"],

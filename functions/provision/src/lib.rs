@@ -2,6 +2,7 @@
 
 mod asleep;
 mod check;
+mod member;
 pub mod resources;
 mod step;
 

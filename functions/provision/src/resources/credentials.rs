@@ -13,6 +13,12 @@ const RECOVERY_DAYS: i64 = 7;
 /// What the tag `groundcrew:created-by` of a removed secret says, until an execution restores it.
 const NOBODY: &str = "nobody";
 
+/// The name of the database's own user.
+pub(super) const USERNAME: &str = "postgres";
+
+/// Where the database listens.
+pub(super) const PORT: u16 = 5432;
+
 /// The secret's JSON, in the shape that the rotation templates of RDS read. `Debug` does not show the password.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Credentials {
@@ -91,11 +97,11 @@ async fn create(aws: &Aws, stack: &Stack, run: &Run, name: &str) -> Result<Strin
         .map_err(Error::aws("secretsmanager:GetRandomPassword"))?;
     let credentials = Credentials {
         engine: "postgres".into(),
-        username: "postgres".into(),
+        username: USERNAME.into(),
         password: generated.random_password.unwrap_or_default(),
         dbname: stack.database_name(),
         host: None,
-        port: 5432,
+        port: PORT,
         db_instance_identifier: None,
     };
     let created = aws

@@ -1,13 +1,17 @@
 //! The RDS PostgreSQL instance, its subnet group and, if the spec asks for one, its read replica.
 
+mod wanted;
+
 use super::credentials::Credentials;
 use super::{network, roles};
 use crate::asleep;
+use crate::member::{Becomes, differing, listed};
 use aws_sdk_rds::types::{DbInstance, DbSubnetGroup, PendingModifiedValues, Tag};
 use groundcrew::spec::Mistake;
 use groundcrew::stack::{TAG_AWAKE_UNTIL, TAG_CHANGED_BY, Tags};
 use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack, database};
 use jiff::Timestamp;
+use wanted::{Wanted, WantedReplica};
 
 pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     let stack = &spec.stack();
@@ -37,13 +41,30 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         return Err(Error::Conflict(format!("database {name}")));
     }
     run.settle(&tags);
-    let drift = drift(spec, &instance)?;
+    wanted::check(spec, &instance)?;
+    let network = network.ok_or_else(|| Error::NotReady(format!("the network of {stack}")))?;
+    let group = network.database_group_id.as_str();
+    let wanted = Wanted::of(spec, group);
+    let members = wanted.members(&instance);
+    let drift = differing(&members, Becomes::PutRight);
+    let stays = differing(&members, Becomes::Stays);
+    if !stays.is_empty() {
+        run.leave(format!(
+            "database {name}: {}, which RDS changes of no living database",
+            listed(&stays)
+        ));
+    }
     let lacks_replica = spec.database.read_replica && replica.is_none();
+    let of_replica = replica
+        .as_ref()
+        .map(|it| WantedReplica::of(group).members(it));
+    let of_replica = of_replica.unwrap_or_default();
+    let of_replica = differing(&of_replica, Becomes::PutRight);
     let status = instance.db_instance_status().unwrap_or_default();
     // RDS changes nothing on a stopped instance (RDS user guide, "Stopping an Amazon RDS DB instance temporarily").
     if asleep::is_stopped(status) && asleep::is_to_wait(spec, run) {
         if !drift.is_empty() {
-            run.wait(format!("database {name}: {}", drift.join(", ")));
+            run.wait(format!("database {name}: {}", listed(&drift)));
         }
         if lacks_replica {
             run.wait(format!("read replica {}", replica_name(stack)));
@@ -52,8 +73,12 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         return Ok(());
     }
     if run.dry_run {
-        for change in drift {
-            let _ = run.change(change);
+        if !drift.is_empty() {
+            let _ = run.change(format!("database {name}: {}", listed(&drift)));
+        }
+        if !of_replica.is_empty() {
+            let name = replica_name(stack);
+            let _ = run.change(format!("read replica {name}: {}", listed(&of_replica)));
         }
         if lacks_replica {
             let _ = run.create(format!("read replica {}", replica_name(stack)));
@@ -61,9 +86,13 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         return Ok(());
     }
     available(&instance)?;
-    if !drift.is_empty() && run.change(format!("database {name}: {}", drift.join(", "))) {
+    if !drift.is_empty() && run.change(format!("database {name}: {}", listed(&drift))) {
         mark_changed(aws, run, &instance).await?;
-        modify(aws, spec, &instance).await?;
+        let call = aws.rds().modify_db_instance();
+        let call = wanted.change(call, &drift);
+        let call = call.db_instance_identifier(&name).apply_immediately(true);
+        let modified = call.send().await;
+        modified.map_err(Error::aws("rds:ModifyDBInstance"))?;
         return Err(Error::NotReady(format!(
             "database {name}, which is being modified,"
         )));
@@ -79,7 +108,7 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     }
     tell_the_secret(aws, spec, run, &instance).await?;
     if spec.database.read_replica {
-        create_replica(aws, stack, run, &instance, replica.as_ref()).await?;
+        ensure_replica(aws, stack, run, group, replica.as_ref()).await?;
     }
     describe(run, &instance);
     Ok(())
@@ -96,30 +125,9 @@ async fn create(aws: &Aws, spec: &Spec, run: &Run, database_group_id: &str) -> R
     let stack = spec.stack();
     let name = stack.name();
     let credentials = Credentials::read(aws, &stack).await?;
-    let database = &spec.database;
-    aws.rds()
-        .create_db_instance()
-        .db_instance_identifier(&name)
-        .engine("postgres")
-        // The major version alone: minor versions are withdrawn after a year or so.
-        .engine_version(database.major_version.to_string())
-        .auto_minor_version_upgrade(true)
-        .engine_lifecycle_support("open-source-rds-extended-support-disabled")
-        .db_instance_class(&database.instance_class)
-        .allocated_storage(storage(spec))
-        .storage_type("gp3")
-        .storage_encrypted(true)
-        .multi_az(database.multi_az)
-        .publicly_accessible(false)
-        .backup_retention_period(database.backup_days.into())
-        .deletion_protection(spec.deletion_protection())
-        .copy_tags_to_snapshot(true)
-        .db_subnet_group_name(&name)
-        .vpc_security_group_ids(database_group_id)
-        .db_name(&credentials.dbname)
-        .port(credentials.port.into())
-        .master_username(&credentials.username)
-        .master_user_password(&credentials.password)
+    let call = aws.rds().create_db_instance();
+    let call = Wanted::of(spec, database_group_id).create(call, &credentials);
+    call.db_instance_identifier(&name)
         .set_tags(Some(tag_list(&stack, run)))
         .send()
         .await
@@ -127,129 +135,6 @@ async fn create(aws: &Aws, spec: &Spec, run: &Run, database_group_id: &str) -> R
     Err(Error::NotReady(format!(
         "database {name}, which is being created,"
     )))
-}
-
-/// What of the instance differs from the spec, in words. What RDS has accepted and not yet applied counts as done.
-///
-/// # Errors
-/// [`Error::Invalid`] for what RDS cannot do to a living instance.
-fn drift(spec: &Spec, instance: &DbInstance) -> Result<Vec<String>> {
-    let database = &spec.database;
-    let pending = instance.pending_modified_values();
-    let mut found = Vec::new();
-    let mut compare = |what: &str, is: String, wanted: String| {
-        if is != wanted {
-            found.push(format!("{what} {is} → {wanted}"));
-        }
-    };
-    let major = major_version(
-        pending
-            .and_then(|pending| pending.engine_version())
-            .or(instance.engine_version()),
-    );
-    if major > u32::from(database.major_version) {
-        return Err(Error::invalid(
-            "database.major_version",
-            database.major_version,
-            format!("{major}, which is running, or a later one: RDS does not go back"),
-        ));
-    }
-    let allocated = pending
-        .and_then(|pending| pending.allocated_storage())
-        .or(instance.allocated_storage())
-        .unwrap_or(0);
-    if allocated > storage(spec) {
-        return Err(Error::invalid(
-            "database.storage_gib",
-            database.storage_gib,
-            format!("{allocated}, which is allocated, or more: RDS storage does not shrink"),
-        ));
-    }
-    // RDS rounds a smaller growth up to a tenth (ModifyDBInstance, AllocatedStorage), and the spec would never be met.
-    let least = allocated + (allocated + 9) / 10;
-    if (allocated + 1..least).contains(&storage(spec)) {
-        return Err(Error::invalid(
-            "database.storage_gib",
-            database.storage_gib,
-            format!(
-                "{allocated}, which is allocated, or {least} and more: RDS storage grows by a tenth at least"
-            ),
-        ));
-    }
-    if !database.read_replica && !instance.read_replica_db_instance_identifiers().is_empty() {
-        return Err(Error::invalid(
-            "database.read_replica",
-            false,
-            "true while the database has a read replica: delete the replica first, if it is to go",
-        ));
-    }
-    compare(
-        "major version",
-        major.to_string(),
-        database.major_version.to_string(),
-    );
-    compare("storage", allocated.to_string(), storage(spec).to_string());
-    let class = pending
-        .and_then(|pending| pending.db_instance_class())
-        .or(instance.db_instance_class());
-    compare(
-        "class",
-        class.unwrap_or_default().into(),
-        database.instance_class.clone(),
-    );
-    let multi_az = pending
-        .and_then(|pending| pending.multi_az())
-        .or(instance.multi_az());
-    compare(
-        "Multi-AZ",
-        multi_az.unwrap_or(false).to_string(),
-        database.multi_az.to_string(),
-    );
-    let backups = pending
-        .and_then(|pending| pending.backup_retention_period())
-        .or(instance.backup_retention_period());
-    compare(
-        "backup days",
-        backups.unwrap_or(0).to_string(),
-        database.backup_days.to_string(),
-    );
-    let protected = instance.deletion_protection().unwrap_or(false);
-    compare(
-        "deletion protection",
-        protected.to_string(),
-        spec.deletion_protection().to_string(),
-    );
-    Ok(found)
-}
-
-fn storage(spec: &Spec) -> i32 {
-    i32::try_from(spec.database.storage_gib).unwrap_or(i32::MAX)
-}
-
-fn major_version(version: Option<&str>) -> u32 {
-    version
-        .and_then(|version| version.split('.').next()?.parse().ok())
-        .unwrap_or(0)
-}
-
-async fn modify(aws: &Aws, spec: &Spec, instance: &DbInstance) -> Result<()> {
-    let database = &spec.database;
-    let upgrade = major_version(instance.engine_version()) < u32::from(database.major_version);
-    aws.rds()
-        .modify_db_instance()
-        .db_instance_identifier(instance.db_instance_identifier().unwrap_or_default())
-        .db_instance_class(&database.instance_class)
-        .allocated_storage(storage(spec))
-        .multi_az(database.multi_az)
-        .backup_retention_period(database.backup_days.into())
-        .deletion_protection(spec.deletion_protection())
-        .set_engine_version(upgrade.then(|| database.major_version.to_string()))
-        .set_allow_major_version_upgrade(upgrade.then_some(true))
-        .apply_immediately(true)
-        .send()
-        .await
-        .map_err(Error::aws("rds:ModifyDBInstance"))?;
-    Ok(())
 }
 
 /// Whether no time leads out of a state, and RDS neither changes nor snapshots an instance in it.
@@ -346,37 +231,43 @@ async fn own_replica(aws: &Aws, stack: &Stack) -> Result<Option<DbInstance>> {
     }
 }
 
-async fn create_replica(
+async fn ensure_replica(
     aws: &Aws,
     stack: &Stack,
     run: &mut Run,
-    source: &DbInstance,
+    security_group: &str,
     found: Option<&DbInstance>,
 ) -> Result<()> {
     let name = replica_name(stack);
-    if let Some(replica) = found {
-        return available(replica);
+    let wanted = WantedReplica::of(security_group);
+    let Some(replica) = found else {
+        if run.create(format!("read replica {name}")) {
+            let call = aws.rds().create_db_instance_read_replica();
+            let call = wanted.create(call);
+            call.db_instance_identifier(&name)
+                .source_db_instance_identifier(stack.name())
+                .set_tags(Some(tag_list(stack, run)))
+                .send()
+                .await
+                .map_err(Error::aws("rds:CreateDBInstanceReadReplica"))?;
+        }
+        return Err(Error::NotReady(format!(
+            "read replica {name}, which is being created,"
+        )));
+    };
+    available(replica)?;
+    let members = wanted.members(replica);
+    let drift = differing(&members, Becomes::PutRight);
+    if drift.is_empty() || !run.change(format!("read replica {name}: {}", listed(&drift))) {
+        return Ok(());
     }
-    let groups = source.vpc_security_groups().iter();
-    let security_groups = groups
-        .filter_map(|group| group.vpc_security_group_id.clone())
-        .collect();
-    if run.create(format!("read replica {name}")) {
-        aws.rds()
-            .create_db_instance_read_replica()
-            .db_instance_identifier(&name)
-            .source_db_instance_identifier(source.db_instance_identifier().unwrap_or_default())
-            // Left out, it would get the default group of the VPC, which accepts nothing from the connector.
-            .set_vpc_security_group_ids(Some(security_groups))
-            .publicly_accessible(false)
-            .copy_tags_to_snapshot(true)
-            .set_tags(Some(tag_list(stack, run)))
-            .send()
-            .await
-            .map_err(Error::aws("rds:CreateDBInstanceReadReplica"))?;
-    }
+    mark_changed(aws, run, replica).await?;
+    let call = wanted.change(aws.rds().modify_db_instance());
+    let call = call.db_instance_identifier(&name).apply_immediately(true);
+    let modified = call.send().await;
+    modified.map_err(Error::aws("rds:ModifyDBInstance"))?;
     Err(Error::NotReady(format!(
-        "read replica {name}, which is being created,"
+        "read replica {name}, which is being modified,"
     )))
 }
 
@@ -608,26 +499,6 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// What drift says of an instance with 20 GiB when the spec asks for another size.
-    fn asked_for(storage_gib: u32) -> Result<Vec<String>> {
-        let spec =
-            json!({"app": "shop", "environment": "dev", "database": {"storage_gib": storage_gib}});
-        let instance = DbInstance::builder()
-            .engine_version("17.9")
-            .allocated_storage(20)
-            .db_instance_class("db.t4g.micro")
-            .backup_retention_period(7)
-            .build();
-        drift(&Spec::parse(&spec)?, &instance)
-    }
-
-    #[test]
-    fn storage_grows_by_a_tenth_at_least() {
-        assert!(asked_for(20).unwrap().is_empty());
-        assert_eq!(asked_for(21).unwrap_err().name(), "Invalid");
-        assert_eq!(asked_for(22).unwrap(), ["storage 20 → 22"]);
-    }
-
     #[test]
     fn a_database_that_cannot_go_as_it_is_asked_for_is_refused_with_what_to_ask_for() {
         let fields = |status: &str, is_protected: bool, removal: Value| {
@@ -656,16 +527,5 @@ mod tests {
         );
         assert_eq!(fields("failed", false, json!({})), [""; 0]);
         assert_eq!(fields("failed", true, meant), ["database shop-prod"]);
-    }
-
-    #[test]
-    fn a_read_replica_is_not_dropped_in_silence() {
-        let spec = Spec::parse(&json!({"app": "shop", "environment": "dev"})).unwrap();
-        let instance = DbInstance::builder()
-            .engine_version("17.9")
-            .allocated_storage(20)
-            .read_replica_db_instance_identifiers("shop-dev-replica")
-            .build();
-        assert_eq!(drift(&spec, &instance).unwrap_err().name(), "Invalid");
     }
 }

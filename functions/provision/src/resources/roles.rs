@@ -44,79 +44,50 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
             "access" => access_policy(repository.as_deref().unwrap_or_default()),
             _ => instance_policy(spec, secret.as_deref().unwrap_or_default()),
         };
-        role(aws, spec, run, kind, &trust(principal), &policy).await?;
+        let wanted = Wanted {
+            trust: trust(principal),
+            boundary: aws.account.permissions_boundary.clone(),
+            policy,
+        };
+        role(aws, spec, run, kind, &wanted).await?;
     }
     Ok(())
 }
 
-async fn role(
-    aws: &Aws,
-    spec: &Spec,
-    run: &mut Run,
-    kind: &str,
-    trust: &Value,
-    policy: &Value,
-) -> Result<()> {
+/// Everything that a role is created with, but for its name, its description and its tags.
+struct Wanted {
+    /// Who may assume it.
+    trust: Value,
+    /// Beyond which it may do nothing, whatever policies it has.
+    boundary: String,
+    /// What it may do.
+    policy: Value,
+}
+
+async fn role(aws: &Aws, spec: &Spec, run: &mut Run, kind: &str, wanted: &Wanted) -> Result<()> {
     let stack = &spec.stack();
     let name = role_name(aws, stack, kind);
+    let Wanted {
+        trust,
+        boundary,
+        policy,
+    } = wanted;
     let found = find(aws, &name).await?;
-    if let Some(role) = &found {
-        if !stack.owns(&tags(role)) {
+    let exists = match &found {
+        Some(role) if !stack.owns(&tags(role)) => {
             return Err(Error::Conflict(format!("role {name}")));
         }
-        run.settle(&tags(role));
-        let trusted = role.assume_role_policy_document().and_then(document);
-        if trusted.as_ref() != Some(trust) && run.change(format!("role {name}: who may assume it"))
-        {
-            mark_changed(aws, run, &name).await?;
-            aws.iam()
-                .update_assume_role_policy()
-                .role_name(&name)
-                .policy_document(trust.to_string())
-                .send()
-                .await
-                .map_err(Error::aws("iam:UpdateAssumeRolePolicy"))?;
+        Some(role) => {
+            run.settle(&tags(role));
+            keep_trust(aws, run, role, trust).await?;
+            // Before its policy: a role without the boundary is none whose policy may be changed.
+            keep_boundary(aws, run, role, boundary).await?;
+            name_beside(aws, run, &name).await?;
+            true
         }
-    } else if run.create(format!("role {name}")) {
-        aws.iam()
-            .create_role()
-            .role_name(&name)
-            .path(PATH)
-            .description(format!("The {kind} role of App Runner service {stack}"))
-            .assume_role_policy_document(trust.to_string())
-            .permissions_boundary(&aws.account.permissions_boundary)
-            .set_tags(Some(
-                stack
-                    .tags(&run.execution)
-                    .iter()
-                    .map(|(key, value)| tag(key, value))
-                    .collect::<Result<_>>()?,
-            ))
-            .send()
-            .await
-            .map_err(Error::aws("iam:CreateRole"))?;
-    } else {
-        return Ok(());
-    }
-    let granted = match aws
-        .iam()
-        .get_role_policy()
-        .role_name(&name)
-        .policy_name(POLICY)
-        .send()
-        .await
-    {
-        Ok(found) => document(&found.policy_document),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_no_such_entity_exception()) =>
-        {
-            None
-        }
-        Err(error) => return Err(Error::aws("iam:GetRolePolicy")(error)),
+        None => create(aws, stack, run, kind, wanted).await?,
     };
-    if granted.as_ref() == Some(policy) {
+    if !exists || granted(aws, &name).await?.as_ref() == Some(policy) {
         return Ok(());
     }
     // A service that is woken may read the secrets that it was paused with (Assumption secrets-at-resume): what it may read changes
@@ -147,6 +118,101 @@ async fn role(
             .map_err(Error::aws("iam:PutRolePolicy"))?;
     }
     Ok(())
+}
+
+/// Creates a role, without its policy. Answers whether it is there: in a dry run it is not.
+async fn create(
+    aws: &Aws,
+    stack: &Stack,
+    run: &mut Run,
+    kind: &str,
+    wanted: &Wanted,
+) -> Result<bool> {
+    let name = role_name(aws, stack, kind);
+    if !run.create(format!("role {name}")) {
+        return Ok(false);
+    }
+    let tags = stack.tags(&run.execution);
+    let tags = tags.iter().map(|(key, value)| tag(key, value));
+    aws.iam()
+        .create_role()
+        .role_name(&name)
+        .path(PATH)
+        .description(format!("The {kind} role of App Runner service {stack}"))
+        .assume_role_policy_document(wanted.trust.to_string())
+        .permissions_boundary(&wanted.boundary)
+        .set_tags(Some(tags.collect::<Result<_>>()?))
+        .send()
+        .await
+        .map_err(Error::aws("iam:CreateRole"))?;
+    Ok(true)
+}
+
+async fn keep_trust(aws: &Aws, run: &mut Run, role: &Role, trust: &Value) -> Result<()> {
+    let name = role.role_name();
+    let trusted = role.assume_role_policy_document().and_then(document);
+    if trusted.as_ref() == Some(trust) || !run.change(format!("role {name}: who may assume it")) {
+        return Ok(());
+    }
+    mark_changed(aws, run, name).await?;
+    aws.iam()
+        .update_assume_role_policy()
+        .role_name(name)
+        .policy_document(trust.to_string())
+        .send()
+        .await
+        .map_err(Error::aws("iam:UpdateAssumeRolePolicy"))?;
+    Ok(())
+}
+
+async fn keep_boundary(aws: &Aws, run: &mut Run, role: &Role, boundary: &str) -> Result<()> {
+    let name = role.role_name();
+    let found = role
+        .permissions_boundary()
+        .and_then(|it| it.permissions_boundary_arn());
+    let is = found.unwrap_or("none");
+    if is == boundary || !run.change(format!("role {name}: boundary {is} → {boundary}")) {
+        return Ok(());
+    }
+    mark_changed(aws, run, name).await?;
+    aws.iam()
+        .put_role_permissions_boundary()
+        .role_name(name)
+        .permissions_boundary(boundary)
+        .send()
+        .await
+        .map_err(Error::aws("iam:PutRolePermissionsBoundary"))?;
+    Ok(())
+}
+
+/// Policies that somebody else has given to a role are named and left: the boundary holds them.
+async fn name_beside(aws: &Aws, run: &mut Run, name: &str) -> Result<()> {
+    let mut beside = attached_policies(aws, name).await?;
+    let inline = inline_policies(aws, name).await?.into_iter();
+    beside.extend(inline.filter(|policy| policy != POLICY));
+    if !beside.is_empty() {
+        run.leave(format!(
+            "role {name}: policies that are not groundcrew's, {}",
+            beside.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// What the policy of a role grants; `None` without one.
+async fn granted(aws: &Aws, name: &str) -> Result<Option<Value>> {
+    let found = aws.iam().get_role_policy().role_name(name);
+    match found.policy_name(POLICY).send().await {
+        Ok(found) => Ok(document(&found.policy_document)),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_no_such_entity_exception()) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(Error::aws("iam:GetRolePolicy")(error)),
+    }
 }
 
 /// The roles' ARNs; `None` until both exist.

@@ -1,21 +1,18 @@
 //! The App Runner service: pinned to an image digest, auto-deployments off, repaired when its creation failed.
 
-use super::{configuration, credentials, logs, registry, roles};
+mod wanted;
+
+use super::{configuration, logs, roles};
 use crate::asleep;
 use aws_sdk_apprunner::primitives::DateTime;
 use aws_sdk_apprunner::types::{
-    AuthenticationConfiguration, EgressConfiguration, EgressType, HealthCheckConfiguration,
-    HealthCheckProtocol, ImageConfiguration, ImageRepository, ImageRepositoryType,
-    IngressConfiguration, InstanceConfiguration, NetworkConfiguration, OperationStatus,
-    OperationSummary, OperationType, Service, ServiceObservabilityConfiguration, ServiceStatus,
-    SourceConfiguration,
+    OperationStatus, OperationSummary, OperationType, Service, ServiceStatus,
 };
 use groundcrew::arn::ServiceArn;
 use groundcrew::claim::NONE;
-use groundcrew::image::{self, TagRule};
 use groundcrew::installation::Keeper;
 use groundcrew::memory::{Deployments, Parking, Watched};
-use groundcrew::reference::{self, Repository};
+use groundcrew::reference;
 use groundcrew::stack::{
     TAG_CHANGED_BY, TAG_CREATED_BY, TAG_DEPLOYED_SECRETS, TAG_IMAGE_TAG, TAG_INSTALLATION,
     TAG_POLICY, Tags,
@@ -25,7 +22,7 @@ use groundcrew::{
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use wanted::{Parts, Wanted};
 
 pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     let stack = &spec.stack();
@@ -139,228 +136,6 @@ fn standing_orders(spec: &Spec) -> [(&'static str, String); 4] {
     ]
 }
 
-/// What App Runner is told, whether it creates or updates.
-struct Wanted {
-    source: SourceConfiguration,
-    instance: InstanceConfiguration,
-    health_check: HealthCheckConfiguration,
-    network: NetworkConfiguration,
-    observability: ServiceObservabilityConfiguration,
-    auto_scaling_arn: String,
-}
-
-impl Wanted {
-    /// `None` in a dry run before the roles and configurations exist.
-    async fn of(aws: &Aws, spec: &Spec, service: Option<&Service>) -> Result<Option<Self>> {
-        let stack = &spec.stack();
-        let (Some(roles), Some(configuration), Some(repository)) = (
-            roles::arns(aws, stack).await?,
-            configuration::arns(aws, spec).await?,
-            registry::find(aws, &spec.repository()).await?,
-        ) else {
-            return Ok(None);
-        };
-        let uri = repository.repository_uri.unwrap_or_default();
-        let running = service
-            .and_then(image_identifier)
-            .filter(|image| image.split_once('@').is_some_and(|(of, _)| of == uri));
-        let image = match running {
-            Some(image) => image.to_owned(),
-            None => match image::newest(
-                aws,
-                &Repository::own(&aws.account, spec.repository()),
-                &TagRule::parse(&spec.image.tag),
-            )
-            .await?
-            {
-                Some(digest) => format!("{uri}@{digest}"),
-                None => return Ok(None),
-            },
-        };
-        let own_secret = credentials::secret_arn(aws, stack)
-            .await?
-            .unwrap_or_default();
-        Self::built(spec, &roles, configuration, image, &own_secret).map(Some)
-    }
-
-    fn built(
-        spec: &Spec,
-        roles: &roles::Arns,
-        configuration: configuration::Arns,
-        image: String,
-        own_secret: &str,
-    ) -> Result<Self> {
-        let service = &spec.service;
-        let secrets: HashMap<_, _> = service
-            .secrets
-            .iter()
-            .map(|(name, reference)| {
-                let value = match reference.strip_prefix("database:") {
-                    // A JSON key is written as ECS writes it: ARN:key:stage:version (aws-apprunner-alpha of the CDK).
-                    Some(key) => format!("{own_secret}:{key}::"),
-                    None => reference.clone(),
-                };
-                (name.clone(), value)
-            })
-            .collect();
-        let variables: HashMap<_, _> = service.variables.clone().into_iter().collect();
-        let container = ImageConfiguration::builder()
-            .port(service.port.to_string())
-            .set_runtime_environment_variables(Some(variables))
-            .set_runtime_environment_secrets(Some(secrets))
-            .build();
-        let source = SourceConfiguration::builder()
-            .image_repository(
-                ImageRepository::builder()
-                    .image_identifier(image)
-                    .image_repository_type(ImageRepositoryType::Ecr)
-                    .image_configuration(container)
-                    .build()
-                    .map_err(Error::built)?,
-            )
-            .auto_deployments_enabled(false)
-            .authentication_configuration(
-                AuthenticationConfiguration::builder()
-                    .access_role_arn(&roles.access)
-                    .build(),
-            )
-            .build();
-        let instance = InstanceConfiguration::builder()
-            .cpu(service.cpu.to_string())
-            .memory(service.memory.to_string())
-            .instance_role_arn(&roles.instance)
-            .build();
-        let check = &service.health_check;
-        let health_check = HealthCheckConfiguration::builder()
-            .protocol(HealthCheckProtocol::Http)
-            .path(&check.path)
-            .interval(check.interval.into())
-            .timeout(check.timeout.into())
-            .healthy_threshold(check.healthy_threshold.into())
-            .unhealthy_threshold(check.unhealthy_threshold.into())
-            .build();
-        let network = NetworkConfiguration::builder()
-            .egress_configuration(
-                EgressConfiguration::builder()
-                    .egress_type(EgressType::Vpc)
-                    .vpc_connector_arn(configuration.vpc_connector)
-                    .build(),
-            )
-            .ingress_configuration(
-                IngressConfiguration::builder()
-                    .is_publicly_accessible(service.public)
-                    .build(),
-            )
-            .build();
-        let observability = ServiceObservabilityConfiguration::builder()
-            .observability_enabled(service.xray)
-            .set_observability_configuration_arn(configuration.observability)
-            .build();
-        Ok(Self {
-            source,
-            instance,
-            health_check,
-            network,
-            observability,
-            auto_scaling_arn: configuration.auto_scaling,
-        })
-    }
-
-    /// What of the service differs, in words that show no value of a variable.
-    fn drift(&self, service: &Service) -> Vec<&'static str> {
-        let is_source = service
-            .source_configuration()
-            .and_then(|source| source.image_repository());
-        let wanted_source = self.source.image_repository();
-        let is = is_source.and_then(|image| image.image_configuration());
-        let wanted = wanted_source.and_then(|image| image.image_configuration());
-        let variables = |found: Option<&ImageConfiguration>| {
-            found
-                .and_then(|found| found.runtime_environment_variables())
-                .cloned()
-                .unwrap_or_default()
-        };
-        let secrets = |found: Option<&ImageConfiguration>| {
-            found
-                .and_then(|found| found.runtime_environment_secrets())
-                .cloned()
-                .unwrap_or_default()
-        };
-        let automatic = service
-            .source_configuration()
-            .and_then(|source| source.auto_deployments_enabled())
-            .unwrap_or(false);
-        let observed = |found: Option<&ServiceObservabilityConfiguration>| {
-            found
-                .filter(|found| found.observability_enabled())
-                .and_then(|found| found.observability_configuration_arn())
-                .map(str::to_owned)
-        };
-        let egress = |found: Option<&NetworkConfiguration>| {
-            found
-                .and_then(|found| found.egress_configuration())
-                .and_then(|egress| egress.vpc_connector_arn())
-                .map(str::to_owned)
-        };
-        let ingress = |found: Option<&NetworkConfiguration>| {
-            found
-                .and_then(|found| found.ingress_configuration())
-                .is_none_or(|ingress| ingress.is_publicly_accessible())
-        };
-        let scaling = service
-            .auto_scaling_configuration_summary()
-            .and_then(|summary| summary.auto_scaling_configuration_arn());
-        let comparisons = [
-            (
-                "image",
-                is_source.map(ImageRepository::image_identifier)
-                    == wanted_source.map(ImageRepository::image_identifier),
-            ),
-            ("auto-deployments", !automatic),
-            (
-                "port",
-                is.and_then(|is| is.port()) == wanted.and_then(|wanted| wanted.port()),
-            ),
-            ("variables", variables(is) == variables(wanted)),
-            ("secrets", secrets(is) == secrets(wanted)),
-            (
-                "access role",
-                service
-                    .source_configuration()
-                    .and_then(|source| source.authentication_configuration())
-                    == self.source.authentication_configuration(),
-            ),
-            (
-                "CPU, memory or instance role",
-                service.instance_configuration() == Some(&self.instance),
-            ),
-            (
-                "health check",
-                service.health_check_configuration() == Some(&self.health_check),
-            ),
-            (
-                "VPC connector",
-                egress(service.network_configuration()) == egress(Some(&self.network)),
-            ),
-            (
-                "ingress",
-                ingress(service.network_configuration()) == ingress(Some(&self.network)),
-            ),
-            (
-                "observability",
-                observed(service.observability_configuration())
-                    == observed(Some(&self.observability)),
-            ),
-            ("auto scaling", scaling == Some(&self.auto_scaling_arn)),
-        ];
-        comparisons
-            .into_iter()
-            .filter(|(_, same)| !same)
-            .map(|(what, _)| what)
-            .collect()
-    }
-}
-
 async fn create(aws: &Aws, spec: &Spec, run: &Run, wanted: Option<Wanted>) -> Result<()> {
     let stack = &spec.stack();
     let wanted =
@@ -369,7 +144,8 @@ async fn create(aws: &Aws, spec: &Spec, run: &Run, wanted: Option<Wanted>) -> Re
     let orders = standing_orders(spec);
     tags.extend(orders.map(|(key, value)| configuration::tag(key, &value)));
     // With these it starts; what moves from now on is delivered by `deploy`.
-    let secrets = reference::secrets_of(&wanted.source);
+    let parts = wanted.parts()?;
+    let secrets = reference::secrets_of(&parts.source);
     let own = &aws.account.deploy_state_machine;
     tags.push(configuration::tag(TAG_INSTALLATION, own));
     let delivered = secrets::fingerprint(aws, &secrets).await?.text;
@@ -380,12 +156,12 @@ async fn create(aws: &Aws, spec: &Spec, run: &Run, wanted: Option<Wanted>) -> Re
         .apprunner()
         .create_service()
         .service_name(stack.name())
-        .source_configuration(wanted.source)
-        .instance_configuration(wanted.instance)
-        .health_check_configuration(wanted.health_check)
-        .network_configuration(wanted.network)
-        .observability_configuration(wanted.observability)
-        .auto_scaling_configuration_arn(wanted.auto_scaling_arn)
+        .source_configuration(parts.source)
+        .instance_configuration(parts.instance)
+        .health_check_configuration(parts.health_check)
+        .network_configuration(parts.network)
+        .observability_configuration(parts.observability)
+        .auto_scaling_configuration_arn(parts.auto_scaling_arn)
         .set_tags(Some(tags))
         .send()
         .await
@@ -452,11 +228,12 @@ async fn update(
         }
     }
     // An update takes the current secrets along: recorded now, or the event of its end would have them deployed again.
-    let secrets = reference::secrets_of(&wanted.source);
+    let parts = wanted.clone().parts()?;
+    let secrets = reference::secrets_of(&parts.source);
     let fingerprint = secrets::fingerprint(aws, &secrets).await?;
     let before = remember_secrets(aws, service, tags, fingerprint.text).await?;
     tag(aws, service, &[(TAG_CHANGED_BY, &run.execution)]).await?;
-    if let Err(refused) = send_update(aws, service, wanted).await {
+    if let Err(refused) = send_update(aws, service, parts).await {
         // It was not sent, unless the answer was lost. Somebody else was quicker, `deploy` for instance: how their operation
         // ends is not how this update ends.
         if !matches!(refused, Error::Unavailable { .. }) {
@@ -470,16 +247,16 @@ async fn update(
     )))
 }
 
-async fn send_update(aws: &Aws, service: &Service, wanted: &Wanted) -> Result<()> {
+async fn send_update(aws: &Aws, service: &Service, parts: Parts) -> Result<()> {
     aws.apprunner()
         .update_service()
         .service_arn(&service.service_arn)
-        .source_configuration(wanted.source.clone())
-        .instance_configuration(wanted.instance.clone())
-        .health_check_configuration(wanted.health_check.clone())
-        .network_configuration(wanted.network.clone())
-        .observability_configuration(wanted.observability.clone())
-        .auto_scaling_configuration_arn(&wanted.auto_scaling_arn)
+        .source_configuration(parts.source)
+        .instance_configuration(parts.instance)
+        .health_check_configuration(parts.health_check)
+        .network_configuration(parts.network)
+        .observability_configuration(parts.observability)
+        .auto_scaling_configuration_arn(parts.auto_scaling_arn)
         .send()
         .await
         .map_err(Error::aws("apprunner:UpdateService"))?;
@@ -512,7 +289,7 @@ async fn rebuild(
     let wanted =
         wanted.ok_or_else(|| Error::NotReady(format!("what service {name} is made of")))?;
     tag(aws, service, &[(TAG_CHANGED_BY, &run.execution)]).await?;
-    send_update(aws, service, &wanted).await?;
+    send_update(aws, service, wanted.parts()?).await?;
     Err(Error::NotReady(format!(
         "service {name}, which is being rebuilt,"
     )))

@@ -1,0 +1,371 @@
+//! What somebody has changed by hand of the members that a resource is created with: a plan names it, `provision` puts it right or
+//! says why it stays, and of what it puts right nothing differs afterwards.
+
+use crate::crashes::{PATIENCE, pause};
+use crate::stage::{Stage, play_fast};
+use aws_sdk_apprunner::types::{HealthCheckConfiguration, ImageConfiguration};
+use groundcrew::{Error, Run, Spec};
+use provision::Resource;
+use serde_json::json;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What is changed by hand, and what becomes of it.
+struct Hand {
+    resource: Resource,
+    /// What the plan calls it.
+    member: &'static str,
+    stays: bool,
+}
+
+struct Scene {
+    stage: Stage,
+    spec: Spec,
+    /// How many there were.
+    executions: AtomicU32,
+}
+
+impl Scene {
+    async fn set(stage: Stage) -> Self {
+        let spec = json!({
+            "app": "drifts",
+            "environment": "dev",
+            "service": {"xray": true, "secrets": {"PASSWORD": "database:password"}, "variables": {"LEVEL": "info"}},
+            "database": {"read_replica": true},
+        });
+        let spec = Spec::parse(&spec).expect("a good spec");
+        let executions = AtomicU32::new(0);
+        let scene = Self {
+            stage,
+            spec,
+            executions,
+        };
+        for resource in [
+            Resource::Network,
+            Resource::Registry,
+            Resource::Credentials,
+            Resource::Database,
+            Resource::Configuration,
+            Resource::Roles,
+            Resource::Service,
+        ] {
+            scene.ensure(resource).await;
+            if resource == Resource::Registry {
+                let local = &scene.stage.local;
+                let repository = scene.spec.repository();
+                let pushed = local.push_image(&repository, "latest", "amd64");
+                pushed.await.expect("pushed");
+            }
+        }
+        scene
+    }
+
+    /// Ensures a resource until it is ready. Answers what was changed or left, one line each, in the first pass.
+    async fn ensure(&self, resource: Resource) -> Vec<String> {
+        let mut said = None;
+        let execution = format!(
+            "provision-{}",
+            self.executions.fetch_add(1, Ordering::Relaxed)
+        );
+        for n in 0..PATIENCE {
+            let mut run = Run::acting(&execution);
+            let ensured = resource.ensure(self.stage.local.aws(), &self.spec, &mut run);
+            let ensured = ensured.await;
+            let changes = run.changes().to_vec();
+            said = said.or(Some(changes).filter(|it| !it.is_empty() || n > 0));
+            match ensured {
+                Ok(()) => return said.unwrap_or_default(),
+                Err(Error::NotReady(_) | Error::Busy { .. }) => pause().await,
+                Err(error) => panic!("{resource:?}: {error}"),
+            }
+        }
+        panic!("{resource:?} is not ready")
+    }
+
+    async fn plan(&self, resource: Resource) -> Vec<String> {
+        let mut run = Run::deciding("planning");
+        let ensured = resource.ensure(self.stage.local.aws(), &self.spec, &mut run);
+        ensured.await.expect("a plan");
+        run.changes().to_vec()
+    }
+
+    /// Holds the plan and the execution to what is to become of a change that was made by hand.
+    async fn holds(&self, hand: Hand) {
+        let Hand {
+            resource,
+            member,
+            stays,
+        } = hand;
+        let named = |lines: &[String]| lines.iter().any(|line| line.contains(member));
+        let planned = self.plan(resource).await;
+        assert!(named(&planned), "the plan names no {member}: {planned:?}");
+        let done = self.ensure(resource).await;
+        assert!(named(&done), "the execution names no {member}: {done:?}");
+        let after = self.plan(resource).await;
+        assert_eq!(named(&after), stays, "{member}, afterwards: {after:?}");
+        assert!(stays || after.is_empty(), "{member}, afterwards: {after:?}");
+    }
+}
+
+const fn put_right(resource: Resource, member: &'static str) -> Hand {
+    Hand {
+        resource,
+        member,
+        stays: false,
+    }
+}
+
+#[test]
+fn p19_what_somebody_has_changed_of_a_database_is_named_and_put_right() {
+    play_fast(async |stage| {
+        let scene = Scene::set(stage).await;
+        let rds = scene.stage.local.aws().rds();
+        assert_eq!(scene.plan(Resource::Database).await, [""; 0]);
+        let ec2 = scene.stage.local.aws().ec2();
+        let groups = ec2.describe_security_groups().send().await.expect("groups");
+        let other = groups.security_groups().iter();
+        let mut other = other.filter(|it| it.group_name() == Some("drifts-dev-connector"));
+        let other = other.next().and_then(|it| it.group_id()).expect("a group");
+        let modify = |name: &str| {
+            rds.modify_db_instance()
+                .db_instance_identifier(name)
+                .apply_immediately(true)
+        };
+        let of = |name| modify(name);
+        let database = "drifts-dev";
+        let changes = [
+            (
+                "automatic minor versions",
+                of(database).auto_minor_version_upgrade(false),
+            ),
+            (
+                "extended support",
+                of(database).engine_lifecycle_support("open-source-rds-extended-support"),
+            ),
+            ("class", of(database).db_instance_class("db.t4g.large")),
+            ("Multi-AZ", of(database).multi_az(true)),
+            ("public", of(database).publicly_accessible(true)),
+            ("backup days", of(database).backup_retention_period(1)),
+            (
+                "deletion protection",
+                of(database).deletion_protection(true),
+            ),
+            (
+                "tags of snapshots",
+                of(database).copy_tags_to_snapshot(false),
+            ),
+            (
+                "security groups",
+                of(database).vpc_security_group_ids(other),
+            ),
+            ("port", of(database).db_port_number(6543)),
+            (
+                "replica drifts-dev-replica: public",
+                of("drifts-dev-replica").publicly_accessible(true),
+            ),
+            (
+                "tags of snapshots",
+                of("drifts-dev-replica").copy_tags_to_snapshot(false),
+            ),
+            (
+                "security groups",
+                of("drifts-dev-replica").vpc_security_group_ids(other),
+            ),
+        ];
+        let count = changes.len();
+        for (member, change) in changes {
+            change.send().await.expect(member);
+            scene.ready(database).await;
+            scene.ready("drifts-dev-replica").await;
+            scene.holds(put_right(Resource::Database, member)).await;
+        }
+        // What RDS changes of no living database stays, and is named.
+        of(database)
+            .storage_type("gp2")
+            .send()
+            .await
+            .expect("another type");
+        scene.ready(database).await;
+        let stays = Hand {
+            stays: true,
+            ..put_right(Resource::Database, "storage type")
+        };
+        scene.holds(stays).await;
+        println!("{count} members of a database are put right, 1 stays and is named");
+    });
+}
+
+impl Scene {
+    async fn ready(&self, database: &str) {
+        self.stage.database_is(database, Some("available")).await;
+    }
+}
+
+#[test]
+fn p19_what_somebody_has_changed_of_a_service_and_its_roles_is_named_and_put_right() {
+    play_fast(async |stage| {
+        let scene = Scene::set(stage).await;
+        let aws = scene.stage.local.aws();
+        assert_eq!(scene.plan(Resource::Roles).await, [""; 0]);
+        assert_eq!(scene.plan(Resource::Service).await, [""; 0]);
+
+        // The roles.
+        let iam = aws.iam();
+        let role = format!("drifts-dev-instance-{}", aws.account.region);
+        let trust = json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"},
+        ]});
+        let anybody = iam.update_assume_role_policy().role_name(&role);
+        anybody
+            .policy_document(trust.to_string())
+            .send()
+            .await
+            .expect("open to anybody");
+        scene
+            .holds(put_right(Resource::Roles, "who may assume it"))
+            .await;
+        let policy = json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": "*", "Resource": "*"},
+        ]});
+        let more = iam
+            .put_role_policy()
+            .role_name(&role)
+            .policy_name("groundcrew");
+        more.policy_document(policy.to_string())
+            .send()
+            .await
+            .expect("a policy");
+        scene
+            .holds(put_right(Resource::Roles, "what it may do"))
+            .await;
+        let unbound = iam.delete_role_permissions_boundary().role_name(&role);
+        unbound.send().await.expect("unbound");
+        scene
+            .holds(put_right(Resource::Roles, "boundary none"))
+            .await;
+        let beside = iam.put_role_policy().role_name(&role).policy_name("theirs");
+        beside
+            .policy_document(policy.to_string())
+            .send()
+            .await
+            .expect("a policy beside");
+        let stays = Hand {
+            stays: true,
+            ..put_right(Resource::Roles, "theirs")
+        };
+        scene.holds(stays).await;
+
+        // The service.
+        let named = async || {
+            let named = groundcrew::managed::named(aws, "drifts-dev").await;
+            named.expect("asked").expect("it is there")
+        };
+        type Change = Box<dyn Fn(&mut aws_sdk_apprunner::types::SourceConfiguration)>;
+        let container = |change: fn(ImageConfiguration) -> ImageConfiguration| -> Change {
+            Box::new(move |source| {
+                let image = source.image_repository.as_mut().expect("an image");
+                let container = image.image_configuration.take().expect("a container");
+                image.image_configuration = Some(change(container));
+            })
+        };
+        let changes: Vec<(&str, Change)> = vec![
+            (
+                "auto-deployments",
+                Box::new(|source| source.auto_deployments_enabled = Some(true)),
+            ),
+            (
+                "port",
+                container(|mut it| {
+                    it.port = Some("9999".into());
+                    it
+                }),
+            ),
+            (
+                "start command",
+                container(|mut it| {
+                    it.start_command = Some("sleep 1d".into());
+                    it
+                }),
+            ),
+            (
+                "variables",
+                container(|mut it| {
+                    it.runtime_environment_variables = None;
+                    it
+                }),
+            ),
+            (
+                "secrets",
+                container(|mut it| {
+                    it.runtime_environment_secrets = None;
+                    it
+                }),
+            ),
+        ];
+        let mut count = changes.len();
+        for (member, change) in changes {
+            let service = named().await;
+            let mut source = service.source_configuration.expect("a source");
+            change(&mut source);
+            let update = aws
+                .apprunner()
+                .update_service()
+                .service_arn(&service.service_arn);
+            update
+                .source_configuration(source)
+                .send()
+                .await
+                .expect(member);
+            scene.ensured_running().await;
+            scene.holds(put_right(Resource::Service, member)).await;
+        }
+        let update = |service: &aws_sdk_apprunner::types::Service| {
+            aws.apprunner()
+                .update_service()
+                .service_arn(&service.service_arn)
+        };
+        for member in ["CPU", "memory", "health check", "public"] {
+            let service = named().await;
+            let update = update(&service);
+            let update = match member {
+                "CPU" | "memory" => {
+                    let mut instance = service.instance_configuration.expect("an instance");
+                    (instance.cpu, instance.memory) = (Some("2048".into()), Some("4096".into()));
+                    update.instance_configuration(instance)
+                }
+                "health check" => update.health_check_configuration(
+                    HealthCheckConfiguration::builder().path("/other").build(),
+                ),
+                _ => {
+                    let mut network = service.network_configuration.expect("a network");
+                    let ingress = network.ingress_configuration.as_mut().expect("an ingress");
+                    ingress.is_publicly_accessible = !ingress.is_publicly_accessible;
+                    update.network_configuration(network)
+                }
+            };
+            update.send().await.expect(member);
+            scene.ensured_running().await;
+            scene.holds(put_right(Resource::Service, member)).await;
+            count += 1;
+        }
+        println!(
+            "{count} members of a service and 3 of its roles are put right, 1 stays and is named"
+        );
+    });
+}
+
+impl Scene {
+    /// Waits until nobody is at work on the service.
+    async fn ensured_running(&self) {
+        let aws = self.stage.local.aws();
+        for _ in 0..PATIENCE {
+            let named = groundcrew::managed::named(aws, "drifts-dev")
+                .await
+                .expect("asked");
+            if named.is_some_and(|it| it.status().as_str() == "RUNNING") {
+                return;
+            }
+            pause().await;
+        }
+        panic!("it does not run");
+    }
+}
