@@ -12,8 +12,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The services, by the names of their files in `answers/`, and as all SDKs name the variable with their address.
-pub(crate) const SERVICES: [(&str, &str); 12] = [
+pub(crate) const SERVICES: [(&str, &str); 13] = [
     ("apprunner", "APPRUNNER"),
+    ("dynamodb", "DYNAMODB"),
     ("ec2", "EC2"),
     ("ecr", "ECR"),
     ("iam", "IAM"),

@@ -50,7 +50,7 @@ impl Job {
             "deploy" => Ok(Self {
                 name: "deploy",
                 function: "deploy",
-                about: "its first state: an image is newer than what runs and fit to run, and the service is claimed for it, which is answered with NotReady",
+                about: "its first state: an image is newer than what runs and fit to run, and the service is claimed for it, but somebody else was quicker, which is answered with NotReady",
                 has_peers: true,
                 over_floor: 2.0,
                 event: bytes(&json!({
@@ -58,8 +58,14 @@ impl Job {
                     "request": {
                         "service": SERVICE,
                         "cause": "push of shop-staging:latest (sha256:b51c09cbfb55)",
+                        "pushed": {
+                            "tag": "latest",
+                            "digest": "sha256:b51c09cbfb55d7783f0e0f7c9e3a2f8a4d2b6a1c5e9d8f7a6b5c4d3e2f1a0b9c",
+                            "at": "2026-11-21T08:15:30Z",
+                        },
                     },
                     "execution": "shop-staging-8bb08d3e7b1a4cf9",
+                    "started": "2026-11-21T08:15:33.120Z",
                 })),
                 answers,
                 done: ("/error", "NotReady"),

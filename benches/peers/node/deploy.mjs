@@ -1,6 +1,6 @@
 // The job of functions/deploy when an execution begins: it compares what a service should run with what it runs, and claims
-// the service for the difference. The claim is answered with NotReady; the next attempt, seconds later, acts on it. What comes
-// of a claim, of a wish of a person and of a refused image is not part of the job.
+// the service for the difference, unless somebody else is quicker. What comes of a claim, of a wish of a person, of a refused
+// image and of what an earlier version has left in tags is not part of the job.
 
 import {
   AppRunnerClient,
@@ -8,8 +8,8 @@ import {
   ListOperationsCommand,
   ListTagsForResourceCommand,
   paginateListServices,
-  TagResourceCommand,
 } from "@aws-sdk/client-apprunner";
+import { DynamoDBClient, GetItemCommand, PutItemCommand } from "@aws-sdk/client-dynamodb";
 import {
   BatchGetImageCommand,
   DescribeImageScanFindingsCommand,
@@ -18,7 +18,7 @@ import {
   paginateDescribeImages,
 } from "@aws-sdk/client-ecr";
 import { DescribeSecretCommand, SecretsManagerClient } from "@aws-sdk/client-secrets-manager";
-import { DescribeExecutionCommand, SFNClient } from "@aws-sdk/client-sfn";
+import { marshall, unmarshall } from "@aws-sdk/util-dynamodb";
 import { createHash } from "node:crypto";
 import {
   areOurs,
@@ -37,18 +37,16 @@ import {
 // What fails is repeated by the state machine, which looks again before it acts.
 const once = { maxAttempts: 1 };
 const apprunner = new AppRunnerClient(once);
+const dynamodb = new DynamoDBClient(once);
 const ecr = new ECRClient(once);
 const secretsManager = new SecretsManagerClient(once);
 
 const PLATFORM = "linux/amd64";
 const SEVERITIES = ["LOW", "MEDIUM", "HIGH", "CRITICAL"];
 const SCAN_SECONDS = 600;
-const DEPLOYING = "groundcrew:deploying";
-const DEPLOYED_SECRETS = "groundcrew:deployed-secrets";
+const INSTALLATION = "groundcrew:installation";
 const POLICY = "groundcrew:deploy-policy";
-const REJECTED_IMAGE = "groundcrew:rejected-image";
-const REJECTED_SECRETS = "groundcrew:rejected-secrets";
-const RELEASE = "groundcrew:release-";
+const BAD = ["failed", "rolled-back", "left"];
 
 const SERVICE =
   /^(arn:aws[a-z-]*:apprunner:[a-z0-9-]+:[0-9]{12}:service\/[A-Za-z0-9][A-Za-z0-9_-]{3,39}\/[0-9a-f]{32}|[A-Za-z0-9][A-Za-z0-9_-]{3,39})$/;
@@ -74,13 +72,40 @@ async function assess(request, execution) {
   if (!areOurs(tags)) {
     throw failure("Conflict", `service ${service.ServiceName} exists without the tags of this stack`);
   }
-  await checkClaim(service, tags);
-  const reason = obstacle(service, tags);
-  return reason ? nothing(reason) : decideAndClaim(service, tags, request, execution);
+  if (tags[INSTALLATION] !== process.env.DEPLOY_STATE_MACHINE) {
+    throw new Error("another installation is not part of the job");
+  }
+  const item = await remembered(service.ServiceArn);
+  const { claim: claimed, wish } = item.remembered;
+  if (claimed || wish) throw new Error("what became of a claim or a wish is not part of the job");
+  const orders = ordersOf(item.remembered, tags);
+  const reason = obstacle(service, orders.held);
+  return reason ? nothing(reason) : decideAndClaim(service, tags, item, orders, request, execution);
+}
+
+/** What the table holds of the service: its item, as JavaScript has it. */
+async function remembered(arn) {
+  const get = new GetItemCommand({
+    TableName: process.env.MEMORY,
+    Key: { kind: { S: "deployments" }, subject: { S: arn } },
+    ConsistentRead: true,
+  });
+  const { Item } = await dynamodb.send(get);
+  if (!Item) throw new Error("what an earlier version has left in tags is not part of the job");
+  return unmarshall(Item);
+}
+
+/** What a person has set; of a tag that is not there, what it said when it was last seen. */
+function ordersOf({ orders: before = {} }, tags) {
+  return {
+    rule: tags[IMAGE_TAG] ?? before.rule,
+    policy: tags[POLICY] ?? before.policy,
+    held: Boolean(before.held) || tags[HOLD] === "true",
+  };
 }
 
 function check(request, execution) {
-  const unknown = Object.keys(request).filter((field) => !["service", "cause"].includes(field));
+  const unknown = Object.keys(request).filter((field) => !["service", "cause", "pushed"].includes(field));
   if (unknown.length > 0) throw failure("Invalid", `${unknown.sort().join(", ")}: not part of the job`);
   const { service, cause } = request;
   if (typeof service !== "string" || !SERVICE.test(service)) {
@@ -120,32 +145,8 @@ async function tagsOf(arn) {
   return byKey(listed.Tags);
 }
 
-function claimOf(tags) {
-  const claim = (tags[DEPLOYING] ?? "none").split(" ");
-  return claim.length === 6 ? claim : undefined;
-}
-
-async function checkClaim(service, tags) {
-  const claim = claimOf(tags);
-  if (!claim) return;
-  const machine = process.env.DEPLOY_STATE_MACHINE.replace(":stateMachine:", ":execution:");
-  const execution = new DescribeExecutionCommand({ executionArn: `${machine}:${claim[0]}` });
-  let status;
-  try {
-    // Asked only about a service that somebody else has claimed.
-    ({ status } = await new SFNClient(once).send(execution));
-  } catch (error) {
-    if (error.name !== "ExecutionDoesNotExist") throw error;
-  }
-  if (status === "RUNNING") {
-    const who = `is being deployed by the execution ${claim[0]}`;
-    throw failure("Claimed", `service ${service.ServiceName} ${who}`);
-  }
-  throw new Error("what became of a claim is not part of the job");
-}
-
-function obstacle(service, tags) {
-  if (tags[HOLD] === "true") return "it is held; start deploy with hold: false to go on";
+function obstacle(service, held) {
+  if (held) return "it is held; start deploy with hold: false to go on";
   switch (service.Status) {
     case "RUNNING":
       return undefined;
@@ -160,28 +161,32 @@ function obstacle(service, tags) {
 
 function nothing(reason) {
   console.info("nothing to do:", reason);
-  return { verdict: "nothing", reason, deployment: null, notification: null, look_again: false };
+  return { verdict: "nothing", reason, deployment: null, notification: null, outcome: "Nothing", look_again: false };
 }
 
-async function decideAndClaim(service, tags, request, execution) {
-  const policy = parsePolicy(tags[POLICY] ?? "");
+async function decideAndClaim(service, tags, item, orders, request, execution) {
+  const memory = item.remembered;
+  const policy = parsePolicy(orders.policy ?? "");
   const image = imageOf(service);
   const images = image ? await pushed(image) : [];
   const secrets = await fingerprint(currentSecrets(service));
-  const { candidate, reason } = newerImage(tags, image, images);
+  const rule = image && (orders.rule ?? image.tag);
+  const { candidate, reason } = newerImage(rule, memory, image, images);
   const running = image?.digest;
   let [kind, digest] = ["secrets", running];
   if (candidate) {
     const objection = await objectTo(image, candidate, policy);
     if (objection) throw new Error(`a refused image is not part of the job: ${objection}`);
     [kind, digest] = ["image", candidate.digest];
-  } else if (secrets === undefined || tags[DEPLOYED_SECRETS] === secrets) {
+  } else if (secrets === undefined || memory.delivered_secrets === secrets) {
     return nothing(reason);
-  } else if (tags[REJECTED_SECRETS] === secrets && request.cause != null) {
+  } else if (memory.rejected_secrets === secrets && request.cause != null) {
     return nothing(`${reason}; the current secrets could not be deployed before and wait for newer ones`);
   }
   const previous = running === digest ? undefined : running;
-  return claim(service, tags, [execution, kind], [digits(digest), digits(previous), secrets]);
+  const wanted = { execution, kind, digest, tag: candidate?.tag, previous, secrets };
+  const held = Boolean(memory.orders?.held);
+  return claim(service, tags, item, { ...orders, held }, wanted);
 }
 
 function parsePolicy(tag) {
@@ -247,28 +252,55 @@ async function currentVersion(arn) {
   }
 }
 
-/** The image that the rule wants instead of the running one, or why there is none. */
-function newerImage(tags, image, images) {
-  const rule = image && (tags[IMAGE_TAG] ?? image.tag);
+/**
+ * The image that the rule wants instead of the running one, or why there is none: of those that were not rejected, the one that
+ * the rule chooses, if it goes forward from what runs.
+ */
+function newerImage(rule, memory, image, images) {
   if (!rule) return { reason: "the service tracks no image" };
   const candidates = images.map((held) => candidateOf(rule, held)).filter(Boolean);
   if (candidates.length === 0) return { reason: "the repository has no image under the service's tag rule" };
-  const newest = candidates.reduce((one, other) => (order(rule, other, one) >= 0 ? other : one));
-  const { digest, tag } = newest;
-  if (image.digest === digest) return { reason: `it runs the newest image, ${tag}` };
-  if (tags[REJECTED_IMAGE] === digest) {
-    return { reason: `the newest image, ${tag}, was rejected before, and a newer one is waited for` };
+  const choose = (some) =>
+    some.reduce((one, other) => (!one || order(rule, other, one) >= 0 ? other : one), undefined);
+  const allowed = images.map((held) => candidateOf(rule, openTags(rule, memory, image, held)));
+  const running = runningCandidate(rule, image.digest, images, memory.releases ?? []);
+  const best = choose(allowed.filter(Boolean));
+  if (best && best.digest !== image.digest && (!running || goesForward(rule, running, best))) {
+    return { candidate: best };
   }
-  const releases = releasesOf(tags);
-  const last = releases.find((release) => release.digest === digest);
-  if (["failed", "rolled-back"].includes(last?.outcome)) {
-    return { reason: `the newest image, ${tag}, failed before, and a newer one is waited for` };
+  const newest = choose(candidates);
+  if (newest.digest === image.digest) return { reason: `it runs the newest image, ${newest.tag}` };
+  if (isRejected(rule, memory, newest)) {
+    return { reason: `the newest image, ${newest.tag}, was rejected before, and a newer one is waited for` };
   }
-  const running = runningCandidate(rule, image.digest, images, releases);
-  if (running && !goesForward(rule, running, newest)) {
-    return { reason: `what it runs, ${running.tag}, is newer than all that the repository holds` };
-  }
-  return { candidate: newest };
+  if (running) return { reason: `what it runs, ${running.tag}, is newer than all that the repository holds` };
+  return { reason: "no image of the repository may be deployed by itself" };
+}
+
+/** An image with those of its tags under which it may be deployed by itself. */
+function openTags(rule, memory, image, held) {
+  if (held.digest === image.digest) return held;
+  return { ...held, tags: held.tags.filter((tag) => !isRejected(rule, memory, { ...held, tag })) };
+}
+
+/** Under a tag that the rule prefers it is tried once more. */
+function isRejected(rule, memory, candidate) {
+  return rejections(memory).some(({ digest, tag }) => {
+    if (digest !== candidate.digest) return false;
+    if (tag === undefined || tag === candidate.tag || !covers(rule, candidate.tag)) return true;
+    return order(rule, candidate, { ...candidate, tag }) <= 0;
+  });
+}
+
+/** What was rejected, and each image whose last release was not well. */
+function rejections({ rejected_images: rejected = [], releases = [] }) {
+  const seen = new Set();
+  const bad = releases.filter(({ digest, outcome, of_secrets: ofSecrets }) => {
+    if (ofSecrets || digest === undefined || seen.has(digest)) return false;
+    seen.add(digest);
+    return BAD.includes(outcome);
+  });
+  return [...rejected, ...bad];
 }
 
 function candidateOf(rule, image) {
@@ -296,17 +328,7 @@ function runningCandidate(rule, digest, images, releases) {
   const found = held && candidateOf(rule, held);
   if (found) return found;
   const recorded = releases.find((release) => release.digest === digest);
-  return recorded?.tag && { digest, tag: recorded.tag, at: held?.at ?? recorded.at };
-}
-
-/** The releases that the tags remember, the newest first. */
-function releasesOf(tags) {
-  const keys = Object.keys(tags).filter((key) => key.startsWith(RELEASE));
-  return keys.sort().reverse().map((key) => {
-    const [outcome, digest, ...rest] = tags[key].split(" why=")[0].split(" ");
-    const named = Object.fromEntries(rest.map((fact) => fact.split("=", 2)));
-    return { outcome, digest, tag: named.tag, at: Date.parse(key.slice(RELEASE.length)) / 1000 };
-  });
+  return recorded?.tag && { digest, tag: recorded.tag, at: held?.at ?? Date.parse(recorded.at) / 1000 };
 }
 
 /** Why the image must not be deployed, or nothing. */
@@ -377,21 +399,40 @@ async function gate(image, candidate, policy, imageDigest) {
   return named ? `its scan found ${named}` : undefined;
 }
 
-/** Claims the service, unless somebody else has claimed or changed it since this execution looked. */
-async function claim(service, tags, [execution, kind], what) {
+/** Claims the service, unless somebody else has written what is remembered of it since this execution looked. */
+async function claim(service, tags, item, orders, wanted) {
   const { ServiceArn: arn, ServiceName: name } = service;
   const newest = (await operations(arn))[0];
   if (newest && ["PENDING", "IN_PROGRESS", "ROLLBACK_IN_PROGRESS"].includes(newest.Status)) {
     throw failure("Busy", `apprunner:ListOperations: service ${name} is in the operation ${newest.Id}`);
   }
-  const now = claimOf(await tagsOf(arn));
-  if (now && now.join(" ") !== claimOf(tags)?.join(" ")) {
-    throw failure("Claimed", `service ${name} is being deployed by the execution ${now[0]}`);
+  if (wanted.kind === "image" && service.NetworkConfiguration.IngressConfiguration.IsPubliclyAccessible) {
+    throw new Error("how a service answers before it is changed is not part of the job");
   }
-  const words = [execution, kind, newest?.Id, ...what];
-  const value = words.map((word) => word ?? "none").join(" ");
-  await apprunner.send(new TagResourceCommand({ ResourceArn: arn, Tags: [{ Key: DEPLOYING, Value: value }] }));
-  throw failure("NotReady", `the claim on service ${name} is not ready yet`);
+  const then = {
+    ...item.remembered,
+    stack: { app: tags["groundcrew:app"], environment: tags["groundcrew:environment"] },
+    orders,
+    claim: { ...wanted, sent: true, after: newest?.Id },
+    told_waiting: undefined,
+    told_stuck: undefined,
+  };
+  const { revision } = item;
+  const put = new PutItemCommand({
+    TableName: process.env.MEMORY,
+    Item: marshall({ ...item, revision: revision + 1, remembered: then }, { removeUndefinedValues: true }),
+    ConditionExpression: "#revision = :revision",
+    ExpressionAttributeNames: { "#revision": "revision" },
+    ExpressionAttributeValues: { ":revision": { N: String(revision) } },
+  });
+  try {
+    await dynamodb.send(put);
+  } catch (error) {
+    if (error.name !== "ConditionalCheckFailedException") throw error;
+    const lost = "which somebody else has written meanwhile, is not ready yet";
+    throw failure("NotReady", `what is remembered of ${arn}, ${lost}`);
+  }
+  throw new Error("what comes of a claim is not part of the job");
 }
 
 async function operations(arn) {
@@ -403,5 +444,3 @@ async function operations(arn) {
     throw error;
   }
 }
-
-const digits = (digest) => digest?.replace("sha256:", "");

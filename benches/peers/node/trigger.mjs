@@ -115,11 +115,12 @@ async function start(arn, push, cause) {
   const repository = `${push.account}.dkr.ecr.${push.region}.amazonaws.com/${push.name}`;
   const event = `${arn}\npush ${repository}:${push.tag} ${push.digest}\n${push.time}`;
   const hash = createHash("sha256").update(event).digest("hex").slice(0, 16);
+  const pushed = { at: push.time, digest: push.digest, tag: push.tag };
   const why = cause.length > 256 ? `${cause.slice(0, 255)}…` : cause;
   const execution = new StartExecutionCommand({
     stateMachineArn: process.env.DEPLOY_STATE_MACHINE,
     name: `${arn.split("/")[1].slice(0, 63)}-${hash}`,
-    input: JSON.stringify({ cause: why, service: arn }),
+    input: JSON.stringify({ cause: why, pushed, service: arn }),
   });
   try {
     await sfn.send(execution);

@@ -1,8 +1,8 @@
 """The job of functions/deploy when an execution begins: it compares what a service should run with what it runs, and claims
-the service for the difference. The claim is answered with NotReady; the next attempt, seconds later, acts on it. What comes
-of a claim, of a wish of a person and of a refused image is not part of the job."""
+the service for the difference, unless somebody else is quicker. What comes of a claim, of a wish of a person, of a refused
+image and of what an earlier version has left in tags is not part of the job."""
 
-import calendar
+import datetime
 import functools
 import hashlib
 import json
@@ -13,6 +13,7 @@ import time
 
 import boto3
 import urllib3
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -34,6 +35,7 @@ logger.setLevel(logging.INFO)
 # What fails is repeated by the state machine, which looks again before it acts.
 once = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20)
 apprunner = boto3.client("apprunner", config=once)
+dynamodb = boto3.client("dynamodb", config=once)
 ecr = boto3.client("ecr", config=once)
 secretsmanager = boto3.client("secretsmanager", config=once)
 https = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=10))
@@ -41,12 +43,9 @@ https = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=10))
 PLATFORM = "linux/amd64"
 SEVERITIES = ["LOW", "MEDIUM", "HIGH", "CRITICAL"]
 SCAN_SECONDS = 600
-DEPLOYING = "groundcrew:deploying"
-DEPLOYED_SECRETS = "groundcrew:deployed-secrets"
+INSTALLATION = "groundcrew:installation"
 POLICY = "groundcrew:deploy-policy"
-REJECTED_IMAGE = "groundcrew:rejected-image"
-REJECTED_SECRETS = "groundcrew:rejected-secrets"
-RELEASE = "groundcrew:release-"
+BAD = ("failed", "rolled-back", "left")
 
 SERVICE = re.compile(
     r"(arn:aws[a-z-]*:apprunner:[a-z0-9-]+:[0-9]{12}:service/[A-Za-z0-9][A-Za-z0-9_-]{3,39}/[0-9a-f]{32}"
@@ -61,10 +60,6 @@ class Invalid(Exception):
 
 class Conflict(Exception):
     """The service is not one of ours."""
-
-
-class Claimed(Exception):
-    """Another execution deploys the service."""
 
 
 class Busy(Exception):
@@ -85,12 +80,6 @@ def handler(event, _context):
     return assess(event["request"], event["execution"])
 
 
-@functools.cache
-def sfn():
-    """Asked only about a service that somebody else has claimed."""
-    return boto3.client("stepfunctions", config=once)
-
-
 def assess(request, execution):
     check(request, execution)
     service, tags = look(request["service"])
@@ -98,15 +87,43 @@ def assess(request, execution):
         return nothing("there is no such service (any more)")
     if not are_ours(tags):
         raise Conflict(f"service {service['ServiceName']} exists without the tags of this stack")
-    check_claim(service, tags)
-    reason = obstacle(service, tags)
+    if tags.get(INSTALLATION) != os.environ["DEPLOY_STATE_MACHINE"]:
+        raise NotImplementedError("another installation is not part of the job")
+    item = remembered(service["ServiceArn"])
+    memory = item["remembered"]
+    if memory.get("claim") or memory.get("wish"):
+        raise NotImplementedError("what became of a claim or a wish is not part of the job")
+    orders = orders_of(memory, tags)
+    reason = obstacle(service, orders["held"])
     if reason:
         return nothing(reason)
-    return decide_and_claim(service, tags, request, execution)
+    return decide_and_claim(service, tags, item, orders, request, execution)
+
+
+def remembered(arn):
+    """What the table holds of the service: its item, as Python has it."""
+    found = dynamodb.get_item(
+        TableName=os.environ["MEMORY"],
+        Key={"kind": {"S": "deployments"}, "subject": {"S": arn}},
+        ConsistentRead=True,
+    )
+    if "Item" not in found:
+        raise NotImplementedError("what an earlier version has left in tags is not part of the job")
+    return TypeDeserializer().deserialize({"M": found["Item"]})
+
+
+def orders_of(memory, tags):
+    """What a person has set; of a tag that is not there, what it said when it was last seen."""
+    before = memory.get("orders", {})
+    return {
+        "rule": tags.get(IMAGE_TAG, before.get("rule")),
+        "policy": tags.get(POLICY, before.get("policy")),
+        "held": before.get("held", False) or tags.get(HOLD) == "true",
+    }
 
 
 def check(request, execution):
-    unknown = set(request) - {"service", "cause"}
+    unknown = set(request) - {"service", "cause", "pushed"}
     if unknown:
         raise Invalid(f"{', '.join(sorted(unknown))}: not part of the job")
     service, cause = request.get("service"), request.get("cause")
@@ -154,27 +171,8 @@ def tags_of(arn):
     return {tag["Key"]: tag["Value"] for tag in tags}
 
 
-def claim_of(tags):
-    claim = tags.get(DEPLOYING, "none").split(" ")
-    return claim if len(claim) == 6 else None
-
-
-def check_claim(service, tags):
-    claim = claim_of(tags)
-    if claim is None:
-        return
-    machine = os.environ["DEPLOY_STATE_MACHINE"].replace(":stateMachine:", ":execution:", 1)
-    try:
-        status = sfn().describe_execution(executionArn=f"{machine}:{claim[0]}")["status"]
-    except sfn().exceptions.ExecutionDoesNotExist:
-        status = None
-    if status == "RUNNING":
-        raise Claimed(f"service {service['ServiceName']} is being deployed by the execution {claim[0]}")
-    raise NotImplementedError("what became of a claim is not part of the job")
-
-
-def obstacle(service, tags):
-    if tags.get(HOLD) == "true":
+def obstacle(service, held):
+    if held:
         return "it is held; start deploy with hold: false to go on"
     match service["Status"]:
         case "RUNNING":
@@ -194,33 +192,38 @@ def nothing(reason):
         "reason": reason,
         "deployment": None,
         "notification": None,
+        "outcome": "Nothing",
         "look_again": False,
     }
 
 
-def decide_and_claim(service, tags, request, execution):
-    policy = parse_policy(tags.get(POLICY, ""))
+def decide_and_claim(service, tags, item, orders, request, execution):
+    memory = item["remembered"]
+    policy = parse_policy(orders["policy"] or "")
     image = image_of(service)
     images = list(pushed(image)) if image else []
     secrets = fingerprint(current_secrets(service))
     by_hand = request.get("cause") is None
-    candidate, reason = newer_image(tags, image, images)
+    rule = image and (orders["rule"] or image["tag"])
+    candidate, reason = newer_image(rule, memory, image, images)
     running = image["digest"] if image else None
     if candidate:
         objection = object_to(image, candidate, policy)
         if objection:
             raise NotImplementedError(f"a refused image is not part of the job: {objection}")
-        kind, digest = "image", candidate["digest"]
-    elif secrets is None or tags.get(DEPLOYED_SECRETS) == secrets:
+        kind, digest, tag = "image", candidate["digest"], candidate["tag"]
+    elif secrets is None or memory.get("delivered_secrets") == secrets:
         return nothing(reason)
-    elif tags.get(REJECTED_SECRETS) == secrets and not by_hand:
+    elif memory.get("rejected_secrets") == secrets and not by_hand:
         return nothing(
             f"{reason}; the current secrets could not be deployed before and wait for newer ones"
         )
     else:
-        kind, digest = "secrets", running
+        kind, digest, tag = "secrets", running, None
     previous = running if running != digest else None
-    claim(service, tags, execution, kind, digest, previous, secrets)
+    wanted = {"kind": kind, "digest": digest, "tag": tag, "previous": previous, "secrets": secrets}
+    orders["held"] = memory.get("orders", {}).get("held", False)
+    claim(service, tags, item, orders, {"execution": execution, **wanted})
 
 
 def parse_policy(tag):
@@ -295,28 +298,64 @@ def is_throttled(error):
     return error.response["Error"]["Code"] in ("ThrottlingException", "TooManyRequestsException")
 
 
-def newer_image(tags, image, images):
-    """The image that the rule wants instead of the running one, or why there is none."""
-    rule = image and (tags.get(IMAGE_TAG) or image["tag"])
+def newer_image(rule, memory, image, images):
+    """The image that the rule wants instead of the running one, or why there is none: of those that were not rejected, the
+    one that the rule chooses, if it goes forward from what runs."""
     if not rule:
         return None, "the service tracks no image"
     candidates = [found for held in images if (found := candidate_of(rule, held))]
     if not candidates:
         return None, "the repository has no image under the service's tag rule"
-    newest = max(candidates, key=functools.partial(order, rule))
+    choose = functools.partial(max, key=functools.partial(order, rule), default=None)
+    open_images = (open_tags(rule, memory, image, held) for held in images)
+    best = choose([found for held in open_images if (found := candidate_of(rule, held))])
+    running = running_candidate(rule, image["digest"], images, memory.get("releases", []))
+    if best and best["digest"] != image["digest"] and (not running or goes_forward(rule, running, best)):
+        return best, None
+    newest = choose(candidates)
     digest, tag = newest["digest"], newest["tag"]
-    if image["digest"] == digest:
+    if digest == image["digest"]:
         return None, f"it runs the newest image, {tag}"
-    if tags.get(REJECTED_IMAGE) == digest:
+    if is_rejected(rule, memory, newest):
         return None, f"the newest image, {tag}, was rejected before, and a newer one is waited for"
-    releases = releases_of(tags)
-    last = next((release for release in releases if release["digest"] == digest), None)
-    if last and last["outcome"] in ("failed", "rolled-back"):
-        return None, f"the newest image, {tag}, failed before, and a newer one is waited for"
-    running = running_candidate(rule, image["digest"], images, releases)
-    if running and not goes_forward(rule, running, newest):
+    if running:
         return None, f"what it runs, {running['tag']}, is newer than all that the repository holds"
-    return newest, None
+    return None, "no image of the repository may be deployed by itself"
+
+
+def open_tags(rule, memory, image, held):
+    """An image with those of its tags under which it may be deployed by itself."""
+    if held["digest"] == image["digest"]:
+        return held
+    tags = [tag for tag in held["tags"] if not is_rejected(rule, memory, {**held, "tag": tag})]
+    return {**held, "tags": tags}
+
+
+def is_rejected(rule, memory, candidate):
+    """Under a tag that the rule prefers it is tried once more."""
+
+    def is_it(rejection):
+        if rejection["digest"] != candidate["digest"]:
+            return False
+        tag = rejection.get("tag")
+        if tag is None or tag == candidate["tag"] or not covers(rule, candidate["tag"]):
+            return True
+        return order(rule, candidate) <= order(rule, {**candidate, "tag": tag})
+
+    return any(is_it(rejection) for rejection in rejections(memory))
+
+
+def rejections(memory):
+    """What was rejected, and each image whose last release was not well."""
+    yield from memory.get("rejected_images", [])
+    seen = set()
+    for release in memory.get("releases", []):
+        digest = release.get("digest")
+        if release.get("of_secrets") or digest is None:
+            continue
+        if digest not in seen and release["outcome"] in BAD:
+            yield {"digest": digest, "tag": release.get("tag")}
+        seen.add(digest)
 
 
 def candidate_of(rule, image):
@@ -346,24 +385,12 @@ def running_candidate(rule, digest, images, releases):
     found = held and candidate_of(rule, held)
     if found:
         return found
-    recorded = next((release for release in releases if release["digest"] == digest), None)
-    if not recorded or not recorded["tag"]:
+    recorded = next((release for release in releases if release.get("digest") == digest), None)
+    if not recorded or not recorded.get("tag"):
         return None
-    return {"digest": digest, "tag": recorded["tag"], "at": held["at"] if held else recorded["at"]}
-
-
-def releases_of(tags):
-    """The releases that the tags remember, the newest first."""
-    releases = []
-    for key in sorted((key for key in tags if key.startswith(RELEASE)), reverse=True):
-        facts, _, _ = tags[key].partition(" why=")
-        outcome, digest, *rest = facts.split(" ")
-        named = dict(fact.split("=", 1) for fact in rest if "=" in fact)
-        at = time.strptime(key.removeprefix(RELEASE), "%Y-%m-%dT%H:%M:%SZ")
-        releases.append(
-            {"outcome": outcome, "digest": digest, "tag": named.get("tag"), "at": calendar.timegm(at)}
-        )
-    return releases
+    recorded_at = datetime.datetime.strptime(recorded["at"], "%Y-%m-%dT%H:%M:%S%z")
+    at = held["at"] if held else int(recorded_at.timestamp())
+    return {"digest": digest, "tag": recorded["tag"], "at": at}
 
 
 def object_to(image, candidate, policy):
@@ -426,8 +453,8 @@ def gate(image, candidate, policy, digest):
     return f"its scan found {', '.join(severe)}" if severe else None
 
 
-def claim(service, tags, execution, kind, digest, previous, secrets):
-    """Claims the service, unless somebody else has claimed or changed it since this execution looked."""
+def claim(service, tags, item, orders, wanted):
+    """Claims the service, unless somebody else has written what is remembered of it since this execution looked."""
     arn, name = service["ServiceArn"], service["ServiceName"]
     try:
         operations = apprunner.list_operations(ServiceArn=arn, MaxResults=20)["OperationSummaryList"]
@@ -436,16 +463,34 @@ def claim(service, tags, execution, kind, digest, previous, secrets):
     newest = operations[0] if operations else None
     if newest and newest["Status"] in ("PENDING", "IN_PROGRESS", "ROLLBACK_IN_PROGRESS"):
         raise Busy(f"apprunner:ListOperations: service {name} is in the operation {newest['Id']}")
-    now = claim_of(tags_of(arn))
-    if now and now != claim_of(tags):
-        raise Claimed(f"service {name} is being deployed by the execution {now[0]}")
-    words = [execution, kind, newest["Id"] if newest else None, digits(digest), digits(previous), secrets]
-    apprunner.tag_resource(
-        ResourceArn=arn,
-        Tags=[{"Key": DEPLOYING, "Value": " ".join(word or "none" for word in words)}],
-    )
-    raise NotReady(f"the claim on service {name} is not ready yet")
+    if wanted["kind"] == "image" and is_public(service):
+        raise NotImplementedError("how a service answers before it is changed is not part of the job")
+    then = {
+        **item["remembered"],
+        "stack": {"app": tags["groundcrew:app"], "environment": tags["groundcrew:environment"]},
+        "orders": given(orders),
+        "claim": given({**wanted, "sent": True, "after": newest and newest["Id"]}),
+    }
+    for told in "told_waiting", "told_stuck":
+        then.pop(told, None)
+    revision = item["revision"]
+    try:
+        dynamodb.put_item(
+            TableName=os.environ["MEMORY"],
+            Item=TypeSerializer().serialize({**item, "revision": revision + 1, "remembered": then})["M"],
+            ConditionExpression="#revision = :revision",
+            ExpressionAttributeNames={"#revision": "revision"},
+            ExpressionAttributeValues={":revision": {"N": str(revision)}},
+        )
+    except dynamodb.exceptions.ConditionalCheckFailedException:
+        lost = "which somebody else has written meanwhile, is not ready yet"
+        raise NotReady(f"what is remembered of {arn}, {lost}") from None
+    raise NotImplementedError("what comes of a claim is not part of the job")
 
 
-def digits(digest):
-    return digest and digest.removeprefix("sha256:")
+def is_public(service):
+    return service["NetworkConfiguration"]["IngressConfiguration"]["IsPubliclyAccessible"]
+
+
+def given(values):
+    return {name: value for name, value in values.items() if value is not None}

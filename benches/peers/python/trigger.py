@@ -126,13 +126,14 @@ def start(arn, push, cause):
     repository = f"{push['account']}.dkr.ecr.{push['region']}.amazonaws.com/{push['name']}"
     event = f"{arn}\npush {repository}:{push['tag']} {push['digest']}\n{push['time']}"
     name = f"{arn.split('/')[1][:63]}-{hashlib.sha256(event.encode()).hexdigest()[:16]}"
+    pushed = {"at": push["time"], "digest": push["digest"], "tag": push["tag"]}
     if len(cause) > 256:
         cause = cause[:255] + "…"
     try:
         sfn.start_execution(
             stateMachineArn=os.environ["DEPLOY_STATE_MACHINE"],
             name=name,
-            input=json.dumps({"cause": cause, "service": arn}, ensure_ascii=False),
+            input=json.dumps({"cause": cause, "pushed": pushed, "service": arn}, ensure_ascii=False),
         )
     except sfn.exceptions.ExecutionAlreadyExists:
         return False
