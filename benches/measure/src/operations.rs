@@ -30,13 +30,19 @@ impl Night {
         night.map_err(|error| Error::Unexpected(format!("there is no night: {error}")))
     }
 
-    /// What the template is to be deployed with.
-    fn parameters(&self) -> [(&'static str, String); 3] {
-        let hour = |at: Timestamp| at.strftime("%H:00").to_string();
+    /// What the template is to be deployed with: a night has to end on the next day, so it lies where that is so.
+    fn parameters(&self) -> [(&'static str, String); 4] {
+        let hour = self.evening.as_second().rem_euclid(24 * 3600) / 3600;
+        let zone = match 22 - hour {
+            east @ 0..=12 => format!("Etc/GMT-{east}"),
+            east @ 13.. => format!("Etc/GMT+{}", 24 - east),
+            west => format!("Etc/GMT+{}", -west),
+        };
         [
             ("AwakeDays", "MON-SUN".to_owned()),
-            ("SleepFrom", hour(self.evening)),
-            ("SleepUntil", hour(self.morning)),
+            ("SleepFrom", "22:00".to_owned()),
+            ("SleepUntil", "01:00".to_owned()),
+            ("SleepTimeZone", zone),
         ]
     }
 
@@ -226,7 +232,18 @@ mod tests {
         let night = Night::after(now).expect("a night");
         assert_eq!(night.evening.to_string(), "2026-11-22T01:00:00Z");
         assert_eq!(night.middle().to_string(), "2026-11-22T02:30:00Z");
-        let [_, (_, from), (_, until)] = night.parameters();
-        assert_eq!((from.as_str(), until.as_str()), ("01:00", "04:00"));
+    }
+
+    #[test]
+    fn the_night_is_from_22_to_01_o_clock_where_it_is_whatever_the_time() {
+        for hour in 0..24 {
+            let now = Timestamp::from_second(1_795_000_000 + hour * 3600).expect("a time");
+            let night = Night::after(now).expect("a night");
+            let [_, _, _, (_, zone)] = night.parameters();
+            let zone = jiff::tz::TimeZone::get(&zone).expect("a zone");
+            let local = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%H:%M").to_string();
+            assert_eq!(local(night.evening), "22:00", "{now}");
+            assert_eq!(local(night.morning), "01:00", "{now}");
+        }
     }
 }
