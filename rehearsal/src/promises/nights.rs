@@ -79,15 +79,19 @@ impl Look {
         Ok(row)
     }
 
-    /// Of the function alone: Step Functions calls it, and its runtime writes logs.
+    /// Of the function alone: Step Functions calls it, its runtime writes logs, and a look starts an execution of `park` itself for
+    /// each stack that has something to do.
     fn calls_of_park(&self) -> impl Iterator<Item = &Call> {
         let own = |call: &&Call| call.principal.contains("-ParkFunctionRole-");
         let of_the_runtime = |call: &&Call| {
             let mut services = ["logs:", "xray:"].iter();
             services.any(|service| call.action.starts_with(service))
         };
+        let of_the_look = |call: &&Call| {
+            call.action == "states:StartExecution" && call.resource.contains("ParkStateMachine")
+        };
         let calls = self.calls.iter().filter(own);
-        calls.filter(move |call| !of_the_runtime(call))
+        calls.filter(move |call| !of_the_runtime(call) && !of_the_look(call))
     }
 
     /// It looked, and touched nothing.
