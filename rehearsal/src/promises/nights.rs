@@ -937,6 +937,13 @@ mod tests {
             calls: calls.map(call).into(),
             ..resumed()
         };
+        // The look itself starts what wakes the stack, and that is no deployment.
+        let mut started = call("states:StartExecution");
+        started.resource =
+            "arn:aws:states:us-east-1:1:stateMachine:crew-ParkStateMachine-1A".into();
+        let mut by_the_look = resumed();
+        by_the_look.calls.insert(0, started);
+        assert!(woke(by_the_look, once(), rings()).is_empty());
         let services_first = with_calls([RESUME[1], RESUME[0], RESUME[2], RESUME[3]]);
         assert_eq!(woke(services_first, once(), rings()), ["In"]);
         let mut early = resumed();
