@@ -247,6 +247,7 @@ def _modify(p: Parameters) -> Response:
     assert instance is not None
     if minor := _given(p, "AutoMinorVersionUpgrade"):
         instance["AutoMinorVersionUpgrade"] = minor == "true"
+    # Both can be modified (botocore, ModifyDBInstanceMessage); MiniStack leaves them out.
     if support := _given(p, "EngineLifecycleSupport"):
         instance["EngineLifecycleSupport"] = support
     if port := _given(p, "DBPortNumber"):

@@ -11,7 +11,7 @@ use groundcrew::spec::Mistake;
 use groundcrew::stack::{TAG_AWAKE_UNTIL, TAG_CHANGED_BY, Tags};
 use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack, database};
 use jiff::Timestamp;
-use wanted::{Wanted, WantedReplica};
+use wanted::{Exposure, Wanted};
 
 pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
     let stack = &spec.stack();
@@ -55,9 +55,7 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         ));
     }
     let lacks_replica = spec.database.read_replica && replica.is_none();
-    let of_replica = replica
-        .as_ref()
-        .map(|it| WantedReplica::of(group).members(it));
+    let of_replica = replica.as_ref().map(|it| Exposure::of(group).members(it));
     let of_replica = of_replica.unwrap_or_default();
     let of_replica = differing(&of_replica, Becomes::PutRight);
     let status = instance.db_instance_status().unwrap_or_default();
@@ -239,7 +237,7 @@ async fn ensure_replica(
     found: Option<&DbInstance>,
 ) -> Result<()> {
     let name = replica_name(stack);
-    let wanted = WantedReplica::of(security_group);
+    let wanted = Exposure::of(security_group);
     let Some(replica) = found else {
         if run.create(format!("read replica {name}")) {
             let call = aws.rds().create_db_instance_read_replica();

@@ -22,12 +22,10 @@ pub(super) struct Wanted {
     storage_type: &'static str,
     is_encrypted: bool,
     is_multi_az: bool,
-    is_public: bool,
     backup_days: i32,
     is_protected: bool,
-    copies_tags: bool,
     subnet_group: String,
-    security_group: String,
+    exposure: Exposure,
     db_name: String,
     port: i32,
     username: &'static str,
@@ -47,12 +45,10 @@ impl Wanted {
             storage_type: "gp3",
             is_encrypted: true,
             is_multi_az: database.multi_az,
-            is_public: false,
             backup_days: database.backup_days.into(),
             is_protected: spec.deletion_protection(),
-            copies_tags: true,
             subnet_group: stack.name(),
-            security_group: security_group.to_owned(),
+            exposure: Exposure::of(security_group),
             db_name: stack.database_name(),
             port: PORT.into(),
             username: USERNAME,
@@ -74,12 +70,10 @@ impl Wanted {
             storage_type,
             is_encrypted,
             is_multi_az,
-            is_public,
             backup_days,
             is_protected,
-            copies_tags,
             subnet_group,
-            security_group,
+            exposure,
             db_name,
             port,
             username,
@@ -93,12 +87,12 @@ impl Wanted {
             .storage_type(storage_type)
             .storage_encrypted(is_encrypted)
             .multi_az(is_multi_az)
-            .publicly_accessible(is_public)
+            .publicly_accessible(exposure.is_public)
             .backup_retention_period(backup_days)
             .deletion_protection(is_protected)
-            .copy_tags_to_snapshot(copies_tags)
+            .copy_tags_to_snapshot(exposure.copies_tags)
             .db_subnet_group_name(subnet_group)
-            .vpc_security_group_ids(security_group)
+            .vpc_security_group_ids(exposure.security_group)
             .db_name(db_name)
             .port(port)
             .master_username(username)
@@ -116,12 +110,10 @@ impl Wanted {
             storage_type,
             is_encrypted,
             is_multi_az,
-            is_public,
             backup_days,
             is_protected,
-            copies_tags,
             subnet_group,
-            security_group,
+            exposure,
             db_name,
             port,
             username,
@@ -149,7 +141,7 @@ impl Wanted {
         // AWS need not say it of an instance of before there was a choice.
         let support = instance.engine_lifecycle_support();
         let support = support.unwrap_or(lifecycle_support);
-        vec![
+        let mut members = vec![
             Member::put_right("major version", major_version_of(instance), major_version),
             Member::moves("minor version", said(instance.engine_version()), ""),
             Member::put_right(
@@ -170,25 +162,20 @@ impl Wanted {
                 is_encrypted,
             ),
             Member::put_right("Multi-AZ", is_in_zones, is_multi_az),
-            Member::put_right("public", is_on(instance.publicly_accessible()), is_public),
             Member::put_right("backup days", backups, backup_days),
             Member::put_right(
                 "deletion protection",
                 is_on(instance.deletion_protection()),
                 is_protected,
             ),
-            Member::put_right(
-                "tags of snapshots",
-                is_on(instance.copy_tags_to_snapshot()),
-                copies_tags,
-            ),
             Member::stays("subnet group", said(in_group), subnet_group),
-            Member::put_right("security groups", security_groups(instance), security_group),
             Member::stays("name of the database", said(instance.db_name()), db_name),
             Member::put_right("port", listens, port),
             Member::stays("user name", said(instance.master_username()), username),
             Member::unreadable("password"),
-        ]
+        ];
+        members.extend(exposure.members(instance));
+        members
     }
 
     /// Changes these members of an instance, and no others.
@@ -206,16 +193,19 @@ impl Wanted {
             storage_type: _,
             is_encrypted: _,
             is_multi_az,
-            is_public,
             backup_days,
             is_protected,
-            copies_tags,
             subnet_group: _,
-            security_group,
+            exposure,
             db_name: _,
             port,
             username: _,
         } = self;
+        let Exposure {
+            is_public,
+            copies_tags,
+            security_group,
+        } = exposure;
         let is_off = |name: &str| members.iter().any(|it| it.name == name);
         let upgrades = is_off("major version");
         let minor = is_off("automatic minor versions").then_some(upgrades_minor_version);
@@ -236,15 +226,15 @@ impl Wanted {
     }
 }
 
-/// What a read replica is created with beside what it has from its source.
-pub(super) struct WantedReplica {
+/// Who reaches an instance, and what tells whose its snapshots are: all that a read replica does not have from its source.
+pub(super) struct Exposure {
     is_public: bool,
     copies_tags: bool,
     /// Left out, it would get the default group of the VPC, which accepts nothing from the connector.
     security_group: String,
 }
 
-impl WantedReplica {
+impl Exposure {
     /// In the group of its source.
     pub(super) fn of(security_group: &str) -> Self {
         Self {
@@ -254,7 +244,7 @@ impl WantedReplica {
         }
     }
 
-    /// Creates it.
+    /// Creates a read replica.
     pub(super) fn create(
         self,
         call: CreateDBInstanceReadReplicaFluentBuilder,
@@ -288,7 +278,7 @@ impl WantedReplica {
         ]
     }
 
-    /// Changes it.
+    /// Changes a read replica.
     pub(super) fn change(
         self,
         call: ModifyDBInstanceFluentBuilder,

@@ -130,7 +130,8 @@ impl Wanted {
         }
     }
 
-    /// What App Runner is told, whether it creates or updates.
+    /// What App Runner is told, whether it creates or updates. What is left out of a part is gone after an update.
+    /// (Assumption whole-parts)
     ///
     /// # Errors
     /// A part that App Runner's SDK does not build.
