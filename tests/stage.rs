@@ -436,14 +436,21 @@ impl Stage {
     }
 }
 
-/// What a function has asked for belongs into the list that the policies are asked for without a local AWS.
+/// What a function has asked for belongs into the list that the policies are asked for without a local AWS. Who comes first to an
+/// alarm is chance, so the list holds what any run has asked for; to begin anew, make it `[]`.
 fn keep_as_needed(function: &str, asked: &[Authorization]) {
     let file = format!("{NEEDED}/{function}.json");
+    let kept = || -> Vec<Authorization> {
+        serde_json::from_value(documents::json(&file)).expect("a list")
+    };
     if std::env::var_os("UPDATE_GENERATED").is_some() {
         let path = rehearsal::root().join(&file);
-        std::fs::write(path, authorizations::written(asked)).expect("written");
+        let mut all = [kept(), asked.to_vec()].concat();
+        all.sort_by_key(|it| json!(it).to_string());
+        all.dedup();
+        std::fs::write(path, authorizations::written(&all)).expect("written");
     }
-    let kept: Vec<Authorization> = serde_json::from_value(documents::json(&file)).expect("a list");
+    let kept = kept();
     let new: Vec<_> = asked.iter().filter(|it| !kept.contains(it)).collect();
     assert!(
         new.is_empty(),

@@ -9,10 +9,12 @@
 mod deployments;
 mod in_tags;
 mod parking;
+mod uses;
 mod watched;
 
 pub use deployments::{Deployments, Orders, Outcome, Rejection, Release, Wish};
 pub use parking::Parking;
+pub use uses::Uses;
 pub use watched::Watched;
 
 use crate::claim::NONE;
@@ -29,6 +31,9 @@ const KIND: &str = "kind";
 /// The sort key: the ARN of the service that is remembered.
 const SUBJECT: &str = "subject";
 
+/// Each kind of memory. A service is remembered as long as its deployments are, so these are forgotten last.
+const KINDS: [&str; 4] = [Parking::KIND, Watched::KIND, Uses::KIND, Deployments::KIND];
+
 type Item = HashMap<String, AttributeValue>;
 
 /// What is remembered of a service, of one kind.
@@ -36,15 +41,24 @@ pub trait Remembered: Clone + Default + PartialEq + Serialize + DeserializeOwned
     /// The partition key of its items.
     const KIND: &'static str;
 
+    /// Whether groundcrew 0.1 kept it in tags of the service (until 0.3.0).
+    const IN_TAGS: bool = false;
+
     /// Reads it from tags, as groundcrew 0.1 kept it (until 0.3.0).
-    fn of_tags(tags: &Tags) -> Self;
+    fn of_tags(_: &Tags) -> Self {
+        Self::default()
+    }
 
     /// The same as tags, for groundcrew 0.1 (until 0.3.0). A tag is said to be `none` rather than removed, but for those that
     /// `is_removable`.
-    fn to_tags(&self) -> Tags;
+    fn to_tags(&self) -> Tags {
+        Tags::new()
+    }
 
     /// Whether a tag of this kind goes when [`Self::to_tags`] no longer has it.
-    fn is_removable(key: &str) -> bool;
+    fn is_removable(_: &str) -> bool {
+        false
+    }
 
     /// Says in the tags of a service that was looked at what is remembered: it has the last word on what groundcrew writes itself,
     /// and a person's tag on what a person sets.
@@ -91,7 +105,7 @@ impl<T: Remembered> Memory<T> {
             .dynamodb()
             .get_item()
             .table_name(&aws.account.memory)
-            .set_key(Some(key::<T>(service_arn)))
+            .set_key(Some(key(T::KIND, service_arn)))
             .consistent_read(true)
             .send()
             .await
@@ -130,37 +144,14 @@ impl<T: Remembered> Memory<T> {
     /// # Errors
     /// Those of `dynamodb:Query`; [`Error::Failed`] for an item that this version cannot read.
     pub async fn all(aws: &Aws) -> Result<Vec<Self>> {
-        Self::query(aws, None).await
-    }
-
-    /// What is remembered of services of this name, which others of the name may have had before.
-    ///
-    /// # Errors
-    /// As [`Self::all`].
-    pub async fn of_name(aws: &Aws, service_name: &str) -> Result<Vec<Self>> {
-        let account = &aws.account;
-        let prefix = format!(
-            "arn:{}:apprunner:{}:{}:service/{service_name}/",
-            account.partition, account.region, account.id
-        );
-        Self::query(aws, Some(prefix)).await
-    }
-
-    async fn query(aws: &Aws, prefix: Option<String>) -> Result<Vec<Self>> {
-        let mut query = aws
+        let query = aws
             .dynamodb()
             .query()
             .table_name(&aws.account.memory)
             .consistent_read(true)
+            .key_condition_expression("#kind = :kind")
             .expression_attribute_names("#kind", KIND)
             .expression_attribute_values(":kind", AttributeValue::S(T::KIND.into()));
-        query = match prefix {
-            None => query.key_condition_expression("#kind = :kind"),
-            Some(prefix) => query
-                .key_condition_expression("#kind = :kind AND begins_with(#subject, :prefix)")
-                .expression_attribute_names("#subject", SUBJECT)
-                .expression_attribute_values(":prefix", AttributeValue::S(prefix)),
-        };
         let mut items = query.into_paginator().items().send();
         let mut found = Vec::new();
         while let Some(item) = items.next().await {
@@ -261,24 +252,12 @@ impl<T: Remembered> Memory<T> {
         }
     }
 
-    /// Forgets it all.
-    ///
-    /// # Errors
-    /// Those of `dynamodb:DeleteItem`.
-    pub async fn forget(self, aws: &Aws) -> Result<()> {
-        aws.dynamodb()
-            .delete_item()
-            .table_name(&aws.account.memory)
-            .set_key(Some(key::<T>(&self.service_arn)))
-            .send()
-            .await
-            .map_err(Error::aws("dynamodb:DeleteItem"))?;
-        Ok(())
-    }
-
     /// Says the same in the tags of the service (until 0.3.0). While App Runner takes no tags, for the service is in an operation,
     /// they lag behind until the next write.
     async fn mirror(&self, aws: &Aws) -> Result<()> {
+        if !T::IN_TAGS {
+            return Ok(());
+        }
         match self.say_in_tags(aws).await {
             Err(Error::Busy { .. }) => Ok(()),
             said => said,
@@ -322,9 +301,61 @@ fn differing<T: Remembered>(remembered: &T, existing: &Tags) -> Tags {
     wanted.filter(|(key, value)| differs(key, value)).collect()
 }
 
-fn key<T: Remembered>(service_arn: &str) -> Item {
+/// Forgets everything of a service.
+///
+/// # Errors
+/// Those of `dynamodb:DeleteItem`.
+pub async fn forget(aws: &Aws, service_arn: &str) -> Result<()> {
+    for kind in KINDS {
+        delete(aws, key(kind, service_arn)).await?;
+    }
+    Ok(())
+}
+
+/// Forgets everything of services of this name, which others of the name may have had before.
+///
+/// # Errors
+/// Those of `dynamodb:Query` and `dynamodb:DeleteItem`.
+pub async fn forget_name(aws: &Aws, service_name: &str) -> Result<()> {
+    let account = &aws.account;
+    let prefix = format!(
+        "arn:{}:apprunner:{}:{}:service/{service_name}/",
+        account.partition, account.region, account.id
+    );
+    for kind in KINDS {
+        let query = aws
+            .dynamodb()
+            .query()
+            .table_name(&account.memory)
+            .consistent_read(true)
+            .key_condition_expression("#kind = :kind AND begins_with(#subject, :prefix)")
+            .projection_expression("#kind, #subject")
+            .expression_attribute_names("#kind", KIND)
+            .expression_attribute_names("#subject", SUBJECT)
+            .expression_attribute_values(":kind", AttributeValue::S(kind.into()))
+            .expression_attribute_values(":prefix", AttributeValue::S(prefix.clone()));
+        let mut items = query.into_paginator().items().send();
+        while let Some(key) = items.next().await {
+            delete(aws, key.map_err(Error::aws("dynamodb:Query"))?).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn delete(aws: &Aws, key: Item) -> Result<()> {
+    aws.dynamodb()
+        .delete_item()
+        .table_name(&aws.account.memory)
+        .set_key(Some(key))
+        .send()
+        .await
+        .map_err(Error::aws("dynamodb:DeleteItem"))?;
+    Ok(())
+}
+
+fn key(kind: &str, service_arn: &str) -> Item {
     HashMap::from([
-        (KIND.to_owned(), AttributeValue::S(T::KIND.into())),
+        (KIND.to_owned(), AttributeValue::S(kind.into())),
         (SUBJECT.to_owned(), AttributeValue::S(service_arn.into())),
     ])
 }

@@ -4,9 +4,10 @@ use crate::scenarios::deployments::{redeployed, updated};
 use crate::stage::{Service, Stage, eventually, play, play_alone};
 use apprunner_emulator::ServiceStatus;
 use aws_sdk_sfn::types::LogLevel;
-use groundcrew::Memory;
-use groundcrew::memory::{Deployments, Watched};
+use groundcrew::memory::{Deployments, Parking, Remembered, Uses, Watched};
+use groundcrew::{Aws, Memory};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 const IDENTITY: [&str; 3] = [
     "groundcrew:app",
@@ -183,21 +184,77 @@ fn o4_executions_that_look_at_the_same_moment_deploy_once_and_record_it_once() {
 }
 
 #[test]
+fn o15_what_a_service_uses_is_noted_whenever_it_changes_and_the_sweep_corrects_a_lie() {
+    play_alone(&[], |stage| async move {
+        let first = stage.secret("noted-first").await;
+        let given = Service::given(stage, "noted-dev").of_stack("noted", "dev");
+        let app = given.reads("PASSWORD", &first).create().await;
+        app.quiet().await;
+        let uses = async || app.memory_of::<Uses>().await;
+        let noted = uses().await;
+        let repository = noted.repository.clone().unwrap_or_default();
+        assert!(repository.ends_with("/noted-dev"), "{noted:?}");
+        assert_eq!(noted.secrets, BTreeSet::from([first]));
+        // Somebody has it read another secret, while it is held.
+        stage
+            .deploy(&json!({"service": "noted-dev", "hold": true}))
+            .await;
+        let second = stage.secret("noted-second").await;
+        app.update_by_hand(|source| {
+            let image = source.image_repository.as_mut().expect("an image");
+            let configuration = image.image_configuration.as_mut().expect("a configuration");
+            let secrets = [("PASSWORD".to_owned(), second.clone())];
+            configuration.runtime_environment_secrets = Some(secrets.into());
+        })
+        .await;
+        let changed = async || uses().await.secrets.contains(&second).then_some(());
+        eventually("the other secret is noted", changed).await;
+        app.quiet().await;
+        let mut lie = uses().await;
+        let (truth, wrong) = ((*lie).clone(), Uses::default());
+        lie.write(&stage.aws(), wrong).await.expect("written");
+        let end = stage.sweep(&json!({"stack": "noted-dev"})).await;
+        let summary = end.output["summary"].as_str().unwrap_or_default();
+        assert!(
+            summary.contains("what it no longer uses: done"),
+            "{summary}"
+        );
+        assert_eq!(*uses().await, truth);
+    });
+}
+
+#[test]
 fn p12_a_teardown_forgets_what_was_remembered() {
     play(|stage| async move {
         let spec = crate::stage::spec("forgotten");
         crate::stage::assert_succeeded(&stage.provision(&spec).await);
+        async fn kind<T: Remembered>(aws: &Aws) -> usize {
+            let all = Memory::<T>::all(aws).await.expect("asked").into_iter();
+            all.filter(|it| it.service_arn().contains("/forgotten-dev/"))
+                .count()
+        }
         let remembered = async || {
-            let aws = stage.aws();
-            let found = Memory::<Deployments>::of_name(&aws, "forgotten-dev").await;
-            found.expect("asked").len()
+            let aws = &stage.aws();
+            [
+                kind::<Deployments>(aws).await,
+                kind::<Parking>(aws).await,
+                kind::<Watched>(aws).await,
+                kind::<Uses>(aws).await,
+            ]
         };
         let app = Service::named(stage, "forgotten-dev");
         app.push("latest").await;
+        app.set_tag("groundcrew:alarms", "cpu=42").await;
         app.quiet().await;
-        assert_eq!(remembered().await, 1);
+        let mut parking = app.memory_of::<Parking>().await;
+        let told = Parking {
+            told_failed: Some("once".into()),
+            ..Parking::default()
+        };
+        parking.write(&stage.aws(), told).await.expect("written");
+        assert_eq!(remembered().await, [1; 4]);
         crate::stage::assert_succeeded(&stage.teardown(&spec).await);
-        assert_eq!(remembered().await, 0);
+        assert_eq!(remembered().await, [0; 4]);
     });
 }
 

@@ -6,6 +6,7 @@ use crate::stage::{
 };
 use apprunner_emulator::Arrangement;
 use aws_sdk_cloudwatch::types::StateValue;
+use groundcrew::memory::Uses;
 use groundcrew::stack::TAG_INSTALLATION;
 use rehearsal::{Scan, ScanStatus};
 use serde_json::json;
@@ -374,6 +375,13 @@ async fn play_without_events(stage: &Stage) {
     ];
     let database = stage.local.create_database("left-test", &tags).await;
     database.expect("a database");
+
+    let mut index = marked.memory_of::<Uses>().await;
+    let lie = Uses {
+        repository: Some("another".into()),
+        ..Uses::default()
+    };
+    index.write(&stage.aws(), lie).await.expect("written");
 
     let everything = json!({});
     assert_succeeded(&stage.sweep(&everything).await);

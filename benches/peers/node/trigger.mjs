@@ -1,9 +1,12 @@
 // The job of functions/trigger for a pushed image: the managed services that it concerns, and one execution of `deploy` for
-// each. The SDK repeats and slows down what is throttled, which the function in Rust does by itself.
+// each. A service that the index does not know is looked at, and not noted. The SDK repeats and slows down what is throttled,
+// which the function in Rust does by itself.
 
 import { AppRunnerClient, DescribeServiceCommand } from "@aws-sdk/client-apprunner";
+import { DynamoDBClient, paginateQuery } from "@aws-sdk/client-dynamodb";
 import { paginateGetResources, ResourceGroupsTaggingAPIClient } from "@aws-sdk/client-resource-groups-tagging-api";
 import { SFNClient, StartExecutionCommand } from "@aws-sdk/client-sfn";
+import { unmarshall } from "@aws-sdk/util-dynamodb";
 import { createHash } from "node:crypto";
 import { areOurs, byKey, covers, foreignMediaType, IMAGE_TAG, imageOf, MANAGED } from "./services.mjs";
 
@@ -11,6 +14,7 @@ const patient = { retryMode: "adaptive", maxAttempts: 8 };
 const tagging = new ResourceGroupsTaggingAPIClient(patient);
 const apprunner = new AppRunnerClient(patient);
 const sfn = new SFNClient(patient);
+const dynamodb = new DynamoDBClient(patient);
 
 /** An error that a state machine knows by its name. */
 function failure(name, message) {
@@ -55,7 +59,7 @@ function notForUs(reason) {
 /** The SDK keeps a pace that App Runner does not throttle, so services are looked at one after the other. */
 async function fanOut(push) {
   const cause = `push of ${push.name}:${push.tag} (${push.digest.slice(0, 19)})`;
-  const services = await managed();
+  const services = await candidates(push);
   const [started, replays, failures] = [[], [], []];
   for (const [arn, tags] of services) {
     const name = arn.split("/")[1];
@@ -75,6 +79,35 @@ async function fanOut(push) {
     throw failure("Failed", `${cause}: ${some}: ${failures.join(", ")}`);
   }
   return { cause, services: services.size, started, replays };
+}
+
+/** The services that used the repository when they were last looked at, and managed ones that never were. */
+async function candidates(push) {
+  const [services, index] = [await managed(), await uses()];
+  const repository = `${push.account}.dkr.ecr.${push.region}.amazonaws.com/${push.name}`;
+  const mayBe = ([arn]) => !index.has(arn) || index.get(arn).repository === repository;
+  return new Map([...services].filter(mayBe));
+}
+
+async function uses() {
+  const index = new Map();
+  const pages = paginateQuery(
+    { client: dynamodb },
+    {
+      TableName: process.env.MEMORY,
+      ConsistentRead: true,
+      KeyConditionExpression: "#kind = :kind",
+      ExpressionAttributeNames: { "#kind": "kind" },
+      ExpressionAttributeValues: { ":kind": { S: "uses" } },
+    },
+  );
+  for await (const page of pages) {
+    for (const item of page.Items) {
+      const { subject, remembered } = unmarshall(item);
+      index.set(subject, remembered);
+    }
+  }
+  return index;
 }
 
 async function managed() {

@@ -1,5 +1,5 @@
 """The job of functions/trigger for a pushed image: the managed services that it concerns, and one execution of `deploy`
-for each. The SDK repeats and slows down what is throttled, which the function in Rust does by itself."""
+for each. A service that the index does not know is looked at, and not noted. The SDK repeats and slows down what is throttled, which the function in Rust does by itself."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ import logging
 import os
 
 import boto3
+from boto3.dynamodb.types import TypeDeserializer
 from botocore.config import Config
 
 from services import IMAGE_TAG, MANAGED, are_ours, covers, foreign_media_type, image_of
@@ -18,6 +19,8 @@ patient = Config(retries={"mode": "adaptive", "total_max_attempts": 8}, connect_
 tagging = boto3.client("resourcegroupstaggingapi", config=patient)
 apprunner = boto3.client("apprunner", config=patient)
 sfn = boto3.client("stepfunctions", config=patient)
+dynamodb = boto3.client("dynamodb", config=patient)
+deserialize = TypeDeserializer().deserialize
 
 
 class Invalid(Exception):
@@ -67,7 +70,7 @@ def not_for_us(reason):
 def fan_out(push):
     """The SDK keeps a pace that App Runner does not throttle, so services are looked at one after the other."""
     cause = f"push of {push['name']}:{push['tag']} ({push['digest'][:19]})"
-    services = dict(managed())
+    services = candidates(push)
     started, replays, failures = [], [], []
     for arn, tags in services.items():
         name = arn.split("/")[1]
@@ -89,6 +92,30 @@ def fan_out(push):
             + ", ".join(failures)
         )
     return {"cause": cause, "services": len(services), "started": started, "replays": replays}
+
+
+def candidates(push):
+    """The services that used the repository when they were last looked at, and managed ones that never were."""
+    services, index = dict(managed()), dict(uses())
+    repository = f"{push['account']}.dkr.ecr.{push['region']}.amazonaws.com/{push['name']}"
+    return {
+        arn: tags
+        for arn, tags in services.items()
+        if arn not in index or index[arn].get("repository") == repository
+    }
+
+
+def uses():
+    pages = dynamodb.get_paginator("query").paginate(
+        TableName=os.environ["MEMORY"],
+        ConsistentRead=True,
+        KeyConditionExpression="#kind = :kind",
+        ExpressionAttributeNames={"#kind": "kind"},
+        ExpressionAttributeValues={":kind": {"S": "uses"}},
+    )
+    for page in pages:
+        for item in page["Items"]:
+            yield deserialize(item["subject"]), deserialize(item["remembered"])
 
 
 def managed():

@@ -25,6 +25,8 @@ pub enum Remedy {
     EndAutoDeployments(String),
     /// An end to what is remembered of this service, by its ARN.
     Forget(String),
+    /// A correction of what the index says that this service uses, by its ARN.
+    Index(String),
     /// The removal of this log group, by its name.
     LogGroup(String),
     /// An execution of `park`.

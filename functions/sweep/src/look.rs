@@ -8,7 +8,7 @@ use deploy::Due;
 use groundcrew::alarms::services_of;
 use groundcrew::arn::ServiceArn;
 use groundcrew::installation::Keeper;
-use groundcrew::memory::{Deployments, Parking, Watched};
+use groundcrew::memory::{Deployments, Parking, Uses, Watched};
 use groundcrew::pace::{Pace, Tempo, patiently};
 use groundcrew::stack::{
     TAG_ALARM_TOPIC, TAG_ALARMS, TAG_APP, TAG_AWAKE_UNTIL, TAG_ENVIRONMENT, TAG_HOLD,
@@ -49,6 +49,7 @@ pub async fn look(
         deployments: patiently(Tempo::AWS, || Memory::all(aws)).await?,
         parking: patiently(Tempo::AWS, || Memory::all(aws)).await?,
         watched: patiently(Tempo::AWS, || Memory::all(aws)).await?,
+        uses: patiently(Tempo::AWS, || Memory::all(aws)).await?,
     };
     let mut looked = Looked {
         services: 0,
@@ -89,6 +90,8 @@ struct Sweep<'a> {
     parking: Vec<Memory<Parking>>,
     /// What is remembered of their alarms, of every service.
     watched: Vec<Memory<Watched>>,
+    /// The index from what a service uses to the service.
+    uses: Vec<Memory<Uses>>,
 }
 
 impl Sweep<'_> {
@@ -124,6 +127,7 @@ impl Sweep<'_> {
                 findings.extend(unknown_settings(service, &managed));
                 findings.extend(lost);
                 findings.extend(self.in_tags_alone(service, &managed));
+                findings.extend(self.wrong_in_index(service, &managed));
                 services.push(managed);
             }
         }
@@ -235,6 +239,15 @@ impl Sweep<'_> {
         let what = "what is remembered of its deployments is in its tags alone, where anybody can remove it";
         let what = deploy::is_to_be_taken_over(&memory).then(|| what.to_owned());
         finding(service, what, Remedy::Deploy(service.to_string()))
+    }
+
+    /// A service that no push or rotation would find by what it uses now. One that the index does not know is looked at each time.
+    fn wrong_in_index(&self, service: &ServiceArn, managed: &Managed) -> Option<Finding> {
+        let said = Memory::among(&self.uses, managed.arn(), &managed.tags);
+        let is_wrong = !said.is_new() && *said != Uses::of(&managed.service);
+        let what = "pushes and rotations are looked up by what it no longer uses";
+        let what = is_wrong.then(|| what.to_owned());
+        finding(service, what, Remedy::Index(service.to_string()))
     }
 
     /// Services that are remembered, and carry the tags of their stack no more.

@@ -4,10 +4,9 @@ use crate::Surroundings;
 use crate::finding::{Finding, Remedy, Swept};
 use groundcrew::arn::ServiceArn;
 use groundcrew::execution::start;
-use groundcrew::memory::{Deployments, Parking, Watched};
+use groundcrew::memory::{self, Uses};
 use groundcrew::pace::{Pace, Tempo};
 use groundcrew::secrets::hexadecimal;
-use groundcrew::stack::Tags;
 use groundcrew::{Aws, Claim, Error, Managed, Memory, Result};
 use serde_json::json;
 
@@ -71,14 +70,15 @@ async fn mend(
             Ok("it is being switched off")
         }
         Remedy::Forget(arn) => {
-            let nothing = Tags::new();
-            let deployments: Memory<Deployments> = Memory::of(aws, arn, &nothing).await?;
-            deployments.forget(aws).await?;
-            let parking: Memory<Parking> = Memory::of(aws, arn, &nothing).await?;
-            parking.forget(aws).await?;
-            let watched: Memory<Watched> = Memory::of(aws, arn, &nothing).await?;
-            watched.forget(aws).await?;
+            memory::forget(aws, arn).await?;
             Ok("forgotten")
+        }
+        Remedy::Index(arn) => {
+            if let Some(managed) = Managed::look(aws, arn).await?.filter(Managed::is_ours) {
+                let mut memory: Memory<Uses> = Memory::of(aws, arn, &managed.tags).await?;
+                memory.write(aws, Uses::of(&managed.service)).await?;
+            }
+            Ok("done")
         }
         Remedy::LogGroup(name) => {
             let delete = aws.logs().delete_log_group().log_group_name(name);

@@ -11,14 +11,15 @@ mod tests;
 pub use event::{Cause, Event};
 pub use execution::input;
 pub use services::concerns;
-use services::rests_on_tags;
+use services::{Candidate, rests_on_tags};
 
+use aws_sdk_apprunner::types::Service;
 use groundcrew::arn::ServiceArn;
 use groundcrew::execution::Start;
 use groundcrew::managed::are_ours;
 use groundcrew::memory::Deployments;
 use groundcrew::pace::{Pace, Tempo, patiently};
-use groundcrew::stack::{TAG_IMAGE_TAG, Tags};
+use groundcrew::stack::TAG_IMAGE_TAG;
 use groundcrew::{Aws, Error, Memory, Result, managed};
 use jiff::Timestamp;
 use lambda_runtime::tracing::info;
@@ -119,6 +120,15 @@ async fn running(
     let Some(tags) = patiently(tempo, || managed::tags(aws, service.as_str())).await? else {
         return idle("gone");
     };
+    if !are_ours(&tags) {
+        return idle("not one of groundcrew's services");
+    }
+    let describe = || managed::describe(aws, service.as_str());
+    let Some(described) = patiently(tempo, describe).await? else {
+        return idle("gone");
+    };
+    let candidate = patiently(tempo, || Candidate::of(aws, service, &tags)).await?;
+    candidate.note(aws, &described, tempo).await?;
     if let Some(reason) = patiently(tempo, || services::left_alone(aws, service, &tags)).await? {
         return idle(reason);
     }
@@ -134,58 +144,79 @@ async fn running(
     summary.answer(&cause)
 }
 
-/// Looks at every managed service. The first ones are deployed while others are still being looked at.
+/// Looks at each service that the event may concern. The first ones are deployed while others are still being looked at.
 async fn fan_out(aws: &Aws, cause: Cause, time: Timestamp, tempo: Tempo) -> Result<Value> {
-    let services = services::managed(aws, tempo).await?;
+    let candidates = services::candidates(aws, &cause, tempo).await?;
     let mut summary = Summary {
-        services: services.len(),
+        services: candidates.len(),
         ..Summary::default()
     };
-    let (cause, pace) = (Arc::new(cause), Arc::new(Pace::new(tempo)));
+    let look = Arc::new(Look {
+        aws: aws.clone(),
+        cause,
+        time,
+        pace: Pace::new(tempo),
+        tempo,
+    });
     let mut looks = JoinSet::new();
-    for (service, tags) in services {
-        let (aws, cause, pace) = (aws.clone(), Arc::clone(&cause), Arc::clone(&pace));
+    for candidate in candidates {
+        let look = Arc::clone(&look);
         looks.spawn(async move {
-            let start = look(&aws, &service, &tags, &cause, time, &pace, tempo).await;
-            (service, start)
+            let start = look.at(&candidate).await;
+            (candidate.service, start)
         });
     }
     while let Some(looked) = looks.join_next().await {
         let (service, start) = looked.expect("a look neither panics nor is cancelled");
         summary.note(&service, start);
     }
-    summary.answer(&cause)
+    summary.answer(&look.cause)
 }
 
-async fn look(
-    aws: &Aws,
-    service: &ServiceArn,
-    tags: &Tags,
-    cause: &Cause,
+/// The look of one event at the services that it may concern.
+struct Look {
+    aws: Aws,
+    cause: Cause,
     time: Timestamp,
-    pace: &Pace,
+    pace: Pace,
     tempo: Tempo,
-) -> Result<Option<Start>> {
-    let described = pace
-        .ask(|| managed::describe(aws, service.as_str()))
-        .await?;
-    let Some(described) = described else {
-        return Ok(None);
-    };
-    let mut is_concerned = concerns(cause, &described, tags);
-    if !is_concerned && rests_on_tags(cause, &described) {
-        let asked = pace.ask(|| managed::tags(aws, service.as_str())).await?;
-        if let Some(mut tags) = asked.filter(are_ours) {
-            // A rule that somebody has removed by the way is remembered.
-            let ask = || Memory::<Deployments>::of(aws, service.as_str(), &tags);
-            let rule = patiently(tempo, ask).await?.orders.now(&tags).rule;
-            tags.extend(rule.map(|rule| (TAG_IMAGE_TAG.to_owned(), rule)));
-            is_concerned = concerns(cause, &described, &tags);
+}
+
+impl Look {
+    /// Starts `deploy` for a service if the event concerns it.
+    async fn at(&self, candidate: &Candidate) -> Result<Option<Start>> {
+        let (aws, service) = (&self.aws, &candidate.service);
+        let describe = || managed::describe(aws, service.as_str());
+        let Some(described) = self.pace.ask(describe).await? else {
+            return Ok(None);
+        };
+        let start = || execution::start(aws, service, &self.cause, self.time);
+        let start = match self.concerns(candidate, &described).await? {
+            true => Some(patiently(self.tempo, start).await?),
+            false => None,
+        };
+        candidate.note(aws, &described, self.tempo).await?;
+        Ok(start)
+    }
+
+    async fn concerns(&self, candidate: &Candidate, described: &Service) -> Result<bool> {
+        let (aws, arn) = (&self.aws, candidate.service.as_str());
+        if let Some(tags) = &candidate.tags {
+            if concerns(&self.cause, described, tags) {
+                return Ok(true);
+            }
+            if !rests_on_tags(&self.cause, described) {
+                return Ok(false);
+            }
         }
+        let asked = self.pace.ask(|| managed::tags(aws, arn)).await?;
+        let Some(mut tags) = asked.filter(are_ours) else {
+            return Ok(false);
+        };
+        // A rule that somebody has removed by the way is remembered.
+        let ask = || Memory::<Deployments>::of(aws, arn, &tags);
+        let rule = patiently(self.tempo, ask).await?.orders.now(&tags).rule;
+        tags.extend(rule.map(|rule| (TAG_IMAGE_TAG.to_owned(), rule)));
+        Ok(concerns(&self.cause, described, &tags))
     }
-    if !is_concerned {
-        return Ok(None);
-    }
-    let start = patiently(tempo, || execution::start(aws, service, cause, time)).await?;
-    Ok(Some(start))
 }

@@ -1,27 +1,99 @@
-//! Which services an event concerns: what they really refer to decides.
+//! Which services an event concerns: an index says whom to ask, and what they really refer to decides.
 
 use crate::event::Cause;
 use aws_sdk_apprunner::types::Service;
 use groundcrew::arn::ServiceArn;
 use groundcrew::image::TagRule;
 use groundcrew::managed::are_ours;
-use groundcrew::memory::Deployments;
-use groundcrew::pace::Tempo;
+use groundcrew::memory::{Deployments, Uses};
+use groundcrew::pace::{Tempo, patiently};
 use groundcrew::reference::{ImageReference, current_secrets, is_secret};
 use groundcrew::stack::{TAG_IMAGE_TAG, Tags};
-use groundcrew::{Aws, Memory, Result, tagged};
-use std::collections::BTreeMap;
+use groundcrew::{Aws, Error, Memory, Result, tagged};
+use lambda_runtime::tracing::error;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The managed services of this account and region, with their tags.
+/// A service that an event may concern.
+pub(crate) struct Candidate {
+    pub(crate) service: ServiceArn,
+    /// Its tags, as the index of tags has them; it may not know them yet.
+    pub(crate) tags: Option<Tags>,
+    /// What it used when it was last looked at; new of one that was never looked at.
+    uses: Memory<Uses>,
+}
+
+/// The services that an event may concern: those that used what it is about when they were last looked at, and managed ones that
+/// never were.
 ///
 /// # Errors
-/// Those of `tag:GetResources`.
-pub(crate) async fn managed(aws: &Aws, tempo: Tempo) -> Result<BTreeMap<ServiceArn, Tags>> {
-    let found = tagged::find_patiently(aws, tempo, &["apprunner:service"], &[]).await?;
-    let ours = found.into_iter().filter(|(_, tags)| are_ours(tags));
-    Ok(ours
-        .filter_map(|(arn, tags)| Some((ServiceArn::parse(&arn)?, tags)))
-        .collect())
+/// Those of `tag:GetResources` and `dynamodb:Query`.
+pub(crate) async fn candidates(aws: &Aws, cause: &Cause, tempo: Tempo) -> Result<Vec<Candidate>> {
+    let tagged = tagged::find_patiently(aws, tempo, &["apprunner:service"], &[]).await?;
+    let ours = tagged.into_iter().filter(|(_, tags)| are_ours(tags));
+    let mut tags: BTreeMap<_, _> = ours.collect();
+    let index = match patiently(tempo, || Memory::<Uses>::all(aws)).await {
+        // One that somebody has broken must not keep a push from anybody: then all are looked at.
+        Err(Error::Failed(reason)) => {
+            error!(reason, "every managed service is looked at");
+            Vec::new()
+        }
+        index => index?,
+    };
+    let known: BTreeSet<_> = index.iter().map(Memory::service_arn).collect();
+    let unknown = tags.keys().filter(|arn| !known.contains(arn.as_str()));
+    let nothing = Tags::new();
+    let unknown: Vec<_> = unknown
+        .map(|arn| Memory::among(&[], arn, &nothing))
+        .collect();
+    let using = index.into_iter().filter(|uses| is_about(cause, uses));
+    let candidates = using.chain(unknown).filter_map(|uses| {
+        Some(Candidate {
+            service: ServiceArn::parse(uses.service_arn())?,
+            tags: tags.remove(uses.service_arn()),
+            uses,
+        })
+    });
+    Ok(candidates.collect())
+}
+
+/// Whether a cause is about something that a service uses.
+fn is_about(cause: &Cause, uses: &Uses) -> bool {
+    match cause {
+        Cause::ImagePushed { repository, .. } => uses.repository(repository),
+        Cause::SecretMoved { arn, .. } => uses.secret(arn),
+        Cause::ServiceRunning { .. } => false,
+    }
+}
+
+impl Candidate {
+    /// What is known of one service, so that it can be [noted](Self::note).
+    ///
+    /// # Errors
+    /// Those of `dynamodb:GetItem`.
+    pub(crate) async fn of(aws: &Aws, service: &ServiceArn, tags: &Tags) -> Result<Self> {
+        Ok(Self {
+            service: service.clone(),
+            tags: Some(tags.clone()),
+            uses: Memory::of(aws, service.as_str(), tags).await?,
+        })
+    }
+
+    /// Notes in the index what the service uses, if that is something else than it was.
+    ///
+    /// # Errors
+    /// Those of `dynamodb:PutItem`.
+    pub(crate) async fn note(&self, aws: &Aws, service: &Service, tempo: Tempo) -> Result<()> {
+        let uses = Uses::of(service);
+        if !self.uses.is_new() && *self.uses == uses {
+            return Ok(());
+        }
+        let write = || async { self.uses.clone().write(aws, uses.clone()).await };
+        match patiently(tempo, write).await {
+            // Another event has just brought somebody here.
+            Err(Error::NotReady(_)) => Ok(()),
+            written => written,
+        }
+    }
 }
 
 /// Why a service that is running again need not be looked at.
@@ -33,9 +105,6 @@ pub(crate) async fn left_alone(
     service: &ServiceArn,
     tags: &Tags,
 ) -> Result<Option<&'static str>> {
-    if !are_ours(tags) {
-        return Ok(Some("not one of groundcrew's services"));
-    }
     let memory: Memory<Deployments> = Memory::of(aws, service.as_str(), tags).await?;
     if memory.orders.now(tags).held {
         return Ok(Some("on hold"));

@@ -199,9 +199,39 @@ fn answering(services: usize) -> impl Fn(&str, &Value) -> Answer + Send + Sync {
         }
         "DescribeService" => described(input, "RUNNING"),
         "ListTagsForResource" => following("latest"),
-        "GetItem" => (200, json!({})),
+        "Query" => indexed(&[]),
+        "GetItem" | "PutItem" => (200, json!({})),
         "StartExecution" => started(),
         _ => refusal("NotExpected"),
+    }
+}
+
+/// The index with these services, each with the repository whose image it runs and the secret that it reads.
+fn indexed(services: &[(String, &str, &str)]) -> Answer {
+    let item = |(name, repository, secret): &(String, &str, &str)| {
+        json!({
+            "kind": {"S": "uses"}, "subject": {"S": arn(name)}, "revision": {"N": "1"},
+            "remembered": {"M": {
+                "repository": {"S": format!("{REGISTRY}/{repository}")},
+                "secrets": {"L": [{"S": secret}]},
+            }},
+        })
+    };
+    let items: Vec<_> = services.iter().map(item).collect();
+    (200, json!({"Items": items}))
+}
+
+/// The same account, when each service was looked at before: the first uses what [`described`] says, and the others something else.
+fn knowing(services: usize) -> impl Fn(&str, &Value) -> Answer + Send + Sync {
+    let others = answering(services);
+    move |operation, input| match operation {
+        "Query" => {
+            let first = ("shop-000".to_owned(), "shop-staging", SECRET);
+            let rest = names(1..services).into_iter();
+            let rest = rest.map(|name| (name, "blog", "arn:aws:secretsmanager:::secret:blog"));
+            indexed(&std::iter::once(first).chain(rest).collect::<Vec<_>>())
+        }
+        _ => others(operation, input),
     }
 }
 
@@ -282,6 +312,130 @@ async fn a_push_starts_one_execution_for_each_service_of_every_page() {
         assert_eq!(passed["pushed"], pushed);
         assert_eq!(passed.as_object().map(serde_json::Map::len), Some(3));
     }
+}
+
+#[tokio::test]
+async fn a_push_or_a_rotation_asks_app_runner_about_the_services_alone_that_it_is_about() {
+    for event in ["ecr-push", "secret-label-updated"] {
+        let script = Script::new(knowing(230));
+        let answer = script.handle(event).await.expect("it goes well");
+        let expected = (&json!(1), &json!(["shop-000"]));
+        assert_eq!(
+            (&answer["services"], &answer["started"]),
+            expected,
+            "{event}"
+        );
+        assert_eq!(script.count("DescribeService"), 1);
+        assert_eq!(script.count("ListTagsForResource"), 0);
+        assert_eq!(script.count("Query"), 1);
+        assert_eq!(script.count("PutItem"), 0);
+        let query = &script.inputs("Query")[0];
+        assert_eq!(query["TableName"], "crew-memory");
+        assert_eq!(
+            query["ExpressionAttributeValues"],
+            json!({":kind": {"S": "uses"}})
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_the_index_does_not_know_is_looked_at_and_noted() {
+    let known = knowing(230);
+    let script = Script::new(move |operation, input| match operation {
+        "Query" => {
+            let (status, mut index) = known(operation, input);
+            let items = index["Items"].as_array_mut().expect("items");
+            items.truncate(228);
+            (status, index)
+        }
+        _ => known(operation, input),
+    });
+    let answer = script.handle("ecr-push").await.expect("it goes well");
+    assert_eq!(
+        answer["started"],
+        json!(["shop-000", "shop-228", "shop-229"])
+    );
+    assert_eq!(script.count("DescribeService"), 3);
+    let noted = script.inputs("PutItem");
+    let noted: Vec<_> = noted.iter().map(|put| &put["Item"]["remembered"]).collect();
+    let uses = json!({"M": {
+        "repository": {"S": format!("{REGISTRY}/shop-staging")},
+        "secrets": {"L": [{"S": SECRET}]},
+    }});
+    assert_eq!(noted, [&uses, &uses]);
+}
+
+#[tokio::test]
+async fn an_index_that_lies_leads_to_no_wrong_deployment_and_is_corrected() {
+    let well = answering(2);
+    let script = Script::new(move |operation, input| match operation {
+        "Query" => {
+            let lies = names(0..2).into_iter();
+            indexed(
+                &lies
+                    .map(|name| (name, "blog-staging", SECRET))
+                    .collect::<Vec<_>>(),
+            )
+        }
+        _ => well(operation, input),
+    });
+    let answer = script.handle("ecr-push-other-repository").await;
+    assert_eq!(answer.expect("it goes well")["started"], json!([]));
+    assert_eq!(script.count("PutItem"), 2);
+}
+
+#[tokio::test]
+async fn a_service_that_the_index_of_tags_does_not_know_yet_is_found_and_a_foreign_one_is_not() {
+    for (tags, expected) in [
+        (following("latest"), json!(["shop-000"])),
+        (tagged(&[]), json!([])),
+    ] {
+        let known = knowing(1);
+        let script = Script::new(move |operation, input| match operation {
+            "GetResources" => page(&[], ""),
+            "ListTagsForResource" => tags.clone(),
+            _ => known(operation, input),
+        });
+        for event in ["ecr-push", "secret-label-updated"] {
+            let answer = script.handle(event).await.expect("it goes well");
+            assert_eq!(answer["started"], expected, "{event}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_cannot_be_read_keeps_no_push_from_any_service() {
+    let well = answering(3);
+    let script = Script::new(move |operation, input| match operation {
+        "Query" => (
+            200,
+            json!({"Items": [{"kind": {"S": "uses"}, "subject": {"S": arn("shop-000")}}]}),
+        ),
+        // It is there, whatever it is.
+        "PutItem" if input["Item"]["subject"]["S"] == arn("shop-000") => {
+            refusal("ConditionalCheckFailedException")
+        }
+        _ => well(operation, input),
+    });
+    let answer = script.handle("ecr-push").await.expect("it goes well");
+    assert_eq!(answer["started"], json!(names(0..3)));
+}
+
+#[tokio::test]
+async fn a_service_that_runs_again_is_noted_also_if_it_is_held() {
+    let script = Script::new(|operation, input| match operation {
+        "ListTagsForResource" => tagged(&[&MANAGED[..], &[("groundcrew:hold", "true")]].concat()),
+        "DescribeService" => described(input, "RUNNING"),
+        "GetItem" | "PutItem" => (200, json!({})),
+        _ => refusal("NotExpected"),
+    });
+    let answer = script.handle("apprunner-service-status").await;
+    assert_eq!(
+        answer.expect("it goes well"),
+        json!({"not_for_us": "shop-staging is on hold"})
+    );
+    let noted = &script.inputs("PutItem")[0]["Item"]["remembered"]["M"];
+    assert_eq!(noted["repository"]["S"], format!("{REGISTRY}/shop-staging"));
 }
 
 #[tokio::test]
@@ -465,20 +619,21 @@ const MANAGED: [(&str, &str); 3] = [
 ];
 
 #[tokio::test]
-async fn a_service_that_runs_again_is_started_by_one_look_at_it() {
+async fn a_service_that_runs_again_is_noted_and_started_by_one_look_at_it() {
     for event in [
         "apprunner-service-status",
         "apprunner-operation-status-pascal-case",
     ] {
-        let script = Script::new(|operation, _| match operation {
+        let script = Script::new(|operation, input| match operation {
             "ListTagsForResource" => tagged(&MANAGED),
-            "GetItem" => (200, json!({})),
+            "DescribeService" => described(input, "RUNNING"),
+            "GetItem" | "PutItem" => (200, json!({})),
             "StartExecution" => started(),
             _ => refusal("NotExpected"),
         });
         let answer = script.handle(event).await.expect("it goes well");
         assert_eq!(answer["started"], json!(["shop-staging"]), "{event}");
-        assert_eq!(script.0.calls.lock().expect("nobody panics here").len(), 3);
+        assert_eq!(script.0.calls.lock().expect("nobody panics here").len(), 6);
     }
 }
 
@@ -494,9 +649,10 @@ async fn a_service_that_is_foreign_held_claimed_or_gone_is_left_alone() {
         ),
         (refusal("ResourceNotFoundException"), "gone"),
     ] {
-        let script = Script::new(move |operation, _| match operation {
+        let script = Script::new(move |operation, input| match operation {
             "ListTagsForResource" => answer.clone(),
-            "GetItem" => (200, json!({})),
+            "DescribeService" => described(input, "RUNNING"),
+            "GetItem" | "PutItem" => (200, json!({})),
             "DescribeExecution" => execution("RUNNING"),
             _ => refusal("NotExpected"),
         });
@@ -514,11 +670,12 @@ async fn a_service_that_is_foreign_held_claimed_or_gone_is_left_alone() {
 #[tokio::test]
 async fn a_claim_of_an_execution_that_ended_keeps_nobody_from_anything() {
     for ended in [execution("FAILED"), refusal("ExecutionDoesNotExist")] {
-        let script = Script::new(move |operation, _| match operation {
+        let script = Script::new(move |operation, input| match operation {
             "ListTagsForResource" => {
                 tagged(&[&MANAGED[..], &[("groundcrew:deploying", CLAIM)]].concat())
             }
-            "GetItem" => (200, json!({})),
+            "DescribeService" => described(input, "RUNNING"),
+            "GetItem" | "PutItem" => (200, json!({})),
             "DescribeExecution" => ended.clone(),
             "StartExecution" => started(),
             _ => refusal("NotExpected"),

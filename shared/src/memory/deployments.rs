@@ -260,6 +260,7 @@ impl Deployments {
 
 impl Remembered for Deployments {
     const KIND: &'static str = "deployments";
+    const IN_TAGS: bool = true;
 
     fn of_tags(tags: &Tags) -> Self {
         in_tags::deployments(tags)

@@ -41,6 +41,7 @@ impl Parking {
 
 impl Remembered for Parking {
     const KIND: &'static str = "parking";
+    const IN_TAGS: bool = true;
 
     fn of_tags(tags: &Tags) -> Self {
         in_tags::parking(tags)
@@ -48,10 +49,6 @@ impl Remembered for Parking {
 
     fn to_tags(&self) -> Tags {
         in_tags::of_parking(self)
-    }
-
-    fn is_removable(_: &str) -> bool {
-        false
     }
 
     fn complete(&self, tags: &mut Tags) {

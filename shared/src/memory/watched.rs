@@ -31,20 +31,6 @@ impl Watched {
 impl Remembered for Watched {
     const KIND: &'static str = "alarms";
 
-    /// Groundcrew 0.1 has kept no copy of these tags.
-    fn of_tags(_: &Tags) -> Self {
-        Self::default()
-    }
-
-    /// A person's tags are not set again.
-    fn to_tags(&self) -> Tags {
-        Tags::new()
-    }
-
-    fn is_removable(_: &str) -> bool {
-        false
-    }
-
     fn complete(&self, tags: &mut Tags) {
         let settings = [
             (TAG_ALARMS, &self.thresholds),

@@ -11,7 +11,7 @@ use aws_sdk_apprunner::types::{
 use groundcrew::arn::ServiceArn;
 use groundcrew::claim::NONE;
 use groundcrew::installation::Keeper;
-use groundcrew::memory::{Deployments, Parking, Watched};
+use groundcrew::memory::{self, Deployments};
 use groundcrew::reference;
 use groundcrew::stack::{
     TAG_CHANGED_BY, TAG_CREATED_BY, TAG_DEPLOYED_SECRETS, TAG_IMAGE_TAG, TAG_INSTALLATION,
@@ -367,15 +367,7 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
             )));
         }
     } else if !run.dry_run {
-        for memory in Memory::<Deployments>::of_name(aws, &name).await? {
-            memory.forget(aws).await?;
-        }
-        for memory in Memory::<Parking>::of_name(aws, &name).await? {
-            memory.forget(aws).await?;
-        }
-        for memory in Memory::<Watched>::of_name(aws, &name).await? {
-            memory.forget(aws).await?;
-        }
+        memory::forget_name(aws, &name).await?;
     }
     logs::destroy(aws, removal, run).await
 }
