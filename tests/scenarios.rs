@@ -3,6 +3,7 @@
 mod alarms;
 mod asleep;
 mod deployments;
+mod drifts;
 mod early;
 mod fleet;
 mod memory;

@@ -1,6 +1,6 @@
 //! What groundcrew remembers of a service: in a table of its own, which no other tool and no person changes by the way.
 //!
-//! One item for each service and kind of memory. It is written by compare-and-set: whoever writes has read what is there, or
+//! One item for each service and kind of memory, and one for the spec of each stack. It is written by compare-and-set: whoever writes has read what is there, or
 //! is refused and looks again. Reads are consistent. Whose a service is, and what a person sets, stays in tags of the service.
 //!
 //! Until 0.3.0 what is remembered is written to tags of the service as well, after the table, so that the version before finds
@@ -8,18 +8,20 @@
 
 mod deployments;
 mod in_tags;
+mod last_spec;
 mod parking;
 mod uses;
 mod watched;
 
 pub use deployments::{Deployments, Orders, Outcome, Rejection, Release, Wish};
+pub use last_spec::LastSpec;
 pub use parking::Parking;
 pub use uses::Uses;
 pub use watched::Watched;
 
 use crate::claim::NONE;
 use crate::stack::Tags;
-use crate::{Aws, Error, Result, managed};
+use crate::{Aws, Error, Result, Stack, managed};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::de::DeserializeOwned;
@@ -28,10 +30,10 @@ use std::collections::HashMap;
 
 /// The partition key: what kind of memory an item is. Policies hold functions to the kinds that they need by it.
 const KIND: &str = "kind";
-/// The sort key: the ARN of the service that is remembered.
+/// The sort key: the ARN of the service that is remembered, or the name of the stack.
 const SUBJECT: &str = "subject";
 
-/// Each kind of memory. A service is remembered as long as its deployments are, so these are forgotten last.
+/// Each kind of memory of a service. A service is remembered as long as its deployments are, so these are forgotten last.
 const KINDS: [&str; 4] = [Parking::KIND, Watched::KIND, Uses::KIND, Deployments::KIND];
 
 type Item = HashMap<String, AttributeValue>;
@@ -67,10 +69,10 @@ pub trait Remembered: Clone + Default + PartialEq + Serialize + DeserializeOwned
     }
 }
 
-/// What is remembered of one service, with the revision that was read.
+/// What is remembered of one service or stack, with the revision that was read.
 #[derive(Clone, Debug)]
 pub struct Memory<T> {
-    service_arn: String,
+    subject: String,
     /// 0: the table holds nothing yet.
     revision: u64,
     /// As the table has it, or as the tags of the service had it before there was a table.
@@ -96,44 +98,44 @@ impl<T> std::ops::Deref for Memory<T> {
 }
 
 impl<T: Remembered> Memory<T> {
-    /// What is remembered of a service that has these tags.
+    /// What is remembered of a service that has these tags, or of a stack, which has none.
     ///
     /// # Errors
     /// Those of `dynamodb:GetItem`; [`Error::Failed`] for an item that this version cannot read.
-    pub async fn of(aws: &Aws, service_arn: &str, tags: &Tags) -> Result<Self> {
+    pub async fn of(aws: &Aws, subject: &str, tags: &Tags) -> Result<Self> {
         let found = aws
             .dynamodb()
             .get_item()
             .table_name(&aws.account.memory)
-            .set_key(Some(key(T::KIND, service_arn)))
+            .set_key(Some(key(T::KIND, subject)))
             .consistent_read(true)
             .send()
             .await
             .map_err(Error::aws("dynamodb:GetItem"))?;
         match found.item {
             Some(item) => Self::read(item),
-            None => Ok(Self::of_tags(service_arn, tags)),
+            None => Ok(Self::of_tags(subject, tags)),
         }
     }
 
     /// What is remembered of a service that has these tags, among all that the table holds of this kind.
-    pub fn among(all: &[Self], service_arn: &str, tags: &Tags) -> Self {
-        let found = all.iter().find(|it| it.service_arn == service_arn);
-        found.map_or_else(|| Self::of_tags(service_arn, tags), Self::clone)
+    pub fn among(all: &[Self], subject: &str, tags: &Tags) -> Self {
+        let found = all.iter().find(|it| it.subject == subject);
+        found.map_or_else(|| Self::of_tags(subject, tags), Self::clone)
     }
 
     /// What is remembered of a service that the table holds nothing of.
-    fn of_tags(service_arn: &str, tags: &Tags) -> Self {
+    fn of_tags(subject: &str, tags: &Tags) -> Self {
         let now = T::of_tags(tags);
         if now != T::default() {
             tracing::warn!(
-                service_arn,
+                subject,
                 "the table holds no {} of this service: its tags count, and are taken over with the next write",
                 T::KIND
             );
         }
         Self {
-            service_arn: service_arn.to_owned(),
+            subject: subject.to_owned(),
             revision: 0,
             now,
         }
@@ -172,15 +174,15 @@ impl<T: Remembered> Memory<T> {
             ))
         })?;
         Ok(Self {
-            service_arn: stored.subject,
+            subject: stored.subject,
             revision: stored.revision,
             now: stored.content,
         })
     }
 
-    /// The ARN of the service.
-    pub fn service_arn(&self) -> &str {
-        &self.service_arn
+    /// The ARN of the service, or the name of the stack.
+    pub fn subject(&self) -> &str {
+        &self.subject
     }
 
     /// Whether the table holds nothing of the service yet.
@@ -199,14 +201,14 @@ impl<T: Remembered> Memory<T> {
         }
         let stored = Stored {
             kind: T::KIND.into(),
-            subject: self.service_arn.clone(),
+            subject: self.subject.clone(),
             revision: self.revision + 1,
             content: then,
         };
         let item: Item = serde_dynamo::to_item(&stored).map_err(|error| {
             Error::Failed(format!(
                 "what is to be remembered of {}: {error}",
-                self.service_arn
+                self.subject
             ))
         })?;
         let put = aws
@@ -230,7 +232,7 @@ impl<T: Remembered> Memory<T> {
             match lost {
                 true => Error::NotReady(format!(
                     "what is remembered of {}, which somebody else has written meanwhile,",
-                    self.service_arn
+                    self.subject
                 )),
                 false => Error::aws("dynamodb:PutItem")(error),
             }
@@ -265,7 +267,7 @@ impl<T: Remembered> Memory<T> {
     }
 
     async fn say_in_tags(&self, aws: &Aws) -> Result<()> {
-        let Some(existing) = managed::tags(aws, &self.service_arn).await? else {
+        let Some(existing) = managed::tags(aws, &self.subject).await? else {
             return Ok(());
         };
         let wanted = self.now.to_tags();
@@ -277,7 +279,7 @@ impl<T: Remembered> Memory<T> {
         if !gone.is_empty() {
             aws.apprunner()
                 .untag_resource()
-                .resource_arn(&self.service_arn)
+                .resource_arn(&self.subject)
                 .set_tag_keys(Some(gone))
                 .send()
                 .await
@@ -286,7 +288,7 @@ impl<T: Remembered> Memory<T> {
         let changed = differing(&self.now, &existing);
         match changed.is_empty() {
             true => Ok(()),
-            false => managed::set_tags(aws, &self.service_arn, &changed).await,
+            false => managed::set_tags(aws, &self.subject, &changed).await,
         }
     }
 }
@@ -342,6 +344,14 @@ pub async fn forget_name(aws: &Aws, service_name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Forgets the last spec of a stack.
+///
+/// # Errors
+/// Those of `dynamodb:DeleteItem`.
+pub async fn forget_spec(aws: &Aws, stack: &Stack) -> Result<()> {
+    delete(aws, key(LastSpec::KIND, &stack.name())).await
+}
+
 async fn delete(aws: &Aws, key: Item) -> Result<()> {
     aws.dynamodb()
         .delete_item()
@@ -353,9 +363,9 @@ async fn delete(aws: &Aws, key: Item) -> Result<()> {
     Ok(())
 }
 
-fn key(kind: &str, service_arn: &str) -> Item {
+fn key(kind: &str, subject: &str) -> Item {
     HashMap::from([
         (KIND.to_owned(), AttributeValue::S(kind.into())),
-        (SUBJECT.to_owned(), AttributeValue::S(service_arn.into())),
+        (SUBJECT.to_owned(), AttributeValue::S(subject.into())),
     ])
 }

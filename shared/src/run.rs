@@ -29,6 +29,7 @@ pub struct Run {
     /// Whether to decide only.
     pub dry_run: bool,
     changes: Vec<String>,
+    urgent: Vec<String>,
     waits: Vec<String>,
     details: BTreeMap<String, String>,
     outcome: Outcome,
@@ -63,6 +64,14 @@ impl Run {
         self.note(Outcome::Changed, "change", what.into())
     }
 
+    /// The same of something that must not stay as it is until somebody has time: it opens the stack to others.
+    #[must_use]
+    pub fn change_urgently(&mut self, what: impl Into<String>) -> bool {
+        let what = what.into();
+        self.urgent.push(what.clone());
+        self.change(what)
+    }
+
     /// Notes that something has to go. `false` in a dry run: then do not.
     #[must_use]
     pub fn remove(&mut self, what: impl Into<String>) -> bool {
@@ -95,6 +104,11 @@ impl Run {
         self.changes.push(format!("{verb} {what}"));
         self.outcome = self.outcome.max(outcome);
         !self.dry_run
+    }
+
+    /// What must not stay as it is, one line each.
+    pub fn urgent(&self) -> &[String] {
+        &self.urgent
     }
 
     /// Notes what a reader of the report wants to know, an ARN for instance.

@@ -181,6 +181,7 @@ fn every_input_is_what_its_reader_expects() {
     for file in inputs() {
         let event = json(&format!("events/{file}"));
         let read = match file.as_str() {
+            "provision-again.json" => provision::Again::parse(&event).map(drop),
             name if name.starts_with("provision") => Spec::parse(&event).map(drop),
             "teardown.json" => Removal::parse(&event).map(drop),
             "deploy.json" => Request::parse(&event).map(drop),
@@ -201,6 +202,7 @@ fn each_state_machine_has_an_example_of_its_input() {
         "park-schedule.json",
         "provision.json",
         "provision-minimal.json",
+        "provision-again.json",
         "provision-wake.json",
         "sweep.json",
         "sweep-dry-run.json",

@@ -296,6 +296,8 @@ pub(super) fn example(name: &str) -> Value {
         "findings" => {
             json!([{"of": "service shop-dev", "what": "it has no alarms", "remedy": {"alarms": "arn"}}])
         }
+        "compared" => json!({"drifts": []}),
+        "told" => json!([{"stack": "shop-dev", "fingerprint": null}]),
         "batches" => {
             let lines = json!({"lines": [], "more": 0});
             json!([{"repaired": lines, "for_a_person": lines, "failed": lines}])
@@ -328,10 +330,12 @@ pub(super) fn read(state: State<'_>, payload: Value) -> groundcrew::Result<()> {
         Some("DeployFunction") => deploy::Step::parse(payload).map(drop),
         Some("ParkFunction") => park::Step::parse(payload).map(drop),
         Some("SweepFunction") => sweep::Step::parse(payload).map(drop),
-        _ => Step::parse(payload).map(drop),
+        Some("CompareFunction" | "CreateFunction" | "DeleteFunction") => {
+            Step::parse(payload).map(drop)
+        }
+        function => panic!("nobody knows what {function:?} reads"),
     }
 }
-
 #[test]
 fn every_payload_is_a_step() {
     for machine in machines::all() {
@@ -550,7 +554,8 @@ fn what_creates_cannot_delete_and_what_deletes_cannot_create() {
         for state in machine.steps() {
             let function = match state.action() {
                 "plan" if machine.name == "park" => "ParkFunction",
-                "list" | "look" | "repair" | "report" => "SweepFunction",
+                "list" | "look" | "repair" | "report" | "remember" => "SweepFunction",
+                "compare" => "CompareFunction",
                 "check-spec" | "plan" | "wake" | "ensure" | "await-image" | "check-health" => {
                     "CreateFunction"
                 }

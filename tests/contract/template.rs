@@ -486,6 +486,17 @@ fn the_function_that_deletes_cannot_create() {
     }
 }
 
+#[test]
+fn the_function_that_compares_can_change_nothing() {
+    let template = Template::read();
+    for action in template.actions("CompareFunction") {
+        let (_, operation) = action.split_once(':').unwrap();
+        let mut verbs = ["Describe", "Get", "List"].iter();
+        assert!(verbs.any(|verb| operation.starts_with(verb)), "{action}");
+        assert_ne!(operation, "GetSecretValue");
+    }
+}
+
 /// Which version of a secret is current is no reason to read its value.
 #[test]
 fn only_the_function_that_creates_reads_a_secret() {
@@ -794,12 +805,13 @@ fn the_functions_get_exactly_the_environment_that_they_read() {
                 "NOTIFICATIONS",
                 "PARKING",
                 "PARK_STATE_MACHINE",
+                "PROVISION_STATE_MACHINE",
                 "TEARDOWN_STATE_MACHINE",
             ],
             _ => &[],
         };
         let code = match name.trim_end_matches("Function") {
-            "Create" | "Delete" => "provision".to_owned(),
+            "Compare" | "Create" | "Delete" => "provision".to_owned(),
             name => name.to_lowercase(),
         };
         let code = ["main", "lib"].map(|file| format!("functions/{code}/src/{file}.rs"));

@@ -9,10 +9,11 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use groundcrew::aws::Account;
 use groundcrew::{Aws, Stack};
+use provision::Drift;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
-use sweep::{Finding, Listed, Looked, Remedy, Request, Step, Surroundings, Swept};
+use sweep::{Finding, Listed, Looked, Remedy, Request, Step, Surroundings, Swept, Told};
 use tokio::runtime::Builder;
 
 /// As many batches as fifty stacks make.
@@ -63,9 +64,36 @@ fn looked(step: &Value, findings: Vec<Finding>) -> Value {
     json!(Looked {
         services: 1,
         to_repair: is_wanted && findings.iter().any(Finding::is_repairable),
-        swept: Swept::looked_at(&findings, ROOM),
+        swept: Swept {
+            told: step["compared"]["drifts"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|_| is_wanted)
+                .map(told)
+                .collect(),
+            ..Swept::looked_at(&findings, ROOM)
+        },
         findings,
     })
+}
+
+/// How `provision` says that a stack differs from its spec.
+fn drift() -> Drift {
+    Drift {
+        stack: "shop-dev".into(),
+        urgent: Vec::new(),
+        differs: vec!["change database shop-dev: class db.t4g.large → db.t4g.micro".into()],
+        fingerprint: Some("0a".into()),
+        is_told: false,
+    }
+}
+
+fn told(drift: &Value) -> Told {
+    Told {
+        stack: drift["stack"].as_str().unwrap().into(),
+        fingerprint: drift["fingerprint"].as_str().map(str::to_owned),
+    }
 }
 
 fn repaired(step: &Value, succeeds: bool) -> Value {
@@ -79,6 +107,7 @@ fn repaired(step: &Value, succeeds: bool) -> Value {
         };
         lines.push(finding.to_string(), ROOM);
     }
+    swept.told = serde_json::from_value(step["told"].clone()).unwrap();
     json!(swept)
 }
 
@@ -105,6 +134,7 @@ fn reported(step: Step) -> Value {
         notifications: String::new(),
         parking: String::new(),
         park_state_machine: String::new(),
+        provision_state_machine: String::new(),
         teardown_state_machine: String::new(),
     };
     let answer = step.handle(&aws, &surroundings);
@@ -117,6 +147,11 @@ struct Sweep;
 
 impl Functions for Sweep {
     fn answers(&self, state: State<'_>, step: &Value) -> Vec<Value> {
+        if state.name == "Compare" {
+            let compare = provision::Step::parse(step.clone());
+            compare.unwrap_or_else(|error| panic!("{}: {error}", state.name));
+            return vec![json!({"drifts": [drift()]})];
+        }
         let parsed = Step::parse(step.clone());
         match parsed.unwrap_or_else(|error| panic!("{}: {error}", state.name)) {
             Step::List { .. } => [0, 1, BATCHES].map(|batches| listed(step, batches)).into(),
@@ -128,6 +163,7 @@ impl Functions for Sweep {
                 .map(|succeeds| repaired(step, succeeds))
                 .into(),
             report @ Step::Report { .. } => vec![reported(report)],
+            Step::Remember { .. } => vec![Value::Null],
         }
     }
 }
@@ -206,6 +242,47 @@ fn whatever_a_sweep_finds_is_told_once_and_a_look_alone_tells_nobody() {
         };
         assert_eq!((told, cannot_say), expected, "{:?}", way.states);
     }
+}
+
+#[test]
+fn what_differs_from_a_spec_is_remembered_as_told_after_it_is_told_and_of_no_look_alone() {
+    let mut remembered = 0;
+    for (way, dry_run) in ways() {
+        let remember = way.positions("Remember");
+        let news = report(way).map_or(0, |report| {
+            let batches = report["batches"].as_array().unwrap().iter();
+            batches
+                .map(|it| it["told"].as_array().map_or(0, Vec::len))
+                .sum()
+        });
+        let ended_before = ["Not told", "Failed", "Refused input"].contains(&way.last());
+        let expected = usize::from(news > 0 && !ended_before);
+        assert_eq!(remember.len(), expected, "{:?}", way.states);
+        assert!(!dry_run || news == 0, "{:?}", way.states);
+        if let ([tell], [remember]) = (&way.positions("Tell")[..], &remember[..]) {
+            assert!(tell < remember, "{:?}", way.states);
+        }
+        remembered += expected;
+    }
+    assert!(remembered > 0);
+}
+
+#[test]
+fn stacks_that_could_not_be_compared_are_looked_at_and_that_is_said() {
+    let mut failed = 0;
+    for (way, _) in ways() {
+        let looks = way.steps.iter().filter(|step| step["action"] == "look");
+        let without = looks.filter(|step| step["compared"]["failure"].is_string());
+        let without = without.count();
+        assert_eq!(
+            without,
+            way.positions("Not compared").len(),
+            "{:?}",
+            way.states
+        );
+        failed += without;
+    }
+    assert!(failed > 0);
 }
 
 #[test]

@@ -63,6 +63,7 @@ impl Scene {
                     "awake_days": "MON-FRI", "parked_dates": "", "awake_dates": ""}"#
                     .into(),
                 park_state_machine: park,
+                provision_state_machine: "provision".into(),
                 teardown_state_machine: "teardown".into(),
             },
             main,

@@ -230,7 +230,7 @@ fn p12_a_teardown_forgets_what_was_remembered() {
         crate::stage::assert_succeeded(&stage.provision(&spec).await);
         async fn kind<T: Remembered>(aws: &Aws) -> usize {
             let all = Memory::<T>::all(aws).await.expect("asked").into_iter();
-            all.filter(|it| it.service_arn().contains("/forgotten-dev/"))
+            all.filter(|it| it.subject().contains("/forgotten-dev/"))
                 .count()
         }
         let remembered = async || {

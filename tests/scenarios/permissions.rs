@@ -332,13 +332,15 @@ async fn play_every_operation(stage: &Stage) {
 async fn play_without_events(stage: &Stage) {
     let secret = stage.secret("swept").await;
     stage.local.lose_events(true).await.expect("lost");
-    assert_succeeded(&stage.provision(&spec("unheard")).await);
+    let mut unheard = spec("unheard");
+    unheard["service"]["xray"] = json!(true);
+    assert_succeeded(&stage.provision(&unheard).await);
     // What sleeps is woken if its spec asks for that.
     Service::named(stage, "unheard-dev").pause_by_hand().await;
     let stopped = stage.local.aws().rds().stop_db_instance();
     let stopped = stopped.db_instance_identifier("unheard-dev").send().await;
     stopped.expect("changed by hand");
-    let mut woken = spec("unheard");
+    let mut woken = unheard;
     woken["wake"] = json!(true);
     assert_succeeded(&stage.provision_without_image(&woken).await);
     let given = |name, app| Service::given(stage, name).of_stack(app, "test");
@@ -389,6 +391,24 @@ async fn play_without_events(stage: &Stage) {
         service.has_alarms(6).await;
         service.quiet().await;
     }
+    Service::named(stage, "unheard-dev")
+        .set_tag(TAG_INSTALLATION, GONE)
+        .await;
+    // A stack that differs from its spec, while an execution is at work on another.
+    let iam = stage.local.aws().iam().put_role_policy();
+    let role = format!("unheard-dev-instance-{}", rehearsal::REGION);
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"},
+    ]});
+    let given = iam.role_name(role).policy_name("theirs");
+    let given = given.policy_document(policy.to_string()).send().await;
+    given.expect("given by hand");
+    let machine = stage.output("ProvisionStateMachineArn");
+    let mut waiting = spec("waiting");
+    waiting["image"] = json!({"wait_minutes": 1440});
+    let waits = stage.local.start_execution(machine, "waiting", &waiting);
+    let waits = waits.await;
+    let waits = waits.expect("started");
     itself.pause_by_hand().await;
     redden(&Service::named(stage, "red-test")).await;
     assert_succeeded(&stage.sweep(&everything).await);
@@ -404,6 +424,9 @@ async fn play_without_events(stage: &Stage) {
     aged.await.expect("aged");
     assert_succeeded(&stage.sweep(&everything).await);
     itself.has_alarms(0).await;
+    let pushed = stage.local.push_image("waiting-dev", "latest", "amd64");
+    pushed.await.expect("pushed");
+    assert_succeeded(&waits.end().await.expect("it ends"));
     stage.local.lose_events(false).await.expect("heard again");
 }
 
@@ -424,6 +447,7 @@ fn each_role_grants_exactly_the_actions_that_its_function_calls() {
             "TriggerFunction",
             "AlarmsFunction",
             "SweepFunction",
+            "CompareFunction",
         ] {
             stage.assert_grants_what_it_calls(function).await;
         }

@@ -3,7 +3,8 @@
 use crate::Surroundings;
 use crate::decide::Action;
 use crate::task::Task;
-use crate::under_way::{UnderWay, running};
+use crate::under_way::UnderWay;
+use groundcrew::execution::running;
 use groundcrew::pace::patiently;
 use groundcrew::{Aws, Result};
 

@@ -150,7 +150,5 @@ impl Extent {
 async fn parked(aws: &Aws) -> Result<BTreeSet<String>> {
     let remembered = Memory::<Parking>::all(aws).await?.into_iter();
     let parked = remembered.filter(|memory| memory.mark.is_some());
-    Ok(parked
-        .map(|memory| memory.service_arn().to_owned())
-        .collect())
+    Ok(parked.map(|memory| memory.subject().to_owned()).collect())
 }

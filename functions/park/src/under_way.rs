@@ -6,10 +6,9 @@
 
 use crate::Surroundings;
 use crate::decide::{Action, Decision};
-use aws_sdk_sfn::types::ExecutionStatus;
+use groundcrew::execution::{acts_on, input, running};
 use groundcrew::pace::patiently;
-use groundcrew::{Aws, Error, Result, Stack};
-use serde::Deserialize;
+use groundcrew::{Aws, Result, Stack};
 
 /// What runs now, of all stacks.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +19,8 @@ pub(crate) struct UnderWay {
 /// One execution that acts on a stack.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Work {
-    stack: Stack,
+    /// The name of the stack.
+    stack: String,
     kind: Kind,
     execution: String,
 }
@@ -29,15 +29,6 @@ struct Work {
 enum Kind {
     Provision,
     Teardown,
-}
-
-/// What the inputs of both machines have in common: a spec, or a removal.
-#[derive(Deserialize)]
-struct Input {
-    #[serde(flatten)]
-    stack: Stack,
-    #[serde(default)]
-    dry_run: bool,
 }
 
 impl UnderWay {
@@ -86,7 +77,7 @@ impl UnderWay {
     /// The decision that is left of one: nothing is put to sleep under a `provision`, which waits for what it has begun, and
     /// nothing at all is done under a `teardown`. Waking is what a `provision` can do with.
     pub(crate) fn hold(&self, stack: &Stack, decision: Decision) -> Decision {
-        let holds = |work: &&Work| work.stack == *stack && work.kind.holds(decision.action);
+        let holds = |work: &&Work| work.stack == stack.name() && work.kind.holds(decision.action);
         match self.works.iter().find(holds) {
             Some(work) => Decision {
                 action: Action::Leave,
@@ -99,7 +90,7 @@ impl UnderWay {
 
     /// Why a stack is left alone, if it is.
     pub(crate) fn reason(&self, stack: &Stack) -> Option<String> {
-        let work = self.works.iter().find(|work| work.stack == *stack);
+        let work = self.works.iter().find(|work| work.stack == stack.name());
         work.map(Work::reason)
     }
 }
@@ -127,45 +118,6 @@ impl Work {
     }
 }
 
-/// The stack that an execution with this input acts on; a plan acts on none.
-fn acts_on(input: &str) -> Option<Stack> {
-    let input: Input = serde_json::from_str(input).ok()?;
-    (!input.dry_run).then_some(input.stack)
-}
-
-/// The executions of a machine that run, by ARN and name.
-///
-/// # Errors
-/// Those of `states:ListExecutions`.
-pub(crate) async fn running(aws: &Aws, machine: &str) -> Result<Vec<(String, String)>> {
-    let listed = aws.sfn().list_executions().state_machine_arn(machine);
-    let listed = listed.status_filter(ExecutionStatus::Running);
-    let mut pages = listed.into_paginator().send();
-    let mut found = Vec::new();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(Error::aws("states:ListExecutions"))?;
-        let executions = page.executions.into_iter();
-        found.extend(executions.map(|it| (it.execution_arn, it.name)));
-    }
-    Ok(found)
-}
-
-/// What an execution was started with; `None` if nobody knows it any more.
-async fn input(aws: &Aws, execution_arn: &str) -> Result<Option<String>> {
-    let described = aws.sfn().describe_execution().execution_arn(execution_arn);
-    match described.send().await {
-        Ok(described) => Ok(described.input),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_execution_does_not_exist()) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::aws("states:DescribeExecution")(error)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,7 +131,7 @@ mod tests {
 
     fn under_way(kind: Kind) -> UnderWay {
         let work = Work {
-            stack: stack("shop"),
+            stack: stack("shop").name(),
             kind,
             execution: "run-1".into(),
         };
@@ -210,20 +162,6 @@ mod tests {
             assert_eq!(held(other, "blog", Pause), Pause);
             assert_eq!(held(other, "blog", Resume), Resume);
             assert_eq!(held(other, "shop", Leave), Leave);
-        }
-    }
-
-    #[test]
-    fn a_spec_and_a_removal_say_which_stack_they_are_about_and_a_plan_acts_on_none() {
-        let about = |input: &str| acts_on(input).map(|stack| stack.name());
-        let spec = r#"{"app": "shop", "environment": "staging", "service": {"cpu": 256}}"#;
-        assert_eq!(about(spec).as_deref(), Some("shop-staging"));
-        let undo = r#"{"app": "shop", "environment": "staging", "created_by": "run-1"}"#;
-        assert_eq!(about(undo).as_deref(), Some("shop-staging"));
-        let plan = r#"{"app": "shop", "environment": "staging", "dry_run": true}"#;
-        assert_eq!(about(plan), None);
-        for text in ["", "{}", "[]", r#"{"app": 7}"#] {
-            assert_eq!(about(text), None, "{text}");
         }
     }
 }

@@ -2,9 +2,13 @@
 
 mod asleep;
 mod check;
+mod compare;
+mod last_spec;
 mod member;
 pub mod resources;
 mod step;
 
+pub use compare::Drift;
+pub use last_spec::Again;
 pub use resources::Resource;
 pub use step::Step;

@@ -1,5 +1,6 @@
 //! Members of a resource: what each one is, and what it is to be.
 
+use groundcrew::Run;
 use std::fmt::{self, Display, Formatter};
 
 /// What becomes of a member that is not as it is to be.
@@ -26,6 +27,8 @@ pub(crate) struct Member {
     wanted: String,
     /// Whether what it is and is to be is shown to nobody.
     is_hidden: bool,
+    /// Whether it opens the resource to others.
+    is_urgent: bool,
 }
 
 impl Member {
@@ -57,6 +60,14 @@ impl Member {
         }
     }
 
+    /// The same, of one that opens the resource to others if it differs.
+    pub(crate) fn urgent(self) -> Self {
+        Self {
+            is_urgent: true,
+            ..self
+        }
+    }
+
     fn new(name: &'static str, becomes: Becomes, is: impl Display, wanted: impl Display) -> Self {
         Self {
             name,
@@ -64,6 +75,7 @@ impl Member {
             is: is.to_string(),
             wanted: wanted.to_string(),
             is_hidden: false,
+            is_urgent: false,
         }
     }
 
@@ -88,6 +100,16 @@ pub(crate) fn differing(members: &[Member], becomes: Becomes) -> Vec<&Member> {
     members
         .filter(|it| it.becomes == becomes && it.differs())
         .collect()
+}
+
+/// Notes that these members of something are to be changed, those that are urgent by themselves. `false` if they are not to be
+/// changed now.
+pub(crate) fn change(run: &mut Run, what: &str, members: &[&Member]) -> bool {
+    let (urgent, others): (Vec<_>, Vec<_>) = members.iter().partition(|it| it.is_urgent);
+    let of = |members: &[&Member]| format!("{what}: {}", listed(members));
+    let now = !urgent.is_empty() && run.change_urgently(of(&urgent));
+    let then = !others.is_empty() && run.change(of(&others));
+    now || then
 }
 
 /// Members in a sentence: `class db.t4g.large → db.t4g.micro, public true → false`.

@@ -1,8 +1,8 @@
 //! One step of a state machine: what goes into the function `provision`, and what comes out.
 
 use crate::resources::{Resource, check_health};
-use crate::{asleep, check};
-use groundcrew::{Aws, Error, Failure, Removal, Result, Run, Spec, image};
+use crate::{asleep, check, compare, last_spec};
+use groundcrew::{Aws, Error, Failure, Removal, Result, Run, Spec, Stack, image};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 pub enum Step {
     /// Refuses a bad spec, with every mistake at once; answers the spec with all its defaults, and its secrets by their whole ARNs.
     CheckSpec {
-        /// What the person sent.
+        /// What the person sent: a spec, or the name of a stack whose last spec it is to be.
         spec: Value,
     },
     /// Says what `ensure` would do with each resource, and what AWS may refuse all the same; calls nothing that writes.
@@ -52,12 +52,20 @@ pub enum Step {
         attempt: u32,
     },
     /// Asks the service over HTTPS for its health path; answers what it said, when the stack sleeps, and what waits until it is awake.
+    /// The spec is then remembered as the one that the stack was last brought in line with.
     CheckHealth {
         /// A checked spec.
         spec: Spec,
         /// What waits of each resource; an execution that was started before there was such a thing says nothing.
         #[serde(default)]
         waits: Vec<Vec<String>>,
+    },
+    /// Compares stacks with their last specs; answers those that differ, each a [`Drift`](crate::Drift).
+    Compare {
+        /// Which.
+        stacks: Vec<Stack>,
+        /// The ARNs of the state machines `provision` and `teardown`.
+        machines: Vec<String>,
     },
     /// Refuses a bad removal; answers it with all its defaults.
     CheckRemoval {
@@ -134,7 +142,10 @@ impl Step {
     /// Those of [`Error`]; the state machine retries or catches them by name.
     pub async fn handle(self, aws: &Aws, parking: &str) -> Result<Value> {
         match self {
-            Self::CheckSpec { spec } => Ok(json!(check::spec(aws, &spec).await?)),
+            Self::CheckSpec { spec } => {
+                let meant = last_spec::meant(aws, &spec).await?;
+                Ok(json!(check::spec(aws, &meant).await?))
+            }
             Self::Plan { spec, execution } => {
                 let mut resources = serde_json::Map::new();
                 let mut waits = Vec::new();
@@ -184,6 +195,7 @@ impl Step {
             Self::CheckHealth { spec, waits } => {
                 let seen = asleep::Seen::look(aws, &spec, parking).await?;
                 let health = check_health(aws, &spec, seen.unasked()).await?;
+                last_spec::remember(aws, &spec).await?;
                 let waits = waits.concat();
                 Ok(json!({
                     "url": health["url"],
@@ -192,6 +204,10 @@ impl Step {
                     "next": seen.next(&waits),
                     "waits": waits,
                 }))
+            }
+            Self::Compare { stacks, machines } => {
+                let drifts = Box::pin(compare::drifts(aws, &stacks, &machines)).await?;
+                Ok(json!({ "drifts": drifts }))
             }
             Self::CheckRemoval { removal } => {
                 let removal = Removal::parse(&removal)?;

@@ -35,6 +35,30 @@ pub enum Remedy {
     Person(String),
 }
 
+/// How a stack differs from the spec that it was last brought in line with, as `provision` has compared them.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Drift {
+    /// The name of the stack.
+    pub stack: String,
+    /// What must not stay as it is, one line each.
+    pub urgent: Vec<String>,
+    /// What else differs, one line each.
+    pub differs: Vec<String>,
+    /// The fingerprint of what differs; `None` if nothing does.
+    pub fingerprint: Option<String>,
+    /// Whether a person was told of just that.
+    pub is_told: bool,
+}
+
+/// What a person is told of a stack that differs from its spec, by which it is told once.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Told {
+    /// The name of the stack.
+    pub stack: String,
+    /// The fingerprint of what differs; `None` if nothing does any more.
+    pub fingerprint: Option<String>,
+}
+
 /// What `look` answers.
 #[derive(Debug, Serialize)]
 pub struct Looked {
@@ -57,6 +81,9 @@ pub struct Swept {
     pub for_a_person: Lines,
     /// What could not be repaired.
     pub failed: Lines,
+    /// What of it is told once, until it changes. An execution of before there was such a thing says nothing.
+    #[serde(default)]
+    pub told: Vec<Told>,
 }
 
 /// Some lines, and how many more there were: those of all batches have to fit into the 256 KiB of a state.

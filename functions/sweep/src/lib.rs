@@ -4,6 +4,7 @@
 //! It says what it finds, and repairs what is safe to repair with the code that the events would have started: alarms as the
 //! function `alarms` does, what was not delivered by `deploy`, what sleeps or should by `park`. The rest is for a person.
 
+mod drift;
 mod finding;
 mod inventory;
 mod look;
@@ -11,9 +12,9 @@ mod repair;
 mod report;
 mod request;
 
-pub use finding::{Finding, Lines, Looked, Remedy, Swept};
+pub use finding::{Drift, Finding, Lines, Looked, Remedy, Swept, Told};
 pub use inventory::Listed;
-pub use look::look;
+pub use look::{Look, look};
 pub use request::Request;
 
 use groundcrew::aws::{parking, variable};
@@ -32,6 +33,8 @@ pub struct Surroundings {
     pub parking: String,
     /// The ARN of the state machine `park`.
     pub park_state_machine: String,
+    /// The ARN of the state machine `provision`, for what a person is told.
+    pub provision_state_machine: String,
     /// The ARN of the state machine `teardown`, for what a person is told.
     pub teardown_state_machine: String,
 }
@@ -47,6 +50,7 @@ impl Surroundings {
             notifications: variable("NOTIFICATIONS"),
             parking: parking(step),
             park_state_machine: variable("PARK_STATE_MACHINE"),
+            provision_state_machine: variable("PROVISION_STATE_MACHINE"),
             teardown_state_machine: variable("TEARDOWN_STATE_MACHINE"),
         }
     }
@@ -65,6 +69,9 @@ pub enum Step {
     Look {
         /// Which.
         stacks: Vec<Stack>,
+        /// How they differ from their last specs; of an execution of before there was such a thing, nothing.
+        #[serde(default)]
+        compared: Compared,
         /// Whether nothing is to be repaired.
         dry_run: bool,
         /// How many bytes the lines of one kind may have.
@@ -74,6 +81,9 @@ pub enum Step {
     Repair {
         /// What was found.
         findings: Vec<Finding>,
+        /// What of it is told once.
+        #[serde(default)]
+        told: Vec<Told>,
         /// The execution's name.
         execution: String,
         /// How many bytes the lines of one kind may have.
@@ -90,6 +100,21 @@ pub enum Step {
         /// The execution's name.
         execution: String,
     },
+    /// Remembers what a person was told, and is not told again.
+    Remember {
+        /// What.
+        told: Vec<Told>,
+    },
+}
+
+/// How the stacks of a batch differ from their last specs.
+#[derive(Debug, Default, Deserialize)]
+pub struct Compared {
+    /// Those that do.
+    pub drifts: Vec<Drift>,
+    /// Why they could not be compared.
+    #[serde(default)]
+    pub failure: Option<String>,
 }
 
 impl Step {
@@ -111,21 +136,30 @@ impl Step {
             Self::List { request } => json!(Box::pin(inventory::list(aws, &request)).await?),
             Self::Look {
                 stacks,
+                compared,
                 dry_run,
                 room,
             } => {
                 let schedule = &Schedule::parse(&surroundings.parking)?;
                 let now = Timestamp::now();
-                let look = look::look(aws, surroundings, schedule, &stacks, now, dry_run, room);
-                json!(Box::pin(look).await?)
+                let look = Look {
+                    surroundings,
+                    schedule,
+                    now,
+                    dry_run,
+                    room,
+                };
+                json!(Box::pin(look::look(aws, &look, &stacks, &compared)).await?)
             }
             Self::Repair {
                 findings,
+                told,
                 execution,
                 room,
             } => {
                 let repair = repair::repair(aws, surroundings, findings, &execution, room);
-                json!(Box::pin(repair).await?)
+                let repaired = Box::pin(repair).await?;
+                json!(Swept { told, ..repaired })
             }
             Self::Report {
                 batches,
@@ -133,6 +167,7 @@ impl Step {
                 machine,
                 execution,
             } => json!(report::report(batches, dry_run, &machine, &execution)),
+            Self::Remember { told } => json!(Box::pin(drift::remember(aws, told)).await?),
         })
     }
 }

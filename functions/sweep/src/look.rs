@@ -1,8 +1,8 @@
 //! Compares stacks with what they should be. Nothing is called that writes.
 
-use crate::Surroundings;
 use crate::finding::{Finding, Looked, Remedy, Swept};
 use crate::inventory::{Inventory, inventories};
+use crate::{Compared, Surroundings, drift};
 use aws_sdk_apprunner::types::{OperationStatus, ServiceStatus};
 use deploy::Due;
 use groundcrew::alarms::services_of;
@@ -27,25 +27,37 @@ const COUNTED: SignedDuration = SignedDuration::from_hours(24);
 /// An execution that builds a stack, or takes it down, has ended by then.
 const LEFT: SignedDuration = SignedDuration::from_hours(24);
 
-/// Looks at some stacks, at most twenty, at a moment. `room` is that of [`crate::Listed`].
+/// How stacks are looked at.
+#[derive(Debug)]
+pub struct Look<'a> {
+    /// What the sweep knows of its surroundings.
+    pub surroundings: &'a Surroundings,
+    /// When environments sleep.
+    pub schedule: &'a Schedule,
+    /// The moment.
+    pub now: Timestamp,
+    /// Whether nothing is to be repaired.
+    pub dry_run: bool,
+    /// That of [`crate::Listed`].
+    pub room: usize,
+}
+
+/// Looks at some stacks, at most twenty, which were [compared](Compared) with their specs before.
 ///
 /// # Errors
-/// Those of `tag:GetResources`; what is the matter with a stack is a finding.
+/// Those of `tag:GetResources` and `dynamodb:Query`; what is the matter with a stack is a finding.
 pub async fn look(
     aws: &Aws,
-    surroundings: &Surroundings,
-    schedule: &Schedule,
+    look: &Look<'_>,
     stacks: &[Stack],
-    now: Timestamp,
-    dry_run: bool,
-    room: usize,
+    compared: &Compared,
 ) -> Result<Looked> {
     let pace = Pace::new(Tempo::AWS);
     let sweep = Sweep {
         aws,
-        surroundings,
-        schedule,
-        now,
+        surroundings: look.surroundings,
+        schedule: look.schedule,
+        now: look.now,
         deployments: patiently(Tempo::AWS, || Memory::all(aws)).await?,
         parking: patiently(Tempo::AWS, || Memory::all(aws)).await?,
         watched: patiently(Tempo::AWS, || Memory::all(aws)).await?,
@@ -69,13 +81,28 @@ pub async fn look(
             }),
         }
     }
+    looked.findings.extend(drift::findings(
+        &compared.drifts,
+        look.surroundings,
+        look.dry_run,
+    ));
+    looked
+        .findings
+        .extend(compared.failure.as_ref().map(|failure| Finding {
+            of: "stacks".into(),
+            what: format!("they could not be compared with their specs: {failure}"),
+            remedy: Remedy::Person("Mend that; the next sweep compares them again".into()),
+        }));
     for finding in &looked.findings {
         let repairable = finding.is_repairable();
         // The dashboard of the template reads these.
         tracing::info!(action = "found", repairable = repairable, "{finding}");
     }
-    looked.to_repair = !dry_run && looked.findings.iter().any(Finding::is_repairable);
-    looked.swept = Swept::looked_at(&looked.findings, room);
+    looked.to_repair = !look.dry_run && looked.findings.iter().any(Finding::is_repairable);
+    looked.swept = Swept {
+        told: drift::told(&compared.drifts, look.dry_run, look.room),
+        ..Swept::looked_at(&looked.findings, look.room)
+    };
     Ok(looked)
 }
 
@@ -254,7 +281,7 @@ impl Sweep<'_> {
     async fn strays(&self, inventory: &Inventory) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
         for memory in &self.deployments {
-            let arn = memory.service_arn();
+            let arn = memory.subject();
             let Some(service) = ServiceArn::parse(arn) else {
                 continue;
             };

@@ -1,6 +1,6 @@
 //! The end of a sweep: what was found and repaired, and what a person is told.
 
-use crate::finding::{Lines, Swept};
+use crate::finding::{Lines, Swept, Told};
 use serde::Serialize;
 
 /// What `report` answers.
@@ -16,6 +16,8 @@ pub(crate) struct Report {
     pub(crate) summary: String,
     /// What is to be told; nothing, if nothing was found.
     pub(crate) notification: Option<Notification>,
+    /// What of it is told once.
+    pub(crate) told: Vec<Told>,
 }
 
 /// One message to the notification topic.
@@ -76,6 +78,7 @@ pub(crate) fn report(batches: Vec<Swept>, dry_run: bool, machine: &str, executio
         repaired: if dry_run { 0 } else { repaired.count() },
         summary,
         notification,
+        told: batches.into_iter().flat_map(|batch| batch.told).collect(),
     }
 }
 
@@ -105,6 +108,7 @@ mod tests {
             repaired: lines(repaired),
             for_a_person: lines(for_a_person),
             failed: lines(failed),
+            told: Vec::new(),
         }
     }
 

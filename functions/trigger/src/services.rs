@@ -39,7 +39,7 @@ pub(crate) async fn candidates(aws: &Aws, cause: &Cause, tempo: Tempo) -> Result
         }
         index => index?,
     };
-    let known: BTreeSet<_> = index.iter().map(Memory::service_arn).collect();
+    let known: BTreeSet<_> = index.iter().map(Memory::subject).collect();
     let unknown = tags.keys().filter(|arn| !known.contains(arn.as_str()));
     let nothing = Tags::new();
     let unknown: Vec<_> = unknown
@@ -48,8 +48,8 @@ pub(crate) async fn candidates(aws: &Aws, cause: &Cause, tempo: Tempo) -> Result
     let using = index.into_iter().filter(|uses| is_about(cause, uses));
     let candidates = using.chain(unknown).filter_map(|uses| {
         Some(Candidate {
-            service: ServiceArn::parse(uses.service_arn())?,
-            tags: tags.remove(uses.service_arn()),
+            service: ServiceArn::parse(uses.subject())?,
+            tags: tags.remove(uses.subject()),
             uses,
         })
     });

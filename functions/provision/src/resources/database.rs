@@ -5,7 +5,7 @@ mod wanted;
 use super::credentials::Credentials;
 use super::{network, roles};
 use crate::asleep;
-use crate::member::{Becomes, differing, listed};
+use crate::member::{Becomes, change, differing, listed};
 use aws_sdk_rds::types::{DbInstance, DbSubnetGroup, PendingModifiedValues, Tag};
 use groundcrew::spec::Mistake;
 use groundcrew::stack::{TAG_AWAKE_UNTIL, TAG_CHANGED_BY, Tags};
@@ -72,11 +72,11 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     }
     if run.dry_run {
         if !drift.is_empty() {
-            let _ = run.change(format!("database {name}: {}", listed(&drift)));
+            let _ = change(run, &format!("database {name}"), &drift);
         }
         if !of_replica.is_empty() {
             let name = replica_name(stack);
-            let _ = run.change(format!("read replica {name}: {}", listed(&of_replica)));
+            let _ = change(run, &format!("read replica {name}"), &of_replica);
         }
         if lacks_replica {
             let _ = run.create(format!("read replica {}", replica_name(stack)));
@@ -84,7 +84,7 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         return Ok(());
     }
     available(&instance)?;
-    if !drift.is_empty() && run.change(format!("database {name}: {}", listed(&drift))) {
+    if change(run, &format!("database {name}"), &drift) {
         mark_changed(aws, run, &instance).await?;
         let call = aws.rds().modify_db_instance();
         let call = wanted.change(call, &drift);
@@ -256,7 +256,7 @@ async fn ensure_replica(
     available(replica)?;
     let members = wanted.members(replica);
     let drift = differing(&members, Becomes::PutRight);
-    if drift.is_empty() || !run.change(format!("read replica {name}: {}", listed(&drift))) {
+    if !change(run, &format!("read replica {name}"), &drift) {
         return Ok(());
     }
     mark_changed(aws, run, replica).await?;

@@ -4,7 +4,7 @@
 use super::zones::{Choice, Zone};
 use super::{connector, foreign};
 use aws_sdk_ec2::types::{
-    Filter, IpPermission, ResourceType, RouteTable, SecurityGroup, Subnet,
+    Filter, IpPermission, ResourceType, Route, RouteTable, SecurityGroup, Subnet,
     SubnetCidrBlockStateCode, Tag, TagSpecification, UserIdGroupPair, Vpc,
 };
 use groundcrew::spec::{self, Cidr, Mistake};
@@ -243,7 +243,7 @@ async fn own_vpc(
 }
 
 /// One route table of its own for the private subnets, so that a person can add a route (to a NAT gateway, say) without
-/// touching the VPC's main one. It has no route but the local one.
+/// touching the VPC's main one. Groundcrew gives it no route but the local one, and names and leaves those of others.
 async fn route_table(
     aws: &Aws,
     stack: &Stack,
@@ -275,6 +275,13 @@ async fn route_table(
         None => return Ok(()),
     };
     let table_id = table.route_table_id().unwrap_or_default();
+    let others: Vec<_> = table.routes().iter().filter_map(route_beside).collect();
+    if !others.is_empty() {
+        run.leave(format!(
+            "route table {table_id}: routes that are not groundcrew's, {}",
+            others.join(", ")
+        ));
+    }
     for subnet_id in subnet_ids {
         let associated = table
             .associations()
@@ -291,6 +298,16 @@ async fn route_table(
         }
     }
     Ok(())
+}
+
+/// A route that somebody has added, by where it leads; `None` for the local one, which each table has.
+fn route_beside(route: &Route) -> Option<&str> {
+    let is_local = route.gateway_id() == Some("local");
+    let to = route
+        .destination_cidr_block()
+        .or(route.destination_ipv6_cidr_block())
+        .or(route.destination_prefix_list_id());
+    to.filter(|_| !is_local)
 }
 
 /// Which of the two security groups.
@@ -381,7 +398,13 @@ async fn only_from_the_connector(
             .await
             .map_err(Error::aws("ec2:AuthorizeSecurityGroupIngress"))?;
     }
-    if !others.is_empty() && run.change(format!("{database_id}: accept nothing else")) {
+    let named: Vec<_> = others.iter().map(in_words).collect();
+    if !others.is_empty()
+        && run.change_urgently(format!(
+            "{database_id}: accept nothing else, that is no {}",
+            named.join(", ")
+        ))
+    {
         mark_changed(aws, run, database).await?;
         aws.ec2()
             .revoke_security_group_ingress()
@@ -406,6 +429,28 @@ async fn mark_changed(aws: &Aws, run: &Run, group: &SecurityGroup) -> Result<()>
         .await
         .map_err(Error::aws("ec2:CreateTags"))?;
     Ok(())
+}
+
+/// A permission with one source, for a person: `tcp 5432 from 0.0.0.0/0`.
+fn in_words(rule: &IpPermission) -> String {
+    let protocol = match rule.ip_protocol() {
+        Some("-1") | None => "traffic",
+        Some(protocol) => protocol,
+    };
+    let ports = match (rule.from_port(), rule.to_port()) {
+        (Some(from), Some(to)) if from == to => format!(" {from}"),
+        (Some(from), Some(to)) => format!(" {from}-{to}"),
+        _ => String::new(),
+    };
+    let groups = rule.user_id_group_pairs().iter();
+    let groups = groups.filter_map(|it| it.group_id());
+    let ranges = rule.ip_ranges().iter().filter_map(|it| it.cidr_ip());
+    let ranges_6 = rule.ipv6_ranges().iter().filter_map(|it| it.cidr_ipv6());
+    let lists = rule.prefix_list_ids().iter();
+    let lists = lists.filter_map(|it| it.prefix_list_id());
+    let mut sources = groups.chain(ranges).chain(ranges_6).chain(lists);
+    let source = sources.next().unwrap_or("nowhere");
+    format!("{protocol}{ports} from {source}")
 }
 
 /// A permission, split so that each has one source.

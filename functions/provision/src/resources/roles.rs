@@ -171,7 +171,19 @@ async fn keep_boundary(aws: &Aws, run: &mut Run, role: &Role, boundary: &str) ->
         .permissions_boundary()
         .and_then(|it| it.permissions_boundary_arn());
     let is = found.unwrap_or("none");
-    if is == boundary || !run.change(format!("role {name}: boundary {is} → {boundary}")) {
+    if is == boundary {
+        return Ok(());
+    }
+    let what = format!("role {name}: boundary {is} → {boundary}");
+    // CloudFormation has replaced the boundary, and the role has the one before: it holds all the same.
+    let is_ours = boundary
+        .rsplit_once('-')
+        .is_some_and(|(name, _)| is.starts_with(name));
+    let now = match is_ours {
+        true => run.change(what),
+        false => run.change_urgently(what),
+    };
+    if !now {
         return Ok(());
     }
     mark_changed(aws, run, name).await?;

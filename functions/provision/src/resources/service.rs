@@ -368,6 +368,9 @@ pub(super) async fn destroy(aws: &Aws, removal: &Removal, run: &mut Run) -> Resu
         }
     } else if !run.dry_run {
         memory::forget_name(aws, &name).await?;
+        if !removal.is_undo() {
+            memory::forget_spec(aws, &removal.stack()).await?;
+        }
     }
     logs::destroy(aws, removal, run).await
 }

@@ -268,13 +268,14 @@ impl Exposure {
         } = self;
         let is_on = |found: Option<bool>| found.unwrap_or(false);
         vec![
-            Member::put_right("public", is_on(instance.publicly_accessible()), is_public),
+            Member::put_right("public", is_on(instance.publicly_accessible()), is_public).urgent(),
             Member::put_right(
                 "tags of snapshots",
                 is_on(instance.copy_tags_to_snapshot()),
                 copies_tags,
             ),
-            Member::put_right("security groups", security_groups(instance), security_group),
+            Member::put_right("security groups", security_groups(instance), security_group)
+                .urgent(),
         ]
     }
 
