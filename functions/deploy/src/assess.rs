@@ -5,9 +5,7 @@
 
 use crate::bake;
 use crate::decide::{Decision, Situation, decide, why_not_this};
-use crate::deployment::{
-    Assessment, AssessmentVerdict, Deployment, HealthAddress, Unwell, called, identifier,
-};
+use crate::deployment::{Deployment, HealthAddress, Unwell, called, identifier};
 use crate::follow::Verdict;
 use crate::notification::Notification;
 use crate::order::{self, look};
@@ -25,10 +23,40 @@ use groundcrew::reference::{ImageReference, current_secrets, is_secret};
 use groundcrew::stack::{TAG_IMAGE_TAG, TAG_INSTALLATION, Tags, tag_value};
 use groundcrew::{Aws, Error, Managed, Memory, Policy, Result, secrets};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// How often a service is asked, before it is changed, whether it is well, unless it says so sooner.
 const ASKED_BEFORE: u32 = 3;
+
+/// What `assess` answers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Assessment {
+    /// What came of it.
+    pub verdict: AssessmentVerdict,
+    /// Why, for a person.
+    pub reason: String,
+    /// The deployment that is under way.
+    pub deployment: Option<Deployment>,
+    /// What is to be told.
+    pub notification: Option<Notification>,
+    /// How it ends, if that is told without a deployment: the error of the execution.
+    pub outcome: String,
+    /// Whether the service has to be looked at once more: secrets may wait behind a refused image.
+    pub look_again: bool,
+}
+
+/// What came of an assessment.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AssessmentVerdict {
+    /// There is nothing to do, now.
+    Nothing,
+    /// App Runner deploys.
+    Deploying,
+    /// Nothing is deployed, and somebody is told why.
+    Refused,
+}
 
 /// One execution at one service.
 struct Work<'a> {

@@ -71,35 +71,6 @@ pub struct Unwell {
     pub why: String,
 }
 
-/// What `assess` answers.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Assessment {
-    /// What came of it.
-    pub verdict: AssessmentVerdict,
-    /// Why, for a person.
-    pub reason: String,
-    /// The deployment that is under way.
-    pub deployment: Option<Deployment>,
-    /// What is to be told.
-    pub notification: Option<crate::notification::Notification>,
-    /// How it ends, if that is told without a deployment: the error of the execution.
-    pub outcome: String,
-    /// Whether the service has to be looked at once more: secrets may wait behind a refused image.
-    pub look_again: bool,
-}
-
-/// What came of an assessment.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AssessmentVerdict {
-    /// There is nothing to do, now.
-    Nothing,
-    /// App Runner deploys.
-    Deploying,
-    /// Nothing is deployed, and somebody is told why.
-    Refused,
-}
-
 /// `sha256:` and the first twelve digits: enough for a person.
 pub(crate) fn short(digest: &str) -> &str {
     digest.get(..19).unwrap_or(digest)

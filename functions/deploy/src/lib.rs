@@ -13,6 +13,7 @@ mod bake;
 mod decide;
 mod deliver;
 mod deployment;
+mod end;
 mod explain;
 mod follow;
 mod notification;
@@ -22,9 +23,11 @@ mod request;
 mod roll_back;
 mod settle;
 
-pub use assess::{Due, due, end_auto_deployments, is_to_be_taken_over};
+pub use assess::{
+    Assessment, AssessmentVerdict, Due, due, end_auto_deployments, is_to_be_taken_over,
+};
 pub use bake::MOST_DELIVERIES;
-pub use deployment::{Assessment, AssessmentVerdict, Deployment};
+pub use deployment::Deployment;
 pub use notification::Notification;
 pub use request::Request;
 

@@ -1,9 +1,9 @@
 //! What a person reads on a phone: what happened, to which service, with which image, why, and what to do.
 
 use crate::deployment::{Deployment, called, short};
+use crate::end::{End, is_about_secrets};
 use crate::follow::Verdict;
 use crate::request::{PushedTag, Request};
-use crate::settle::{End, is_about_secrets};
 use groundcrew::Aws;
 use groundcrew::claim::Kind;
 use groundcrew::image::Candidate;

@@ -1,6 +1,7 @@
 //! The end of a deployment: what is remembered of it, and what is told.
 
 use crate::deployment::Deployment;
+use crate::end::{End, is_about_secrets};
 use crate::follow::{GONE, Verdict};
 use crate::notification::Notification;
 use aws_sdk_apprunner::types::OperationSummary;
@@ -23,53 +24,6 @@ pub(crate) struct Settled {
     /// Whether the service has to be looked at once more: an image failed that would have taken new secrets along, or somebody
     /// else has set another image.
     pub(crate) look_again: bool,
-}
-
-/// How a deployment ended.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum End {
-    /// It runs and is well.
-    Deployed,
-    /// App Runner could not deploy it and runs what ran before.
-    Failed,
-    /// It was not well, and what ran before runs again.
-    RolledBack,
-    /// It was not well, and the way back failed, too.
-    RollbackFailed,
-    /// It is not well, and runs.
-    Left(String),
-    /// It ran, and somebody else has set another image since.
-    Replaced(Option<String>),
-}
-
-impl End {
-    fn of(
-        deployment: &Deployment,
-        operation: &Verdict,
-        left: Option<String>,
-        runs: Option<String>,
-    ) -> Self {
-        let is_replaced = deployment.kind != Kind::Secrets && runs != deployment.digest;
-        match (deployment.kind, operation.succeeded, left) {
-            (_, true, _) if is_replaced => Self::Replaced(runs),
-            (_, true, Some(why)) => Self::Left(why),
-            (Kind::Rollback, true, None) => Self::RolledBack,
-            (Kind::Rollback, false, _) => Self::RollbackFailed,
-            (_, true, None) => Self::Deployed,
-            (_, false, _) => Self::Failed,
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Deployed => "Deployed",
-            Self::Failed => "DeploymentFailed",
-            Self::RolledBack => "RolledBack",
-            Self::RollbackFailed => "RollbackFailed",
-            Self::Left(_) => "Unwell",
-            Self::Replaced(_) => "Replaced",
-        }
-    }
 }
 
 pub(crate) async fn settle(
@@ -180,12 +134,6 @@ fn release(deployment: &Deployment, operation: &Verdict, end: &End) -> Release {
         cause: deployment.cause.clone(),
         of_secrets: is_about_secrets(deployment, operation),
     }
-}
-
-/// Whether what failed or succeeded was the delivery of secrets, and not that of an image: also if an image was being watched
-/// when a secret moved.
-pub(crate) fn is_about_secrets(deployment: &Deployment, operation: &Verdict) -> bool {
-    deployment.kind == Kind::Secrets || (deployment.deliveries > 0 && !operation.succeeded)
 }
 
 /// What is to be remembered after the end of a deployment.
