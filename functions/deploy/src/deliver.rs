@@ -1,7 +1,7 @@
 //! New secrets in the middle of a bake: they are delivered first, for the old ones may be dead, and the image is judged afterwards.
 
-use crate::assess::{accepted, disown, start_deployment};
 use crate::deployment::Deployment;
+use crate::operation::{accepted, disown, start_deployment};
 use aws_sdk_apprunner::types::ServiceStatus;
 use groundcrew::claim::{Claim, Kind};
 use groundcrew::managed::operations;

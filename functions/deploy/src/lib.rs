@@ -17,6 +17,7 @@ mod end;
 mod explain;
 mod follow;
 mod notification;
+mod operation;
 mod order;
 mod preflight;
 mod request;

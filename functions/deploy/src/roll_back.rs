@@ -1,9 +1,9 @@
 //! The way back from an image that is not well: once, to the image before, and never with older secrets.
 
-use crate::assess::{accepted, disown, update_image};
 use crate::bake::Health;
 use crate::deployment::{Deployment, Unwell, identifier};
 use crate::follow::Verdict;
+use crate::operation::{accepted, disown, update_image};
 use aws_sdk_apprunner::types::ServiceStatus;
 use groundcrew::claim::{Claim, Kind};
 use groundcrew::managed::operations;
