@@ -13,6 +13,7 @@ mod bake;
 mod decide;
 mod deliver;
 mod deployment;
+mod due;
 mod end;
 mod explain;
 mod follow;
@@ -24,11 +25,10 @@ mod request;
 mod roll_back;
 mod settle;
 
-pub use assess::{
-    Assessment, AssessmentVerdict, Due, due, end_auto_deployments, is_to_be_taken_over,
-};
+pub use assess::{Assessment, AssessmentVerdict};
 pub use bake::MOST_DELIVERIES;
 pub use deployment::Deployment;
+pub use due::{Due, due, end_auto_deployments, is_to_be_taken_over};
 pub use notification::Notification;
 pub use request::Request;
 

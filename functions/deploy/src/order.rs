@@ -2,9 +2,9 @@
 //!
 //! A wish is resolved here, once, and not when the service is free at last: by then `previous` would be another image.
 
-use crate::assess::Seen;
 use crate::decide::{Situation, wish};
 use crate::deployment::called;
+use crate::due::Seen;
 use crate::request::{NEWEST, Request};
 use aws_sdk_apprunner::types::ServiceStatus;
 use groundcrew::claim::{Claim, Kind};
