@@ -1,33 +1,27 @@
 //! The first step: compares what a service should run with what it runs, and has App Runner make up the difference.
 //!
-//! What it decides it writes as a claim into the memory of the service, by compare-and-set, before it calls App Runner. So of
-//! executions that look at the same moment one deploys, and whoever comes back after a crash knows what was asked for.
+//! It claims the service for what it has decided before it calls App Runner ([`crate::claiming`]).
 
-use crate::bake;
+use crate::claiming::{Standing, Work};
 use crate::decide::{Decision, decide, why_not_this};
 use crate::deployment::{Deployment, HealthAddress, Unwell, called, identifier};
 use crate::due::{Seen, is_to_be_taken_over, obstacle};
-use crate::follow::Verdict;
 use crate::notification::Notification;
 use crate::operation::{accepted, disown, start_deployment, update_image};
 use crate::order::{self, look};
+use crate::preflight;
 use crate::request::Request;
-use crate::{preflight, settle};
-use aws_sdk_apprunner::types::{HealthCheckProtocol, ServiceStatus};
-use groundcrew::claim::{Answer, Claim, Kind};
+use groundcrew::claim::{Claim, Kind};
 use groundcrew::image::{self, Candidate, Pushed, TagRule};
 use groundcrew::installation::Keeper;
 use groundcrew::managed::operations;
-use groundcrew::memory::{Deployments, Orders, Rejection, Wish};
+use groundcrew::memory::{Deployments, Wish};
 use groundcrew::reference::{ImageReference, current_secrets, is_secret};
 use groundcrew::stack::{TAG_IMAGE_TAG, TAG_INSTALLATION, Tags, tag_value};
-use groundcrew::{Aws, Error, Managed, Memory, Policy, Result, secrets};
+use groundcrew::{Aws, Error, Memory, Policy, Result, secrets};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-/// How often a service is asked, before it is changed, whether it is well, unless it says so sooner.
-const ASKED_BEFORE: u32 = 3;
 
 /// What `assess` answers.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -56,20 +50,6 @@ pub enum AssessmentVerdict {
     Deploying,
     /// Nothing is deployed, and somebody is told why.
     Refused,
-}
-
-/// One execution at one service.
-struct Work<'a> {
-    aws: &'a Aws,
-    request: Request,
-    execution: &'a str,
-    managed: Managed,
-    memory: Memory<Deployments>,
-    orders: Orders,
-    keeper: Keeper,
-    /// What is to be remembered of a deployment whose watch a wish ends. It is written together with the claim of the wish: one that
-    /// comes to nothing ends no watch.
-    ended: Option<Deployments>,
 }
 
 /// Assesses a service. `started` is when the execution began; an execution of groundcrew 0.1 does not say it, and has not
@@ -127,18 +107,6 @@ pub(crate) async fn assess(
     Box::pin(work.assess()).await
 }
 
-/// Who deploys the service.
-enum Standing {
-    /// Nobody.
-    Free,
-    /// This execution.
-    Own(Claim),
-    /// Another one, which watches the very image that a person asks for.
-    Watched,
-    /// Nobody any more, and the bad image still runs that was to be taken back.
-    Unfinished(Claim),
-}
-
 impl Work<'_> {
     async fn assess(mut self) -> Result<Assessment> {
         let wish = match &self.request.to {
@@ -175,17 +143,12 @@ impl Work<'_> {
                             ..rollback
                         };
                         let then = (*self.memory).clone();
-                        self.claim(claim, then).await
+                        self.deploy(claim, then).await
                     }
                     _ => Box::pin(self.decide(wish.as_ref())).await,
                 }
             }
         }
-    }
-
-    fn has_claimed(&self) -> bool {
-        let claim = self.memory.claim.as_ref();
-        claim.is_some_and(|claim| claim.execution == self.execution)
     }
 
     /// Remembers that an image was given a tag after a person's wish, whatever keeps it from being deployed now.
@@ -199,72 +162,6 @@ impl Work<'_> {
             true => Ok(()),
             false => self.memory.write(self.aws, then).await,
         }
-    }
-
-    /// Reads the claim on a service. That of another execution that runs is `Claimed`, but that a person's wish takes it from one
-    /// that only watches; that of one that ended early is void. What became of the deployment is recorded.
-    async fn standing(&mut self, wish: Option<&Wish>) -> Result<Standing> {
-        let Some(claim) = self.memory.claim.clone() else {
-            return Ok(Standing::Free);
-        };
-        if claim.execution == self.execution {
-            return Ok(Standing::Own(claim));
-        }
-        let is_alive = claim.is_alive(self.aws).await?;
-        let claimed = || {
-            Error::Claimed(format!(
-                "service {} is being deployed by the execution {}",
-                self.managed.name(),
-                claim.execution
-            ))
-        };
-        if is_alive && wish.is_none() {
-            return Err(claimed());
-        }
-        if self.managed.service.status() == &ServiceStatus::OperationInProgress {
-            return Ok(Standing::Free); // and busy
-        }
-        let operations = operations(self.aws, self.managed.arn()).await?;
-        let since = match claim.sent {
-            true => claim.operations(&operations).unwrap_or_default(),
-            false => Vec::new(),
-        };
-        if is_alive && since.is_empty() {
-            return Err(claimed());
-        }
-        if since
-            .iter()
-            .any(|operation| Verdict::of(operation).is_none())
-        {
-            // It has begun since the service was looked at.
-            return Err(Error::Busy {
-                call: "apprunner:ListOperations",
-                reason: format!("service {} is in an operation", self.managed.name()),
-            });
-        }
-        let runs = self.runs();
-        if is_alive && wish.is_some_and(|wish| runs.as_ref() == Some(&wish.digest)) {
-            return Ok(Standing::Watched);
-        }
-        if claim.kind == Kind::Rollback && since.is_empty() && runs == claim.previous {
-            return Ok(Standing::Unfinished(claim));
-        }
-        let mut then = (*self.memory).clone();
-        settle::aftermath(&mut then, &claim, &since, runs.as_deref());
-        if is_alive {
-            let wish = then
-                .wish
-                .as_mut()
-                .filter(|it| it.execution == self.execution);
-            if let (Some(wish), Some(digest)) = (wish, claim.digest) {
-                let tag = claim.tag;
-                wish.ended_watch_of = Some(Rejection { digest, tag });
-            }
-            self.ended = Some(then);
-        } else {
-            self.memory.write(self.aws, then).await?;
-        }
-        Ok(Standing::Free)
     }
 
     /// Nothing to do, as [`no`] has it, unless it is to be told.
@@ -297,15 +194,6 @@ impl Work<'_> {
             runs.as_deref(),
             reason,
         ))
-    }
-
-    /// What is remembered, once the watch is ended that a wish ends.
-    fn remembered(&self) -> Deployments {
-        self.ended.clone().unwrap_or_else(|| (*self.memory).clone())
-    }
-
-    fn runs(&self) -> Option<String> {
-        ImageReference::of(&self.managed.service).and_then(|image| image.digest)
     }
 
     /// Why nothing is deployed to the service now.
@@ -400,7 +288,7 @@ impl Work<'_> {
             unwell_before: None,
         };
         self.say_what_must_be_known(&seen).await?;
-        self.claim(claim, then).await
+        self.deploy(claim, then).await
     }
 
     /// In tags of the service: which installation looks after it, and the tag that it has followed in its image identifier, if it has
@@ -485,52 +373,10 @@ impl Work<'_> {
         })
     }
 
-    /// Claims the service, unless somebody else has written its memory since this execution looked, and acts.
-    ///
-    /// # Errors
-    /// `NotReady` if somebody has: look again.
-    async fn claim(mut self, mut claim: Claim, mut then: Deployments) -> Result<Assessment> {
-        let newest = operations(self.aws, self.managed.arn())
-            .await?
-            .into_iter()
-            .next();
-        if let Some(newest) = newest
-            .as_ref()
-            .filter(|newest| Verdict::of(newest).is_none())
-        {
-            return Err(Error::Busy {
-                call: "apprunner:ListOperations",
-                reason: format!(
-                    "service {} is in the operation {}",
-                    self.managed.name(),
-                    newest.id().unwrap_or_default()
-                ),
-            });
-        }
-        if claim.kind == Kind::Image {
-            claim.unwell_before = self.unwell_now().await;
-        }
-        claim.sent = true;
-        claim.after = newest.and_then(|newest| newest.id);
-        then.claim = Some(claim.clone());
-        then.told_waiting = None;
-        then.told_stuck = None;
-        self.memory.write(self.aws, then).await?;
+    /// Claims the service and acts.
+    async fn deploy(mut self, claim: Claim, then: Deployments) -> Result<Assessment> {
+        let claim = self.claim(claim, then).await?;
         Box::pin(self.act(claim)).await
-    }
-
-    /// How the service answers before it is changed, if it is not well then. It is asked again before that is believed: the image is
-    /// measured by it, and a connection that was lost once would excuse whatever it does.
-    async fn unwell_now(&self) -> Option<Answer> {
-        let address = health_address(&self.managed, None)?;
-        let mut answer = bake::ask(self.aws, &address).await;
-        for _ in 1..ASKED_BEFORE {
-            if bake::is_good(&address, &answer) {
-                return None;
-            }
-            answer = bake::ask(self.aws, &address).await;
-        }
-        (!bake::is_good(&address, &answer)).then_some(answer)
     }
 
     /// Does what this execution has claimed the service for, unless App Runner has accepted it already.
@@ -540,24 +386,20 @@ impl Work<'_> {
             return self.deploying(&claim, &id).await;
         }
         if let Some(reason) = self.obstacle()? {
-            // It was held or parked in these seconds: what looks at it next must find it free.
-            let mut then = (*self.memory).clone();
-            then.claim = None;
-            self.memory.write(self.aws, then).await?;
+            // It was held or parked in these seconds.
+            self.give_up().await?;
             return self.no(&reason);
         }
         if claim.kind != Kind::Secrets && self.runs() != claim.previous {
             // What was decided was meant for another image than runs by now.
-            let mut then = (*self.memory).clone();
-            then.claim = None;
-            self.memory.write(self.aws, then).await?;
+            self.give_up().await?;
             return Err(Error::NotReady(format!(
                 "service {}, which somebody has given another image meanwhile,",
                 self.managed.name()
             )));
         }
         let then = (*self.memory).clone();
-        self.claim(claim, then).await
+        self.deploy(claim, then).await
     }
 
     /// Asks App Runner for what the claim says.
@@ -622,7 +464,7 @@ impl Work<'_> {
             bake_minutes: Policy::parse(self.orders.policy.as_ref())
                 .unwrap_or_default()
                 .bake_minutes,
-            health: health_address(managed, claim.unwell_before.clone()),
+            health: HealthAddress::of(managed, claim.unwell_before.clone()),
             cause: request.why().to_owned(),
             asked_for: request.to.is_some(),
             left_over: is_rollback,
@@ -683,24 +525,6 @@ fn no(request: &Request, reason: &str) -> Result<Assessment> {
         (None, Some(true)) => Err(refused("again", true.into())),
         _ => Ok(nothing(reason)),
     }
-}
-
-/// The address of a public service with the path of its health check, and how it answered before it is changed.
-fn health_address(managed: &Managed, unwell_before: Option<Answer>) -> Option<HealthAddress> {
-    let service = &managed.service;
-    let public = service
-        .network_configuration()
-        .and_then(|network| network.ingress_configuration())
-        .is_none_or(|ingress| ingress.is_publicly_accessible());
-    let address = service.service_url().filter(|_| public)?;
-    let check = service.health_check_configuration();
-    let http = check.filter(|check| check.protocol() == Some(&HealthCheckProtocol::Http));
-    let path = http.and_then(|check| check.path()).unwrap_or("/");
-    Some(HealthAddress {
-        url: format!("https://{address}{path}"),
-        only_200: http.is_some(),
-        unwell_before,
-    })
 }
 
 /// Nothing is deployed, and that is told.

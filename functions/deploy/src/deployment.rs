@@ -1,5 +1,7 @@
 //! What the states of an execution hand on to each other.
 
+use aws_sdk_apprunner::types::HealthCheckProtocol;
+use groundcrew::Managed;
 use groundcrew::claim::{Answer, Kind};
 use groundcrew::reference::Repository;
 use jiff::Timestamp;
@@ -58,6 +60,26 @@ pub struct HealthAddress {
     /// How the service answered before it was changed, if it was not well then.
     #[serde(default)]
     pub unwell_before: Option<Answer>,
+}
+
+impl HealthAddress {
+    /// The address of a public service with the path of its health check, and how it answered before it is changed.
+    pub(crate) fn of(managed: &Managed, unwell_before: Option<Answer>) -> Option<Self> {
+        let service = &managed.service;
+        let public = service
+            .network_configuration()
+            .and_then(|network| network.ingress_configuration())
+            .is_none_or(|ingress| ingress.is_publicly_accessible());
+        let address = service.service_url().filter(|_| public)?;
+        let check = service.health_check_configuration();
+        let http = check.filter(|check| check.protocol() == Some(&HealthCheckProtocol::Http));
+        let path = http.and_then(|check| check.path()).unwrap_or("/");
+        Some(Self {
+            url: format!("https://{address}{path}"),
+            only_200: http.is_some(),
+            unwell_before,
+        })
+    }
 }
 
 /// An image that was deployed and is not well.

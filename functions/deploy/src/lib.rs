@@ -10,6 +10,7 @@
 
 mod assess;
 mod bake;
+mod claiming;
 mod decide;
 mod deliver;
 mod deployment;
