@@ -136,143 +136,230 @@ impl Notification {
         said: Option<&str>,
         note: Option<&str>,
     ) -> Self {
-        let service = &deployment.service;
-        let image = called(deployment.tag.as_deref(), deployment.digest.as_deref());
-        let tag = name(deployment.tag.as_deref(), deployment.digest.as_deref());
-        let at = clock(operation.ended_at);
-        let before = deployment.previous.as_deref().map(|previous| {
-            by_hand(
-                aws,
-                service,
-                previous,
-                &format!("To go back to {}", short(previous)),
-            )
-        });
-        let before = before.unwrap_or_default();
-        let logs = format!(
-            "Look at the log groups /aws/apprunner/{service}/{id}/service and /aws/apprunner/{service}/{id}/application.",
-            id = deployment
-                .service_arn
-                .rsplit('/')
-                .next()
-                .unwrap_or_default()
-        );
-        let said = said.map_or_else(String::new, |said| format!("App Runner says: {said}"));
-        let secrets = match (deployment.new_secrets, deployment.kind) {
+        let ended = Ended {
+            aws,
+            deployment,
+            operation,
+            said,
+            note,
+        };
+        match end {
+            End::Deployed if deployment.kind == Kind::Secrets => ended.secrets_deployed(),
+            End::Deployed => ended.deployed(),
+            End::Replaced(runs) => ended.replaced(runs.as_deref()),
+            End::Failed => ended.failed(),
+            End::RolledBack => ended.rolled_back(),
+            End::RollbackFailed => ended.rollback_failed(),
+            End::Left(unwell) => ended.left(unwell),
+        }
+    }
+}
+
+/// A deployment that is over.
+struct Ended<'a> {
+    aws: &'a Aws,
+    deployment: &'a Deployment,
+    operation: &'a Verdict,
+    /// What App Runner says of its failure.
+    said: Option<&'a str>,
+    /// What is to be told of its health.
+    note: Option<&'a str>,
+}
+
+/// One message for each end.
+impl Ended<'_> {
+    fn deployed(&self) -> Notification {
+        let (service, image, at) = (self.service(), self.image(), self.at());
+        let secrets = match (self.deployment.new_secrets, self.deployment.kind) {
             (true, Kind::Image) => "It got the current secrets along with it.".to_owned(),
             _ => String::new(),
         };
-        let cause = why(&deployment.cause);
-        let mut notes: Vec<_> = note.map(|note| format!("{note}.")).into_iter().collect();
-        notes.extend(deployment.notes.clone());
-        let notes = notes.join(" ");
-        match (end, deployment.kind) {
-            (End::Deployed, Kind::Secrets) => Self::new(
-                &format!("{service}: current secrets deployed"),
-                &[
-                    format!(
-                        "{service} runs with the current version of its secrets since {at}. Its image is the same, {image}."
-                    ),
-                    notes,
-                    cause,
-                ],
+        Notification::new(
+            &format!("{service}: {} deployed", self.tag()),
+            &[
+                format!("{service} runs {image} since {at}."),
+                secrets,
+                watched(self.deployment),
+                self.notes(),
+                self.cause(),
+                self.way_back(),
+            ],
+        )
+    }
+
+    fn secrets_deployed(&self) -> Notification {
+        let (service, image, at) = (self.service(), self.image(), self.at());
+        Notification::new(
+            &format!("{service}: current secrets deployed"),
+            &[
+                format!(
+                    "{service} runs with the current version of its secrets since {at}. Its image is the same, {image}."
+                ),
+                self.notes(),
+                self.cause(),
+            ],
+        )
+    }
+
+    /// Somebody else has set the image that it `runs`.
+    fn replaced(&self, runs: Option<&str>) -> Notification {
+        let (service, image) = (self.service(), self.image());
+        Notification::new(
+            &format!("{service}: {} replaced", self.tag()),
+            &[
+                format!(
+                    "{service} was given {image}, and runs {} since: somebody else has set that. It is looked at once more, and what is newer by its tag rule is deployed.",
+                    runs.map_or("an image without a digest", short)
+                ),
+                self.cause(),
+                self.way_back(),
+            ],
+        )
+    }
+
+    fn failed(&self) -> Notification {
+        let (service, at, status) = (self.service(), self.at(), &self.operation.status);
+        let (what, next) = match is_about_secrets(self.deployment, self.operation) {
+            true => (
+                "the current version of its secrets".to_owned(),
+                "It waits for the next version of a secret; until then it runs with the old ones, which may stop working.",
             ),
-            (End::Deployed, _) => Self::new(
-                &format!("{service}: {tag} deployed"),
-                &[
-                    format!("{service} runs {image} since {at}."),
-                    secrets,
-                    watched(deployment),
-                    notes,
-                    cause,
-                    before,
-                ],
+            false => (
+                self.image(),
+                "The image is not tried again; push a newer one.",
             ),
-            (End::Replaced(runs), _) => Self::new(
-                &format!("{service}: {tag} replaced"),
-                &[
-                    format!(
-                        "{service} was given {image}, and runs {} since: somebody else has set that. It is looked at once more, and what is newer by its tag rule is deployed.",
-                        runs.as_deref().map_or("an image without a digest", short)
-                    ),
-                    cause,
-                    before,
-                ],
-            ),
-            (End::Failed, _) => {
-                let (what, next) = match is_about_secrets(deployment, operation) {
-                    true => (
-                        "the current version of its secrets".to_owned(),
-                        "It waits for the next version of a secret; until then it runs with the old ones, which may stop working.",
-                    ),
-                    false => (image, "The image is not tried again; push a newer one."),
-                };
-                let state = if operation.status == "ROLLBACK_SUCCEEDED" {
-                    "App Runner has gone back to what ran before."
-                } else {
-                    "See whether the service still answers."
-                };
-                Self::new(
-                    &format!("{service}: deployment failed"),
-                    &[
-                        format!(
-                            "App Runner could not deploy {what} to {service} ({}, {at}). {state}",
-                            operation.status
-                        ),
-                        said,
-                        next.into(),
-                        logs,
-                        cause,
-                    ],
-                )
-            }
-            (End::RolledBack | End::RollbackFailed, _) => {
-                let bad = deployment.instead_of.as_ref();
-                let bad_image = bad.map(|bad| called(bad.tag.as_deref(), bad.digest.as_deref()));
-                let bad_image = bad_image.unwrap_or_default();
-                let unwell = bad.map(|bad| bad.why.as_str()).unwrap_or_default();
-                if *end == End::RolledBack {
-                    Self::new(
-                        &format!("{service}: rolled back"),
-                        &[
-                            format!("{service} was not well with {bad_image}: {unwell}."),
-                            format!(
-                                "It runs {} again since {at}, with the current secrets. The bad image is not tried again; push a newer one.",
-                                short(deployment.digest.as_deref().unwrap_or_default())
-                            ),
-                            logs,
-                            cause,
-                        ],
-                    )
-                } else {
-                    Self::new(
-                        &format!("{service}: roll back failed, needs you now"),
-                        &[
-                            format!("{service} is not well with {bad_image}: {unwell}."),
-                            format!(
-                                "App Runner could not go back to {} ({}, {at}). Nothing more is tried.",
-                                short(deployment.digest.as_deref().unwrap_or_default()),
-                                operation.status
-                            ),
-                            said,
-                            logs,
-                            cause,
-                        ],
-                    )
-                }
-            }
-            (End::Left(unwell), _) => Self::new(
-                &format!("{service}: not well after a deployment"),
-                &[
-                    format!(
-                        "{service} runs {image} since {at} and is not well: {unwell}. It was left as it is."
-                    ),
-                    logs,
-                    cause,
-                    before,
-                ],
-            ),
-        }
+        };
+        let state = if status == "ROLLBACK_SUCCEEDED" {
+            "App Runner has gone back to what ran before."
+        } else {
+            "See whether the service still answers."
+        };
+        Notification::new(
+            &format!("{service}: deployment failed"),
+            &[
+                format!(
+                    "App Runner could not deploy {what} to {service} ({status}, {at}). {state}"
+                ),
+                self.said(),
+                next.into(),
+                self.logs(),
+                self.cause(),
+            ],
+        )
+    }
+
+    fn rolled_back(&self) -> Notification {
+        let (service, at) = (self.service(), self.at());
+        let (bad_image, unwell) = self.unwell();
+        Notification::new(
+            &format!("{service}: rolled back"),
+            &[
+                format!("{service} was not well with {bad_image}: {unwell}."),
+                format!(
+                    "It runs {} again since {at}, with the current secrets. The bad image is not tried again; push a newer one.",
+                    short(self.deployment.digest.as_deref().unwrap_or_default())
+                ),
+                self.logs(),
+                self.cause(),
+            ],
+        )
+    }
+
+    fn rollback_failed(&self) -> Notification {
+        let (service, at) = (self.service(), self.at());
+        let (bad_image, unwell) = self.unwell();
+        Notification::new(
+            &format!("{service}: roll back failed, needs you now"),
+            &[
+                format!("{service} is not well with {bad_image}: {unwell}."),
+                format!(
+                    "App Runner could not go back to {} ({}, {at}). Nothing more is tried.",
+                    short(self.deployment.digest.as_deref().unwrap_or_default()),
+                    self.operation.status
+                ),
+                self.said(),
+                self.logs(),
+                self.cause(),
+            ],
+        )
+    }
+
+    /// It runs and is `unwell`.
+    fn left(&self, unwell: &str) -> Notification {
+        let (service, image, at) = (self.service(), self.image(), self.at());
+        Notification::new(
+            &format!("{service}: not well after a deployment"),
+            &[
+                format!(
+                    "{service} runs {image} since {at} and is not well: {unwell}. It was left as it is."
+                ),
+                self.logs(),
+                self.cause(),
+                self.way_back(),
+            ],
+        )
+    }
+}
+
+/// What the messages are made of.
+impl Ended<'_> {
+    fn service(&self) -> &str {
+        &self.deployment.service
+    }
+
+    fn image(&self) -> String {
+        let deployment = self.deployment;
+        called(deployment.tag.as_deref(), deployment.digest.as_deref())
+    }
+
+    fn tag(&self) -> String {
+        let deployment = self.deployment;
+        name(deployment.tag.as_deref(), deployment.digest.as_deref())
+    }
+
+    fn at(&self) -> String {
+        clock(self.operation.ended_at)
+    }
+
+    fn cause(&self) -> String {
+        why(&self.deployment.cause)
+    }
+
+    fn said(&self) -> String {
+        let said = self.said.map(|said| format!("App Runner says: {said}"));
+        said.unwrap_or_default()
+    }
+
+    fn notes(&self) -> String {
+        let note = self.note.map(|note| format!("{note}."));
+        let mut notes: Vec<_> = note.into_iter().collect();
+        notes.extend(self.deployment.notes.clone());
+        notes.join(" ")
+    }
+
+    /// The image that was taken back, and what was wrong with it.
+    fn unwell(&self) -> (String, &str) {
+        let Some(bad) = &self.deployment.instead_of else {
+            return Default::default();
+        };
+        (called(bad.tag.as_deref(), bad.digest.as_deref()), &bad.why)
+    }
+
+    /// The command that goes back to the image before, if there was one.
+    fn way_back(&self) -> String {
+        let Some(previous) = self.deployment.previous.as_deref() else {
+            return String::new();
+        };
+        let what_for = format!("To go back to {}", short(previous));
+        by_hand(self.aws, self.service(), previous, &what_for)
+    }
+
+    fn logs(&self) -> String {
+        let (service, arn) = (self.service(), &self.deployment.service_arn);
+        format!(
+            "Look at the log groups /aws/apprunner/{service}/{id}/service and /aws/apprunner/{service}/{id}/application.",
+            id = arn.rsplit('/').next().unwrap_or_default()
+        )
     }
 }
 
