@@ -35,7 +35,7 @@ pub use request::Request;
 
 use groundcrew::{Aws, Error, Failure, Result};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// The input of one step, as `statemachine/deploy.asl.yaml` sends it.
@@ -151,34 +151,28 @@ impl Step {
     /// # Errors
     /// Those of [`Error`]; the state machine retries or catches them by name.
     pub async fn handle(self, aws: &Aws) -> Result<Value> {
-        // Boxed, for nested futures take much of a stack.
-        Ok(match self {
+        match self {
             Self::Order {
                 request,
                 execution,
                 started,
-            } => json!(Box::pin(order::order(aws, &request, &execution, started)).await?),
+            } => answer(order::order(aws, &request, &execution, started)).await,
             Self::Assess {
                 request,
                 execution,
                 started,
-            } => json!(Box::pin(assess::assess(aws, &request, &execution, started)).await?),
+            } => answer(assess::assess(aws, &request, &execution, started)).await,
             Self::AwaitOperation { deployment } => {
-                json!(Box::pin(follow::operation(aws, &deployment)).await?)
+                answer(follow::operation(aws, &deployment)).await
             }
             Self::SmokeCheck {
                 deployment,
                 attempt,
                 execution,
-            } => json!(
-                Box::pin(bake::smoke_check(
-                    aws,
-                    &deployment,
-                    attempt,
-                    execution.as_deref()
-                ))
-                .await?
-            ),
+            } => {
+                let execution = execution.as_deref();
+                answer(bake::smoke_check(aws, &deployment, attempt, execution)).await
+            }
             Self::Bake {
                 deployment,
                 operation,
@@ -187,34 +181,22 @@ impl Step {
                 execution,
             } => {
                 let execution = execution.as_deref();
-                json!(
-                    Box::pin(bake::look(
-                        aws,
-                        &deployment,
-                        &operation,
-                        looks,
-                        note,
-                        execution
-                    ))
-                    .await?
-                )
+                let look = bake::look(aws, &deployment, &operation, looks, note, execution);
+                answer(look).await
             }
             Self::DeliverSecrets {
                 deployment,
                 execution,
-            } => json!(Box::pin(deliver::deliver(aws, deployment, &execution)).await?),
+            } => answer(deliver::deliver(aws, deployment, &execution)).await,
             Self::RollBack {
                 deployment,
                 operation,
                 health,
                 execution,
             } => {
-                json!(
-                    Box::pin(roll_back::roll_back(
-                        aws, deployment, operation, &health, &execution
-                    ))
-                    .await?
-                )
+                let way_back =
+                    roll_back::roll_back(aws, deployment, operation, &health, &execution);
+                answer(way_back).await
             }
             Self::Settle {
                 deployment,
@@ -222,22 +204,25 @@ impl Step {
                 left,
                 note,
                 execution,
-            } => json!(
-                Box::pin(settle::settle(
-                    aws,
-                    &deployment,
-                    &operation,
-                    left,
-                    note,
-                    &execution
-                ))
-                .await?
-            ),
+            } => {
+                let settled = settle::settle(aws, &deployment, &operation, left, note, &execution);
+                answer(settled).await
+            }
             Self::Explain {
                 request,
                 failure,
                 execution,
-            } => json!(Box::pin(explain::explain(aws, &request, &failure, &execution)).await),
-        })
+            } => Ok(json!(
+                Box::pin(explain::explain(aws, &request, &failure, &execution)).await
+            )),
+        }
     }
+}
+
+/// What a step answers, as JSON. It is boxed, for nested futures take much of a stack.
+fn answer<T: Serialize>(
+    step: impl Future<Output = Result<T>>,
+) -> impl Future<Output = Result<Value>> {
+    let step = Box::pin(step);
+    async { Ok(json!(step.await?)) }
 }

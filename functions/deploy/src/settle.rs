@@ -51,31 +51,12 @@ pub(crate) async fn settle(
     };
     let runs = ImageReference::of(&managed.service).and_then(|image| image.digest);
     let end = End::of(deployment, operation, left, runs);
-    let said = match ServiceArn::parse(&deployment.service_arn) {
-        Some(service) if [End::Failed, End::RollbackFailed].contains(&end) => {
-            event_log::said(aws, &service, operation.started_at).await
-        }
-        _ => None,
-    };
+    let said = said(aws, deployment, operation, &end).await;
     let mut memory: Memory<Deployments> = Memory::of(aws, managed.arn(), &managed.tags).await?;
-    let release = release(deployment, operation, &end);
-    let is_own = memory
-        .claim
-        .as_ref()
-        .is_some_and(|claim| claim.execution == execution);
-    let is_recorded = |other: &Release| other.at == release.at && other.outcome == release.outcome;
-    // A wish records the image that it replaces as this step would; its execution has the claim.
-    let is_taken = matches!(end, End::Replaced(_)) && memory.claim.is_some();
-    if is_own {
-        let then = record(&memory, deployment, operation, &end, release);
-        memory.write(aws, then).await?;
-    } else if !is_taken && memory.releases.iter().any(is_recorded) {
-        // By an attempt of this step whose answer was lost.
-        let then = (*memory).clone();
-        memory.write(aws, then).await?;
-    } else {
+    let Some(then) = remembered(&memory, deployment, operation, &end, execution) else {
         return nothing("somebody has asked for another image since, and that execution tells");
-    }
+    };
+    memory.write(aws, then).await?;
     let secrets_wait = end == End::Failed
         && !is_about_secrets(deployment, operation)
         && deployment.new_secrets
@@ -108,6 +89,46 @@ pub(crate) async fn settle(
         reason: format!("{}: {outcome}", deployment.service),
         look_again,
     })
+}
+
+/// What App Runner says of a failure.
+async fn said(
+    aws: &Aws,
+    deployment: &Deployment,
+    operation: &Verdict,
+    end: &End,
+) -> Option<String> {
+    let service = ServiceArn::parse(&deployment.service_arn)?;
+    match end {
+        End::Failed | End::RollbackFailed => {
+            event_log::said(aws, &service, operation.started_at).await
+        }
+        _ => None,
+    }
+}
+
+/// What is to be remembered of a service; `None` if this execution answers for it no more.
+fn remembered(
+    memory: &Memory<Deployments>,
+    deployment: &Deployment,
+    operation: &Verdict,
+    end: &End,
+    execution: &str,
+) -> Option<Deployments> {
+    let release = release(deployment, operation, end);
+    let is_own = memory
+        .claim
+        .as_ref()
+        .is_some_and(|claim| claim.execution == execution);
+    if is_own {
+        return Some(record(memory, deployment, operation, end, release));
+    }
+    let is_recorded = |other: &Release| other.at == release.at && other.outcome == release.outcome;
+    // A wish records the image that it replaces as this step would; its execution has the claim.
+    let is_taken = matches!(end, End::Replaced(_)) && memory.claim.is_some();
+    // By an attempt of this step whose answer was lost.
+    let was_recorded = !is_taken && memory.releases.iter().any(is_recorded);
+    was_recorded.then(|| (**memory).clone())
 }
 
 /// The same every time: the times in it are App Runner's.
