@@ -2,8 +2,6 @@
 //! without `NO_COLOR`; `anstream` sees to that. On a terminal the last line says what is under way; it is drawn anew as time
 //! passes, and everything else is written above it. Elsewhere each line is written once.
 
-use crate::local_aws::Notification;
-use crate::promises::Checked;
 use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
@@ -265,10 +263,10 @@ pub fn error(error: &dyn Display) {
 }
 
 /// A notification, as its reader sees it on a phone.
-pub(crate) fn notification(told: &Notification) {
-    let subject = told.subject.as_deref().unwrap_or_default();
+pub(crate) fn notification(subject: Option<&str>, message: &str) {
+    let subject = subject.unwrap_or_default();
     line(format_args!("           ┌ {BOLD}{subject}{BOLD:#}"));
-    for paragraph in told.message.lines() {
+    for paragraph in message.lines() {
         for wrapped in wrapped(paragraph) {
             line(
                 format_args!("           │ {wrapped}")
@@ -297,39 +295,6 @@ fn wrapped(paragraph: &str) -> Vec<String> {
         }
     }
     lines
-}
-
-/// The promises, kept or broken, each with its evidence.
-pub fn table(checked: &[Checked]) {
-    heading("Promises");
-    for Checked {
-        id,
-        sentence,
-        verdict,
-    } in checked
-    {
-        let (style, word, evidence) = match verdict {
-            Ok(evidence) => (GREEN, "kept", evidence),
-            Err(evidence) => (RED, "BROKEN", evidence),
-        };
-        line(format_args!(
-            "{style}{word:>8}{style:#}  {BOLD}{id:<4}{BOLD:#}  {sentence}"
-        ));
-        line(format_args!(
-            "{:16}{DIM}{}{DIM:#}",
-            "",
-            evidence.replace('\n', "\n                ")
-        ));
-    }
-    let kept = checked
-        .iter()
-        .filter(|promise| promise.verdict.is_ok())
-        .count();
-    let style = if kept == checked.len() { GREEN } else { RED };
-    line(format_args!(
-        "\n{style}{BOLD}{kept} of {} promises kept{BOLD:#}{style:#}",
-        checked.len()
-    ));
 }
 
 /// A duration as `0:45`, `12:03` or `1:02:03`.

@@ -6,7 +6,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
 use completions::Shell;
 use rehearsal::{
     Deployments, Error, LocalAws, Occasion, Options, Played, Result, Stage, World, console,
-    record::Record,
+    promises, record::Record,
 };
 use serde_json::Value;
 use std::io::Read as _;
@@ -318,7 +318,7 @@ async fn play(arguments: &Arguments) -> Result<u8> {
     let code = if is_own_input && played.end.error == "Invalid" {
         BAD_INPUT
     } else {
-        console::table(&played.checked);
+        promises::table(&played.checked);
         if played.checked.iter().all(|promise| promise.verdict.is_ok()) {
             KEPT
         } else {

@@ -5,6 +5,7 @@ pub mod nights;
 mod stack;
 pub mod sweeps;
 
+use crate::console::{self, BOLD, DIM, GREEN, RED, line};
 use crate::local_aws::Call;
 use crate::world::World;
 use crate::{End, LocalAws, Result, sockets};
@@ -42,6 +43,39 @@ pub fn check<Scene>(promises: &[Promise<Scene>], scene: &Scene) -> Vec<Checked> 
         verdict: (promise.check)(scene),
     };
     promises.iter().map(check).collect()
+}
+
+/// Shows the promises, kept or broken, each with its evidence.
+pub fn table(checked: &[Checked]) {
+    console::heading("Promises");
+    for Checked {
+        id,
+        sentence,
+        verdict,
+    } in checked
+    {
+        let (style, word, evidence) = match verdict {
+            Ok(evidence) => (GREEN, "kept", evidence),
+            Err(evidence) => (RED, "BROKEN", evidence),
+        };
+        line(format_args!(
+            "{style}{word:>8}{style:#}  {BOLD}{id:<4}{BOLD:#}  {sentence}"
+        ));
+        line(format_args!(
+            "{:16}{DIM}{}{DIM:#}",
+            "",
+            evidence.replace('\n', "\n                ")
+        ));
+    }
+    let kept = checked
+        .iter()
+        .filter(|promise| promise.verdict.is_ok())
+        .count();
+    let style = if kept == checked.len() { GREEN } else { RED };
+    line(format_args!(
+        "\n{style}{BOLD}{kept} of {} promises kept{BOLD:#}{style:#}",
+        checked.len()
+    ));
 }
 
 /// After a spec with mistakes was sent.

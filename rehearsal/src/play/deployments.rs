@@ -901,7 +901,7 @@ fn show_end(end: &crate::End, dial: &Dial, told: &[Notification]) {
         }
     }
     for told in told {
-        console::notification(told);
+        console::notification(told.subject.as_deref(), &told.message);
     }
 }
 

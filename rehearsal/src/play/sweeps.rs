@@ -138,7 +138,11 @@ impl Scenes<'_> {
                     line(format_args!("           {sentence}"));
                 }
             }
-            told => told.iter().for_each(console::notification),
+            told => {
+                for told in told {
+                    console::notification(told.subject.as_deref(), &told.message);
+                }
+            }
         }
         Ok(swept)
     }
