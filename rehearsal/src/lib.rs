@@ -12,6 +12,7 @@ mod execution;
 mod functions;
 mod image;
 mod local_aws;
+mod outcome;
 mod play;
 mod process;
 mod project;

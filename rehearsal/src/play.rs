@@ -6,12 +6,12 @@ mod nights;
 mod own_event;
 mod sweeps;
 
-pub(crate) use calendar::later;
 pub use deployments::{Deployments, Occasion};
 
 use crate::console::{self, BOLD, DIM, GREEN, RED, YELLOW, clock, line};
+use crate::outcome::{is_unwell, outcome};
 use crate::promises::{self, Checked, Planned, Promise, Provisioned, Refused, Removed, Repeated};
-use crate::record::{Record, Recorder};
+use crate::record::{Record, Recorder, later};
 use crate::{
     Call, End, Error, Execution, Happening, LocalAws, Options, Outputs, Result, What, World,
 };
@@ -422,7 +422,7 @@ impl Dial {
     fn at(&self, seconds: f64) -> String {
         match self {
             Self::SinceItBegan => clock(seconds),
-            Self::Local(began) => calendar::short(&calendar::later(began, seconds)),
+            Self::Local(began) => calendar::short(&later(began, seconds)),
         }
     }
 }
@@ -550,37 +550,6 @@ fn is_retried(error: &str) -> bool {
     ["NotReady", "Busy", "Claimed", "Throttled", "Unavailable"].contains(&error)
 }
 
-/// The outcome in a state's output: its own result, or what it left under its resource's name. Of `deploy` and `park` it is
-/// what the state has found out.
-pub(crate) fn outcome<'a>(state: &str, output: &'a Value) -> Option<&'a str> {
-    let found_out = match state {
-        "Assess" | "Hold" => &output["reason"],
-        "Await the operation" => &output["operation"]["status"],
-        "Smoke check" | "Bake" => &output["health"]["why"],
-        "Roll back" if output["left"].is_null() => &output["deployment"]["digest"],
-        "Roll back" => &output["left"],
-        "Tell" => &Value::Null,
-        // There is one stack in a rehearsal.
-        "Plan" => &output["stacks"][0]["reason"],
-        _ => {
-            let state = state.to_lowercase();
-            let mut words = state.split(' ');
-            let under_its_name = words.find_map(|word| output[word]["outcome"].as_str());
-            return output["outcome"].as_str().or(under_its_name);
-        }
-    };
-    found_out.as_str()
-}
-
-/// Whether a state of `deploy` has found out that its service is not well.
-pub(crate) fn is_unwell(state: &str, output: &Value) -> bool {
-    match state {
-        "Smoke check" | "Bake" => output["health"]["well"] == json!(false),
-        "Await the operation" => output["operation"]["succeeded"] == json!(false),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -593,23 +562,5 @@ mod tests {
         assert_eq!(dial.at(0.0), "Sun 02:50");
         assert_eq!(dial.at(900.0), "Sun 02:05");
         assert_eq!(dial.at(86_400.0), "Mon 01:50");
-    }
-
-    #[test]
-    fn the_outcome_of_a_state_is_found_wherever_the_state_puts_it() {
-        assert_eq!(
-            outcome("Network", &json!({"outcome": "created"})),
-            Some("created")
-        );
-        let whole = json!({"spec": {}, "service": {"outcome": "changed"}});
-        assert_eq!(outcome("Service once more", &whole), Some("changed"));
-        assert_eq!(outcome("Remove service", &whole), Some("changed"));
-        assert_eq!(outcome("Validate", &whole), None);
-        assert!(is_unwell("Bake", &json!({"health": {"well": false}})));
-        assert!(!is_unwell("Settle", &json!({"health": {"well": false}})));
-        let planned = json!({"stacks": [{"action": "pause", "reason": "it is night"}]});
-        assert_eq!(outcome("Plan", &planned), Some("it is night"));
-        let assessed = json!({"reason": "it is paused", "outcome": "Refused"});
-        assert_eq!(outcome("Assess", &assessed), Some("it is paused"));
     }
 }

@@ -10,7 +10,7 @@ mod recorder;
 pub(crate) use recorder::Recorder;
 
 use figures::Figures;
-use jiff::{Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -283,8 +283,16 @@ impl Flow {
     /// The time where the people are, so many AWS seconds after the flow began; `None` if nobody looks at a clock then.
     pub fn local(&self, at: f64) -> Option<Zoned> {
         let moment = self.moments.iter().rfind(|moment| moment.at <= at)?;
-        Some(crate::play::later(&moment.local, at - moment.at))
+        Some(later(&moment.local, at - moment.at))
     }
+}
+
+/// So many AWS seconds later.
+pub(crate) fn later(than: &Zoned, seconds: f64) -> Zoned {
+    let later = SignedDuration::try_from_secs_f64(seconds)
+        .ok()
+        .and_then(|passed| than.checked_add(passed).ok());
+    later.unwrap_or_else(|| than.clone())
 }
 
 impl Execution {

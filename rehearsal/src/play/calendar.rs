@@ -121,14 +121,6 @@ impl Calendar {
     }
 }
 
-/// So many AWS seconds later.
-pub(crate) fn later(than: &Zoned, seconds: f64) -> Zoned {
-    let later = SignedDuration::try_from_secs_f64(seconds)
-        .ok()
-        .and_then(|passed| than.checked_add(passed).ok());
-    later.unwrap_or_else(|| than.clone())
-}
-
 /// As the local AWS writes a moment.
 pub(super) fn instant(at: &Zoned) -> String {
     at.timestamp().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()

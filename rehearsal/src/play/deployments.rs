@@ -1,7 +1,7 @@
 //! What nobody starts by hand: pushes, rotations and the deployments that they lead to; and the way back, which somebody
 //! does.
 
-use super::calendar::{Calendar, later};
+use super::calendar::Calendar;
 use super::own_event::OwnEvent;
 use super::{Dial, Played, Stage, ended};
 use crate::console::{self, BOLD, DIM, line};
@@ -11,6 +11,7 @@ use crate::promises::deployments::{
 };
 use crate::promises::nights::{LOOKED_AFTER, Look};
 use crate::promises::{Checked, Promise};
+use crate::record::later;
 use crate::{Error, Execution, Happening, Notification, Published, Result, What};
 use apprunner_emulator::{Arrangement, Fate, OperationType, ServiceSnapshot, ServiceStatus};
 use aws_sdk_apprunner::types::Tag;

@@ -1,6 +1,6 @@
 //! Nights: what the schedule starts, what comes in meanwhile, and what RDS does by itself.
 
-use super::calendar::{instant, later, long};
+use super::calendar::{instant, long};
 use super::deployments::{HEARS, POLL, QUIET, Scenes, variables_of_database};
 use super::ended;
 use crate::console::{DIM, line};
@@ -8,6 +8,7 @@ use crate::promises::nights::{
     FELL_ASLEEP, FellAsleep, HOLIDAYS, Holidays, KEPT_AWAKE, KeptAwake, Look, Moment, Rung,
     SCHEDULED, SEVENTH_DAY, SLEPT, Scheduled, SeventhDay, Slept, UNPARKABLE, WOKE, Woke,
 };
+use crate::record::later;
 use crate::{End, Error, Execution, Result, Schedule};
 use aws_sdk_apprunner::types::Tag;
 use aws_sdk_cloudwatch::types::StateValue;

@@ -2,7 +2,7 @@
 
 use super::{End, Execution, Failure, Left, Sleep, State};
 use crate::execution::{self, Happening, SoFar, What};
-use crate::play::{is_unwell, outcome};
+use crate::outcome::{is_unwell, outcome};
 use crate::{LocalAws, Result};
 use aws_sdk_sfn::types::{ExecutionStatus, HistoryEvent};
 use serde_json::Value;
