@@ -4,7 +4,10 @@
 use crate::crashes::{PATIENCE, pause};
 use crate::stage::{Stage, play_fast};
 use aws_sdk_apprunner::types::{HealthCheckConfiguration, ImageConfiguration};
-use groundcrew::{Error, Run, Spec};
+use groundcrew::memory::LastSpec;
+use groundcrew::spec::Apply;
+use groundcrew::stack::Tags;
+use groundcrew::{Error, Memory, Run, Spec};
 use provision::Resource;
 use serde_json::json;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -194,7 +197,103 @@ fn p19_what_somebody_has_changed_of_a_database_is_named_and_put_right() {
     });
 }
 
+#[test]
+fn p19_a_class_that_somebody_has_changed_waits_for_the_maintenance_window_unless_the_spec_changes_it_or_asks_for_now()
+ {
+    play_fast(async |stage| {
+        let mut scene = Scene::set(stage).await;
+        let database = "drifts-dev";
+        let described = async |scene: &Scene| {
+            let rds = scene.stage.local.aws().rds();
+            let described = rds.describe_db_instances().db_instance_identifier(database);
+            let described = described.send().await.expect("described");
+            let instance = described
+                .db_instances()
+                .first()
+                .expect("it is there")
+                .clone();
+            let pending = instance.pending_modified_values();
+            let pending = pending
+                .and_then(|it| it.db_instance_class())
+                .map(str::to_owned);
+            (
+                instance.db_instance_class().expect("a class").to_owned(),
+                pending,
+            )
+        };
+        let by_hand = async |scene: &Scene, class: Option<&str>, public: Option<bool>| {
+            let rds = scene.stage.local.aws().rds();
+            let modify = rds.modify_db_instance().db_instance_identifier(database);
+            let modify = modify.set_db_instance_class(class.map(str::to_owned));
+            let modify = modify.set_publicly_accessible(public);
+            modify
+                .apply_immediately(class.is_some())
+                .send()
+                .await
+                .expect("changed by hand");
+            scene.ready(database).await;
+        };
+        let [micro, large] = ["db.t4g.micro", "db.t4g.large"].map(str::to_owned);
+        let waits = (large.clone(), Some(micro.clone()));
+
+        // At first no spec is remembered, and what differs is changed at once.
+        by_hand(&scene, Some(&large), None).await;
+        scene.ensure(Resource::Database).await;
+        assert_eq!(described(&scene).await, (micro.clone(), None));
+
+        scene.remember().await;
+        by_hand(&scene, Some(&large), None).await;
+        let window = "in its maintenance window";
+        let planned = scene.plan(Resource::Database).await;
+        assert!(
+            planned.len() == 1 && planned[0].contains(window),
+            "{planned:?}"
+        );
+        let done = scene.ensure(Resource::Database).await;
+        assert!(done[0].contains(window), "{done:?}");
+        assert_eq!(described(&scene).await, waits);
+        assert_eq!(scene.plan(Resource::Database).await, [""; 0]);
+        // What is put right beside it does not bring it forward.
+        by_hand(&scene, None, Some(true)).await;
+        let done = scene.ensure(Resource::Database).await;
+        assert!(done[0].contains("public true → false"), "{done:?}");
+        assert_eq!(described(&scene).await, waits);
+
+        scene.spec.apply = Apply::Now;
+        let planned = scene.plan(Resource::Database).await;
+        assert!(
+            planned.len() == 1 && !planned[0].contains(window),
+            "{planned:?}"
+        );
+        scene.ensure(Resource::Database).await;
+        assert_eq!(described(&scene).await, (micro.clone(), None));
+
+        // What the spec itself changes is changed at once.
+        scene.spec.apply = Apply::Window;
+        scene.spec.database.instance_class = "db.t4g.small".into();
+        let planned = scene.plan(Resource::Database).await;
+        assert!(
+            planned.len() == 1 && !planned[0].contains(window),
+            "{planned:?}"
+        );
+        scene.ensure(Resource::Database).await;
+        assert_eq!(described(&scene).await, ("db.t4g.small".into(), None));
+    });
+}
+
 impl Scene {
+    /// The spec as it is now is that which the stack was last brought in line with.
+    async fn remember(&self) {
+        let aws = self.stage.local.aws();
+        let memory = Memory::of(aws, "drifts-dev", &Tags::new()).await;
+        let mut memory: Memory<LastSpec> = memory.expect("asked");
+        let last = LastSpec {
+            spec: json!(self.spec),
+            told: None,
+        };
+        memory.write(aws, last).await.expect("remembered");
+    }
+
     async fn ready(&self, database: &str) {
         self.stage.database_is(database, Some("available")).await;
     }

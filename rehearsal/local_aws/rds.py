@@ -2,7 +2,7 @@
 
 Durations are in AWS seconds. Error codes and messages as AWS gives them for PostgreSQL. That seven days have passed since
 an instance was stopped is told to it.
-Not restored: PendingModifiedValues until the maintenance window, reboots, automated backups, option groups, quotas, events
+Not restored: maintenance windows, in which pending modifications are applied, reboots, automated backups, option groups, quotas, events
 other than those of being created, deleted, stopped and started.
 """
 
@@ -241,10 +241,18 @@ def _modify(p: Parameters) -> Response:
         return _error("InvalidDBInstanceState", "Database instance is not in available state.")
     if _given(p, "EngineVersion") and (refused := _resolve_version(p)):
         return refused
+    pending = dict(instance.get("PendingModifiedValues") or {}) if instance else {}
     response = _ministack["ModifyDBInstance"](p)
     if response[0] != 200:
         return response
     assert instance is not None
+    # "If you choose to apply changes immediately, your new changes and any changes in the pending modifications queue are
+    # applied" (https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_ModifyInstance.ApplyImmediately.html).
+    if _given(p, "ApplyImmediately") == "true":
+        instance.update({member: value for member, value in pending.items() if member not in p})
+        instance["PendingModifiedValues"] = {}
+    else:
+        instance["PendingModifiedValues"] = pending | (instance.get("PendingModifiedValues") or {})
     if minor := _given(p, "AutoMinorVersionUpgrade"):
         instance["AutoMinorVersionUpgrade"] = minor == "true"
     # Both can be modified (botocore, ModifyDBInstanceMessage); MiniStack leaves them out.

@@ -59,6 +59,9 @@ pub struct Spec {
     /// Whether a stack that sleeps is woken first, so that it can be changed at once. By default a change that needs the stack awake waits, and the report names it. `park` puts the stack to sleep again at its next look.
     #[serde(default)]
     pub wake: bool,
+    /// When the class and Multi-AZ of a database are put right that somebody has changed by hand: RDS interrupts the database for a class, and slows it down for Multi-AZ. What the spec itself changes is changed at once either way.
+    #[serde(default)]
+    pub apply: Apply,
     /// Only say what would be created, changed and left alone; nothing is called that writes.
     #[serde(default)]
     pub dry_run: bool,
@@ -77,6 +80,17 @@ pub enum OnFailure {
     Undo,
     /// Leave everything as it is, for a person to look at.
     Keep,
+}
+
+/// When RDS does what disturbs a database.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Apply {
+    /// In the maintenance window of the database.
+    #[default]
+    Window,
+    /// Now.
+    Now,
 }
 
 /// Where the image comes from.

@@ -2,6 +2,7 @@
 //! what the stack is compared with every day.
 
 use groundcrew::memory::LastSpec;
+use groundcrew::spec::Apply;
 use groundcrew::stack::Tags;
 use groundcrew::{Aws, Error, Memory, Result, Spec, spec};
 use schemars::JsonSchema;
@@ -20,6 +21,9 @@ pub struct Again {
     /// As in a spec.
     #[serde(default)]
     pub wake: bool,
+    /// As in a spec.
+    #[serde(default)]
+    pub apply: Apply,
 }
 
 impl Again {
@@ -51,6 +55,7 @@ pub(crate) async fn meant(aws: &Aws, input: &Value) -> Result<Value> {
     let mut meant = memory.spec.clone();
     meant["dry_run"] = json!(again.dry_run);
     meant["wake"] = json!(again.wake);
+    meant["apply"] = json!(again.apply);
     Ok(meant)
 }
 
@@ -64,6 +69,7 @@ pub(crate) async fn remember(aws: &Aws, spec: &Spec) -> Result<()> {
     // What a person asks of one execution is no part of it.
     spec["dry_run"] = json!(false);
     spec["wake"] = json!(false);
+    spec["apply"] = json!(Apply::default());
     memory.write(aws, LastSpec { spec, told: None }).await
 }
 

@@ -356,6 +356,45 @@ mod tests {
     }
 
     #[test]
+    fn both_spellings_of_a_status_at_once_are_no_mistake() {
+        let mut event = example("apprunner-service-status");
+        let expected = cause(&event);
+        event["detail"]["CurrentServiceStatus"] = json!("RUNNING");
+        assert_eq!(cause(&event), expected);
+    }
+
+    #[test]
+    fn a_wrong_arn_is_named_by_the_place_where_it_is() {
+        let mut event = example("secret-rotation-succeeded-service-event-details");
+        event["detail"]["serviceEventDetails"]["secretId"] = json!("database");
+        let refused = Event::parse(&event).expect_err("it is malformed");
+        let refused = refused.to_string();
+        assert!(
+            refused.contains("detail.serviceEventDetails.secretId"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_detail_that_is_no_object_is_refused_and_a_field_that_nobody_reads_may_be_anything() {
+        for detail in [json!([]), json!(7), json!("PUSH")] {
+            let mut event = example("ecr-push");
+            event["detail"] = detail;
+            let refused = Event::parse(&event).expect_err("it is malformed");
+            assert!(
+                refused.to_string().contains("detail.action-type"),
+                "{refused}"
+            );
+        }
+        for unread in ["id", "version", "resources"] {
+            let mut event = example("ecr-push");
+            let expected = cause(&event);
+            event[unread] = json!(7);
+            assert_eq!(cause(&event), expected, "{unread}");
+        }
+    }
+
+    #[test]
     fn what_is_no_arn_and_what_is_no_time_is_refused() {
         for (name, field, wrong) in [
             (

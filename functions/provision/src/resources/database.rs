@@ -5,9 +5,10 @@ mod wanted;
 use super::credentials::Credentials;
 use super::{network, roles};
 use crate::asleep;
-use crate::member::{Becomes, change, differing, listed};
-use aws_sdk_rds::types::{DbInstance, DbSubnetGroup, PendingModifiedValues, Tag};
-use groundcrew::spec::Mistake;
+use crate::last_spec;
+use crate::member::{Becomes, Member, change, differing, listed};
+use aws_sdk_rds::types::{DbInstance, DbSubnetGroup, Tag};
+use groundcrew::spec::{Apply, Mistake};
 use groundcrew::stack::{TAG_AWAKE_UNTIL, TAG_CHANGED_BY, Tags};
 use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack, database};
 use jiff::Timestamp;
@@ -45,8 +46,17 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     let network = network.ok_or_else(|| Error::NotReady(format!("the network of {stack}")))?;
     let group = network.database_group_id.as_str();
     let wanted = Wanted::of(spec, group);
-    let members = wanted.members(&instance);
+    let is_ours = tags.get(TAG_CHANGED_BY) == Some(&run.execution);
+    let is_now = spec.apply == Apply::Now;
+    let members = wanted.members(&instance, is_ours || !is_now);
     let drift = differing(&members, Becomes::PutRight);
+    let may_wait = match is_now {
+        true => Vec::new(),
+        false => may_wait(aws, spec, group, &wanted).await?,
+    };
+    let waits = |member: &&&Member| may_wait.contains(&member.name);
+    let later: Vec<_> = drift.iter().filter(waits).copied().collect();
+    let now: Vec<_> = drift.iter().filter(|it| !waits(it)).copied().collect();
     let stays = differing(&members, Becomes::Stays);
     if !stays.is_empty() {
         run.leave(format!(
@@ -71,9 +81,8 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         return Ok(());
     }
     if run.dry_run {
-        if !drift.is_empty() {
-            let _ = change(run, &format!("database {name}"), &drift);
-        }
+        let _ = change(run, &format!("database {name}"), &now);
+        let _ = in_its_window(run, &instance, &later);
         if !of_replica.is_empty() {
             let name = replica_name(stack);
             let _ = change(run, &format!("read replica {name}"), &of_replica);
@@ -84,11 +93,13 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         return Ok(());
     }
     available(&instance)?;
-    if change(run, &format!("database {name}"), &drift) {
+    let is_changed = change(run, &format!("database {name}"), &now);
+    if is_changed || in_its_window(run, &instance, &later) {
+        let members = if is_changed { &now } else { &later };
         mark_changed(aws, run, &instance).await?;
-        let call = aws.rds().modify_db_instance();
-        let call = wanted.change(call, &drift);
-        let call = call.db_instance_identifier(&name).apply_immediately(true);
+        let call = aws.rds().modify_db_instance().db_instance_identifier(&name);
+        let call = wanted.change(call, members);
+        let call = call.apply_immediately(is_changed && wanted::is_immediate(members));
         let modified = call.send().await;
         modified.map_err(Error::aws("rds:ModifyDBInstance"))?;
         return Err(Error::NotReady(format!(
@@ -96,13 +107,14 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         )));
     }
     // Right after a modification the instance is still `available`, with what is to come beside it.
-    let to_come = instance.pending_modified_values();
-    let is_ours = tags.get(TAG_CHANGED_BY) == Some(&run.execution);
-    if is_ours && to_come.is_some_and(|values| *values != PendingModifiedValues::builder().build())
-    {
+    if is_ours && wanted::pending_beside(&instance, &may_wait) {
         return Err(Error::NotReady(format!(
             "database {name}, whose modification is pending,"
         )));
+    }
+    if let Some(kept) = wanted::kept(&instance, &may_wait) {
+        let window = instance.preferred_maintenance_window().unwrap_or_default();
+        run.tell("in_maintenance_window", format!("{kept}, {window} UTC"));
     }
     tell_the_secret(aws, spec, run, &instance).await?;
     if spec.database.read_replica {
@@ -110,6 +122,31 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     }
     describe(run, &instance);
     Ok(())
+}
+
+/// What of a database may wait for its maintenance window: it is as the spec had it when the stack was last brought in line.
+async fn may_wait(
+    aws: &Aws,
+    spec: &Spec,
+    security_group: &str,
+    wanted: &Wanted,
+) -> Result<Vec<&'static str>> {
+    let last = last_spec::of(aws, &spec.stack().name()).await?;
+    // Of a stack that was last built before specs were remembered nobody knows, and of one that cannot be read.
+    let last = Spec::parse(&last.spec).ok();
+    let last = last.map(|last| Wanted::of(&last, security_group));
+    Ok(last.map_or_else(Vec::new, |last| wanted.may_wait(&last)))
+}
+
+/// Notes what of a database is put right in its maintenance window. `false` if there is nothing, or not now.
+fn in_its_window(run: &mut Run, instance: &DbInstance, members: &[&Member]) -> bool {
+    let name = instance.db_instance_identifier().unwrap_or_default();
+    let window = instance.preferred_maintenance_window().unwrap_or_default();
+    !members.is_empty()
+        && run.change(format!(
+            "database {name}, in its maintenance window {window} UTC, or at once with \"apply\": \"now\": {}",
+            listed(members)
+        ))
 }
 
 fn describe(run: &mut Run, instance: &DbInstance) {

@@ -6,11 +6,58 @@ use crate::member::Member;
 use aws_sdk_rds::operation::create_db_instance::builders::CreateDBInstanceFluentBuilder;
 use aws_sdk_rds::operation::create_db_instance_read_replica::builders::CreateDBInstanceReadReplicaFluentBuilder;
 use aws_sdk_rds::operation::modify_db_instance::builders::ModifyDBInstanceFluentBuilder;
-use aws_sdk_rds::types::DbInstance;
+use aws_sdk_rds::types::{DbInstance, PendingModifiedValues};
 use groundcrew::spec::Mistake;
 use groundcrew::{Error, Result, Spec};
 
 const ENGINE: &str = "postgres";
+
+const CLASS: &str = "class";
+const MULTI_AZ: &str = "Multi-AZ";
+
+/// What RDS keeps for the maintenance window unless it is asked to do it immediately; everything else it does at once whatever it
+/// is asked ("Settings for DB instances", RDS user guide). To do one thing immediately does all that is kept as well.
+const KEPT: [&str; 6] = [
+    "major version",
+    CLASS,
+    "storage",
+    MULTI_AZ,
+    "backup days",
+    "port",
+];
+
+/// Whether RDS is to be asked to change these members immediately.
+pub(super) fn is_immediate(members: &[&Member]) -> bool {
+    members.iter().any(|it| KEPT.contains(&it.name))
+}
+
+/// Whether RDS keeps something for the maintenance window of an instance beside these members.
+pub(super) fn pending_beside(instance: &DbInstance, may_wait: &[&str]) -> bool {
+    let Some(pending) = instance.pending_modified_values() else {
+        return false;
+    };
+    let mut pending = pending.clone();
+    if may_wait.contains(&CLASS) {
+        pending.db_instance_class = None;
+    }
+    if may_wait.contains(&MULTI_AZ) {
+        pending.multi_az = None;
+    }
+    pending != PendingModifiedValues::builder().build()
+}
+
+/// The values of these members that RDS keeps for the maintenance window of an instance, for a person.
+pub(super) fn kept(instance: &DbInstance, may_wait: &[&str]) -> Option<String> {
+    let pending = instance.pending_modified_values()?;
+    let class = pending
+        .db_instance_class()
+        .map(|it| format!("{CLASS} {it}"));
+    let multi_az = pending.multi_az().map(|it| format!("{MULTI_AZ} {it}"));
+    let kept = [(CLASS, class), (MULTI_AZ, multi_az)].into_iter();
+    let kept = kept.filter(|(name, _)| may_wait.contains(name));
+    let kept: Vec<_> = kept.filter_map(|(_, value)| value).collect();
+    (!kept.is_empty()).then(|| kept.join(", "))
+}
 
 /// Everything that a database is created with, but for its name, its tags and its password.
 pub(super) struct Wanted {
@@ -99,8 +146,9 @@ impl Wanted {
             .master_user_password(&credentials.password)
     }
 
-    /// Its members, beside those of an instance. What RDS has accepted and not yet applied counts as done.
-    pub(super) fn members(&self, instance: &DbInstance) -> Vec<Member> {
+    /// Its members, beside those of an instance. What RDS has accepted and not yet applied counts as done, unless it is to be done
+    /// now.
+    pub(super) fn members(&self, instance: &DbInstance, is_pending_done: bool) -> Vec<Member> {
         let Self {
             major_version,
             upgrades_minor_version,
@@ -119,6 +167,7 @@ impl Wanted {
             username,
         } = self;
         let pending = instance.pending_modified_values();
+        let pending = pending.filter(|_| is_pending_done);
         let is_class = pending
             .and_then(|it| it.db_instance_class())
             .or(instance.db_instance_class());
@@ -150,7 +199,7 @@ impl Wanted {
                 upgrades_minor_version,
             ),
             Member::put_right("extended support", support, lifecycle_support),
-            Member::put_right("class", is_class.unwrap_or_default(), class),
+            Member::put_right(CLASS, is_class.unwrap_or_default(), class),
             match grows_by_itself(instance) && allocated(instance) > *storage_gib {
                 true => Member::moves("storage", allocated(instance), storage_gib),
                 false => Member::put_right("storage", allocated(instance), storage_gib),
@@ -161,7 +210,7 @@ impl Wanted {
                 is_on(instance.storage_encrypted()),
                 is_encrypted,
             ),
-            Member::put_right("Multi-AZ", is_in_zones, is_multi_az),
+            Member::put_right(MULTI_AZ, is_in_zones, is_multi_az),
             Member::put_right("backup days", backups, backup_days),
             Member::put_right(
                 "deletion protection",
@@ -176,6 +225,17 @@ impl Wanted {
         ];
         members.extend(exposure.members(instance));
         members
+    }
+
+    /// Those members that disturb the database when they change, and that this value has in common with the one before: somebody has
+    /// changed them by hand, and they can wait for the maintenance window ("Settings for DB instances", RDS user guide).
+    pub(super) fn may_wait(&self, before: &Self) -> Vec<&'static str> {
+        let same = [
+            (CLASS, self.class == before.class),
+            (MULTI_AZ, self.is_multi_az == before.is_multi_az),
+        ];
+        let same = same.into_iter().filter(|(_, is_same)| *is_same);
+        same.map(|(name, _)| name).collect()
     }
 
     /// Changes these members of an instance, and no others.
@@ -214,9 +274,9 @@ impl Wanted {
             .set_allow_major_version_upgrade(upgrades.then_some(true))
             .set_auto_minor_version_upgrade(minor)
             .set_engine_lifecycle_support(support)
-            .set_db_instance_class(is_off("class").then_some(class))
+            .set_db_instance_class(is_off(CLASS).then_some(class))
             .set_allocated_storage(is_off("storage").then_some(storage_gib))
-            .set_multi_az(is_off("Multi-AZ").then_some(is_multi_az))
+            .set_multi_az(is_off(MULTI_AZ).then_some(is_multi_az))
             .set_publicly_accessible(is_off("public").then_some(is_public))
             .set_backup_retention_period(is_off("backup days").then_some(backup_days))
             .set_deletion_protection(is_off("deletion protection").then_some(is_protected))
@@ -405,7 +465,7 @@ mod tests {
             let grows = instance().max_allocated_storage(100);
             let instance = grows.allocated_storage(allocated).build();
             check(spec, &instance).expect("it is as RDS has it");
-            let members = Wanted::of(spec, "sg-1").members(&instance);
+            let members = Wanted::of(spec, "sg-1").members(&instance, true);
             listed(&differing(&members, Becomes::PutRight))
         };
         assert!(!storage(40, &spec(20)).contains("storage"));
