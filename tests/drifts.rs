@@ -281,7 +281,50 @@ fn p19_a_class_that_somebody_has_changed_waits_for_the_maintenance_window_unless
     });
 }
 
+#[test]
+fn p19_a_stack_that_an_execution_is_at_work_on_is_compared_later_and_one_without_a_spec_never() {
+    play_fast(async |stage| {
+        let scene = Scene::set(stage).await;
+        let local = &scene.stage.local;
+        let definition = json!({"StartAt": "Wait", "States": {
+            "Wait": {"Type": "Wait", "Seconds": 90_000_000, "End": true},
+        }});
+        let machine = scene.stage.machine("provision", &definition).await;
+        let stack = json!({"app": "drifts", "environment": "dev"});
+        let compare = json!({"action": "compare", "stacks": [stack], "machines": [machine]});
+        let drifts = async || {
+            let step = provision::Step::parse(compare.clone()).expect("a step");
+            let answer = step.handle(local.aws(), "").await.expect("compared");
+            answer["drifts"].as_array().expect("a list").clone()
+        };
+        scene.unbind().await;
+        assert_eq!(drifts().await, [json!(null); 0]);
+        scene.remember().await;
+        let found = drifts().await;
+        assert_eq!(found.len(), 1);
+        let urgent = found[0]["urgent"][0].as_str().unwrap_or_default();
+        assert!(urgent.contains("boundary none → "), "{found:?}");
+        for (name, input, expected) in [
+            ("plan", json!({"stack": "drifts-dev", "dry_run": true}), 1),
+            ("other", json!({"app": "drifts", "environment": "test"}), 1),
+            ("again", json!({"stack": "drifts-dev"}), 0),
+        ] {
+            let started = local.start_execution(&machine, name, &input).await;
+            started.expect("started");
+            assert_eq!(drifts().await.len(), expected, "{name}");
+        }
+    });
+}
+
 impl Scene {
+    /// Takes the boundary off a role, by hand.
+    async fn unbind(&self) {
+        let aws = self.stage.local.aws();
+        let role = format!("drifts-dev-instance-{}", aws.account.region);
+        let unbound = aws.iam().delete_role_permissions_boundary();
+        unbound.role_name(role).send().await.expect("unbound");
+    }
+
     /// The spec as it is now is that which the stack was last brought in line with.
     async fn remember(&self) {
         let aws = self.stage.local.aws();
@@ -336,8 +379,7 @@ fn p19_what_somebody_has_changed_of_a_service_and_its_roles_is_named_and_put_rig
         scene
             .holds(put_right(Resource::Roles, "what it may do"))
             .await;
-        let unbound = iam.delete_role_permissions_boundary().role_name(&role);
-        unbound.send().await.expect("unbound");
+        scene.unbind().await;
         scene
             .holds(put_right(Resource::Roles, "boundary none"))
             .await;
