@@ -3,7 +3,10 @@
 
 use crate::crashes::{PATIENCE, pause};
 use crate::stage::{Stage, play_fast};
-use aws_sdk_apprunner::types::{HealthCheckConfiguration, ImageConfiguration};
+use aws_sdk_apprunner::types::{
+    AuthenticationConfiguration, EgressConfiguration, EgressType, HealthCheckConfiguration,
+    ImageConfiguration, IpAddressType, ServiceObservabilityConfiguration,
+};
 use groundcrew::memory::LastSpec;
 use groundcrew::spec::Apply;
 use groundcrew::stack::Tags;
@@ -193,7 +196,21 @@ fn p19_what_somebody_has_changed_of_a_database_is_named_and_put_right() {
             ..put_right(Resource::Database, "storage type")
         };
         scene.holds(stays).await;
-        println!("{count} members of a database are put right, 1 stays and is named");
+        // What RDS does not take back is refused, with what the spec may say.
+        of(database)
+            .allocated_storage(30)
+            .send()
+            .await
+            .expect("more storage");
+        scene.ready(database).await;
+        let mut run = Run::deciding("planning");
+        let refused = Resource::Database.ensure(scene.stage.local.aws(), &scene.spec, &mut run);
+        let refused = refused.await.expect_err("refused").to_string();
+        assert!(
+            refused.contains("database.storage_gib: 20 is refused; allowed: 30"),
+            "{refused}"
+        );
+        println!("{count} members of a database are put right, 1 stays and is named, 1 is refused");
     });
 }
 
@@ -464,28 +481,70 @@ fn p19_what_somebody_has_changed_of_a_service_and_its_roles_is_named_and_put_rig
                 .update_service()
                 .service_arn(&service.service_arn)
         };
-        for member in ["CPU", "memory", "health check", "public"] {
+        let access = scene.role("build.apprunner.amazonaws.com").await;
+        let runs_as = scene.role("tasks.apprunner.amazonaws.com").await;
+        let scaling = aws.apprunner().create_auto_scaling_configuration();
+        let scaling = scaling
+            .auto_scaling_configuration_name("theirs")
+            .max_size(2);
+        let scaling = scaling.send().await.expect("a configuration");
+        let scaling = scaling.auto_scaling_configuration.expect("a configuration");
+        let scaling = scaling.auto_scaling_configuration_arn.expect("an ARN");
+        for (member, says) in [
+            ("CPU", "CPU 2048 → 1024"),
+            ("memory", "memory 4096 → 2048"),
+            ("instance role", "theirs-tasks → "),
+            ("access role", "theirs-build → "),
+            ("health check", "health check"),
+            ("public", "public false → true"),
+            ("VPC connector", "VPC connector none → "),
+            ("IP addresses", "IP addresses DUAL_STACK → IPV4"),
+            ("observability", "observability none → "),
+            ("auto scaling", "/theirs/"),
+        ] {
             let service = named().await;
             let update = update(&service);
+            let mut instance = service.instance_configuration.expect("an instance");
+            let mut source = service.source_configuration.expect("a source");
+            let mut network = service.network_configuration.expect("a network");
             let update = match member {
                 "CPU" | "memory" => {
-                    let mut instance = service.instance_configuration.expect("an instance");
                     (instance.cpu, instance.memory) = (Some("2048".into()), Some("4096".into()));
                     update.instance_configuration(instance)
+                }
+                "instance role" => {
+                    instance.instance_role_arn = Some(runs_as.clone());
+                    update.instance_configuration(instance)
+                }
+                "access role" => {
+                    let role = AuthenticationConfiguration::builder().access_role_arn(&access);
+                    source.authentication_configuration = Some(role.build());
+                    update.source_configuration(source)
                 }
                 "health check" => update.health_check_configuration(
                     HealthCheckConfiguration::builder().path("/other").build(),
                 ),
+                "observability" => update.observability_configuration(
+                    ServiceObservabilityConfiguration::builder().build(),
+                ),
+                "auto scaling" => update.auto_scaling_configuration_arn(&scaling),
                 _ => {
-                    let mut network = service.network_configuration.expect("a network");
                     let ingress = network.ingress_configuration.as_mut().expect("an ingress");
-                    ingress.is_publicly_accessible = !ingress.is_publicly_accessible;
+                    match member {
+                        "public" => ingress.is_publicly_accessible = false,
+                        "IP addresses" => network.ip_address_type = Some(IpAddressType::DualStack),
+                        _ => {
+                            let open =
+                                EgressConfiguration::builder().egress_type(EgressType::Default);
+                            network.egress_configuration = Some(open.build());
+                        }
+                    }
                     update.network_configuration(network)
                 }
             };
             update.send().await.expect(member);
             scene.ensured_running().await;
-            scene.holds(put_right(Resource::Service, member)).await;
+            scene.holds(put_right(Resource::Service, says)).await;
             count += 1;
         }
         println!(
@@ -495,6 +554,27 @@ fn p19_what_somebody_has_changed_of_a_service_and_its_roles_is_named_and_put_rig
 }
 
 impl Scene {
+    /// Another role for this principal, by its ARN.
+    async fn role(&self, principal: &str) -> String {
+        let trust = json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": principal}, "Action": "sts:AssumeRole"},
+        ]});
+        let name = principal.split('.').next().unwrap_or_default();
+        let role = self.stage.local.aws().iam().create_role();
+        let role = role.role_name(format!("theirs-{name}"));
+        let role = role.assume_role_policy_document(trust.to_string());
+        let role = role.send().await.expect("a role").role.expect("a role");
+        // It pulls the image and reads the secrets, or App Runner takes the update back.
+        let policy = json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": ["ecr:*", "secretsmanager:*"], "Resource": "*"},
+        ]});
+        let put = self.stage.local.aws().iam().put_role_policy();
+        let put = put.role_name(role.role_name()).policy_name("theirs");
+        let put = put.policy_document(policy.to_string());
+        put.send().await.expect("a policy");
+        role.arn
+    }
+
     /// Waits until nobody is at work on the service.
     async fn ensured_running(&self) {
         let aws = self.stage.local.aws();

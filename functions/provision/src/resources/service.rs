@@ -75,8 +75,8 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
             run.wait(format!("service {name}: {}", waits.join(", ")));
         }
     } else if let Some(wanted) = &wanted {
-        let drift = wanted.drift(&service);
-        if !drift.is_empty() && run.change(format!("service {name}: {}", drift.join(", "))) {
+        let drift = wanted.differences(&service);
+        if !drift.is_empty() && run.change(format!("service {name}: {drift}")) {
             // While it slept they waited with it, and it was woken since.
             roles::ensure(aws, spec, run).await?;
             return update(aws, run, &service, &tags, wanted).await;

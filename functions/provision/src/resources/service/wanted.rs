@@ -2,7 +2,7 @@
 //! value: each function takes it apart as a whole, so that a member cannot be sent and not compared.
 
 use super::super::{configuration, credentials, registry, roles};
-use crate::member::{Becomes, Member, differing};
+use crate::member::{Becomes, Member, differing, listed};
 use aws_sdk_apprunner::types::{
     AuthenticationConfiguration, EgressConfiguration, EgressType, HealthCheckConfiguration,
     HealthCheckProtocol, ImageConfiguration, ImageRepository, ImageRepositoryType,
@@ -286,5 +286,10 @@ impl Wanted {
         let members = self.members(service);
         let off = differing(&members, Becomes::PutRight).into_iter();
         off.map(|it| it.name).collect()
+    }
+
+    /// What of the service differs, with what it is and is to be.
+    pub(super) fn differences(&self, service: &Service) -> String {
+        listed(&differing(&self.members(service), Becomes::PutRight))
     }
 }
