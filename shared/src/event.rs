@@ -1,4 +1,6 @@
-//! Reads the fields of an event. What is not known in one is no mistake; what is missing is named by its path.
+//! Reads the fields of an event. What is not known in one is no mistake; what is missing is named by its path. So the envelope of
+//! the crate `aws_lambda_events` is not used: of a field that is missing serde names the parent alone, a field of another type
+//! that nobody reads is a mistake to it, and its feature `eventbridge` brings a second library of times.
 
 use crate::arn::ServiceArn;
 use crate::{Error, Result};
