@@ -17,13 +17,15 @@ const MULTI_AZ: &str = "Multi-AZ";
 
 /// What RDS keeps for the maintenance window unless it is asked to do it immediately; everything else it does at once whatever it
 /// is asked ("Settings for DB instances", RDS user guide). To do one thing immediately does all that is kept as well.
-const KEPT: [&str; 6] = [
+const KEPT: [&str; 7] = [
     "major version",
     CLASS,
     "storage",
     MULTI_AZ,
     "backup days",
     "port",
+    // The page does not say it of this.
+    "extended support",
 ];
 
 /// Whether RDS is to be asked to change these members immediately.
