@@ -1,6 +1,6 @@
 //! One error enum for every function; the variant's name is the contract with the state machines.
 
-use crate::spec::Mistake;
+use crate::Mistake;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;

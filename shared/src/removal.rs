@@ -1,8 +1,7 @@
 //! What is to be removed of a stack.
 
-use crate::spec::Mistake;
 use crate::stack::{TAG_CREATED_BY, Tags, tag_value};
-use crate::{Result, Stack};
+use crate::{Mistake, Result, Stack};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -5,17 +5,15 @@ mod cidr;
 #[cfg(test)]
 mod generated;
 mod habit;
-mod mistake;
 mod rules;
 mod schema;
 #[cfg(test)]
 mod tests;
 
 pub use cidr::Cidr;
-pub use mistake::Mistake;
 pub(crate) use rules::name as name_mistake;
 
-use crate::{Error, Policy, Result, Stack};
+use crate::{Error, Mistake, Policy, Result, Stack};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -5,8 +5,8 @@ use crate::stage::{
     spec, tags, touched,
 };
 use apprunner_emulator::{Arrangement, Fate};
+use groundcrew::Mistake;
 use groundcrew::Spec;
-use groundcrew::spec::Mistake;
 use rehearsal::promises::{
     PLANNED, PROVISIONED, Planned, Provisioned, REFUSED, REPEATED, Refused, Repeated,
 };

@@ -1,6 +1,6 @@
 //! What an execution of `deploy` is started with, by `trigger` or by a person.
 
-use groundcrew::{Result, spec};
+use groundcrew::{Mistake, Result, spec};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -79,15 +79,15 @@ impl Request {
             let mut mistakes = Vec::new();
             if let Some(to) = to.filter(|_| held) {
                 let instead = "nothing beside hold: true, which deploys nothing";
-                mistakes.push(spec::Mistake::new("to", to.clone(), instead));
+                mistakes.push(Mistake::new("to", to.clone(), instead));
             }
             if let Some(to) = to.filter(|_| again) {
                 let instead = "nothing beside again: true, which keeps the image";
-                mistakes.push(spec::Mistake::new("to", to.clone(), instead));
+                mistakes.push(Mistake::new("to", to.clone(), instead));
             }
             if held && again {
                 let instead = "false, or left out, beside again: true, which deploys";
-                mistakes.push(spec::Mistake::new("hold", "true", instead));
+                mistakes.push(Mistake::new("hold", "true", instead));
             }
             mistakes
         })

@@ -1,8 +1,7 @@
 //! What an execution of `park` is started with, by the schedule, by an event or by a person.
 
 use crate::schedule::Schedule;
-use groundcrew::spec::Mistake;
-use groundcrew::{Result, spec};
+use groundcrew::{Mistake, Result, spec};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -10,8 +10,8 @@ use crate::resources::{
     in_the_way, moved, subnets_of,
 };
 use groundcrew::reference::Repository;
-use groundcrew::spec::{Mistake, Network};
-use groundcrew::{Aws, Error, Removal, Result, Run, Spec, database, image, zone};
+use groundcrew::spec::Network;
+use groundcrew::{Aws, Error, Mistake, Removal, Result, Run, Spec, database, image, zone};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

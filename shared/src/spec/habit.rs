@@ -1,6 +1,6 @@
 //! What a person meant who wrote an image as Docker does, or a size as App Runner's console does.
 
-use super::Mistake;
+use crate::Mistake;
 use serde_json::{Value, json};
 
 /// Adds what to write instead, where it can be told.

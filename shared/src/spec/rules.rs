@@ -1,8 +1,8 @@
 //! The rules between fields, which a JSON schema cannot hold. All of them can be told without asking AWS.
 
 use super::schema::listed;
-use super::{Cidr, Mistake, Network, Spec};
-use crate::{Stack, zone};
+use super::{Cidr, Network, Spec};
+use crate::{Mistake, Stack, zone};
 use serde_json::{Value, json};
 
 /// The CPU and memory pairs that App Runner has (its guide, "App Runner architecture and concepts"); its API model does

@@ -1,7 +1,7 @@
 //! Checks a JSON value against a schema of ours and tells every mistake at once. serde stops at the first, and a whole
 //! JSON Schema implementation would weigh more than the function; a test compares this one with such an implementation.
 
-use super::Mistake;
+use crate::Mistake;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 

@@ -3,8 +3,7 @@
 
 use crate::resources::{configuration, connector, has_subnet_group, own_vpcs, replica_name};
 use aws_sdk_rds::types::DbInstance;
-use groundcrew::spec::Mistake;
-use groundcrew::{Aws, Error, Result, Spec, database, managed};
+use groundcrew::{Aws, Error, Mistake, Result, Spec, database, managed};
 use std::collections::BTreeSet;
 
 /// What a stack still needs of a quota of RDS.

@@ -7,9 +7,8 @@ use aws_sdk_apprunner::types::{
     AutoScalingConfiguration, AutoScalingConfigurationSummary, ObservabilityConfigurationSummary,
     Service, Tag, TraceConfiguration, TracingVendor, VpcConnector,
 };
-use groundcrew::spec::Mistake;
 use groundcrew::stack::{TAG_CHANGED_BY, TAG_CREATED_BY, Tags};
-use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack, managed, pages};
+use groundcrew::{Aws, Error, Mistake, Removal, Result, Run, Spec, Stack, managed, pages};
 use serde_json::json;
 use std::collections::BTreeSet;
 

@@ -8,9 +8,9 @@ use crate::asleep;
 use crate::last_spec;
 use crate::member::{Becomes, Member, change, differing, listed};
 use aws_sdk_rds::types::{DbInstance, DbSubnetGroup, Tag};
-use groundcrew::spec::{Apply, Mistake};
+use groundcrew::spec::Apply;
 use groundcrew::stack::{TAG_AWAKE_UNTIL, TAG_CHANGED_BY, Tags};
-use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack, database};
+use groundcrew::{Aws, Error, Mistake, Removal, Result, Run, Spec, Stack, database};
 use jiff::Timestamp;
 use wanted::{Exposure, Wanted};
 

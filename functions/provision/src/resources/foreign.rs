@@ -4,8 +4,7 @@ use super::network::{filter, ours, own_vpcs, tags};
 use super::{configuration, connector, roles};
 use aws_sdk_apprunner::types::{Service, ServiceStatus};
 use aws_sdk_ec2::types::{Filter, NetworkInterface};
-use groundcrew::spec::Mistake;
-use groundcrew::{Aws, Error, Removal, Result, Stack, database, managed, pages};
+use groundcrew::{Aws, Error, Mistake, Removal, Result, Stack, database, managed, pages};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that is not the stack's, by what it keeps from being deleted.

@@ -22,8 +22,7 @@ pub(crate) use roles::too_many_secrets;
 pub(crate) use service::check_health;
 pub(crate) use zones::{FEWEST, Zone};
 
-use groundcrew::spec::Mistake;
-use groundcrew::{Aws, Removal, Result, Run, Spec, alarms};
+use groundcrew::{Aws, Mistake, Removal, Result, Run, Spec, alarms};
 use serde::{Deserialize, Serialize};
 
 /// One resource of a stack, as the state machines name it.

@@ -7,9 +7,9 @@ use aws_sdk_ec2::types::{
     Filter, IpPermission, ResourceType, Route, RouteTable, SecurityGroup, Subnet,
     SubnetCidrBlockStateCode, Tag, TagSpecification, UserIdGroupPair, Vpc,
 };
-use groundcrew::spec::{self, Cidr, Mistake};
+use groundcrew::spec::{self, Cidr};
 use groundcrew::stack::{TAG_APP, TAG_CHANGED_BY, TAG_ENVIRONMENT, TAG_MANAGED, Tags};
-use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack};
+use groundcrew::{Aws, Error, Mistake, Removal, Result, Run, Spec, Stack};
 use std::collections::BTreeMap;
 
 /// PostgreSQL's port.

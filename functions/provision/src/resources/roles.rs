@@ -6,9 +6,8 @@ use crate::asleep;
 use aws_sdk_apprunner::types::ServiceStatus;
 use aws_sdk_iam::types::{Role, Tag};
 use groundcrew::aws::Account;
-use groundcrew::spec::Mistake;
 use groundcrew::stack::{TAG_CHANGED_BY, Tags};
-use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack};
+use groundcrew::{Aws, Error, Mistake, Removal, Result, Run, Spec, Stack};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

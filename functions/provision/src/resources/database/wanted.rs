@@ -7,8 +7,7 @@ use aws_sdk_rds::operation::create_db_instance::builders::CreateDBInstanceFluent
 use aws_sdk_rds::operation::create_db_instance_read_replica::builders::CreateDBInstanceReadReplicaFluentBuilder;
 use aws_sdk_rds::operation::modify_db_instance::builders::ModifyDBInstanceFluentBuilder;
 use aws_sdk_rds::types::{DbInstance, PendingModifiedValues};
-use groundcrew::spec::Mistake;
-use groundcrew::{Error, Result, Spec};
+use groundcrew::{Error, Mistake, Result, Spec};
 
 const ENGINE: &str = "postgres";
 

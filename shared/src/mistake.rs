@@ -1,3 +1,5 @@
+//! A mistake in what somebody wrote: one for each field, with what is allowed there.
+
 use serde_json::Value;
 
 /// One mistake in an input: the field, its value and what is allowed there.
