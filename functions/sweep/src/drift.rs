@@ -118,7 +118,7 @@ mod tests {
             rest.contains("class a → b; create secret x") && rest.ends_with(command),
             "{rest}"
         );
-        assert_eq!(lines(true, false), [urgent.clone()]);
+        assert_eq!(lines(true, false), std::slice::from_ref(urgent));
         assert_eq!(lines(true, true), [urgent.clone(), rest.clone()]);
     }
 
