@@ -6,7 +6,7 @@ use aws_sdk_ecr::Client;
 use aws_sdk_ecr::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_ecr::types::ImageIdentifier;
 use aws_smithy_types::Blob;
-use groundcrew::image::TagRule;
+use groundcrew::tag_rule::TagRule;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
@@ -337,7 +337,7 @@ fn digest(content: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use groundcrew::image::Pushed;
+    use groundcrew::tag_rule::Pushed;
 
     #[test]
     fn a_digest_is_written_as_registries_write_it() {

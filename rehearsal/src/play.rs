@@ -15,7 +15,7 @@ use crate::record::{Record, Recorder, later};
 use crate::{
     Call, End, Error, Execution, Happening, LocalAws, Options, Outputs, Result, What, World,
 };
-use groundcrew::image::TagRule;
+use groundcrew::tag_rule::TagRule;
 use groundcrew::{Spec, Stack};
 use jiff::Zoned;
 use serde_json::{Value, json};

@@ -27,6 +27,7 @@ mod run;
 pub mod secrets;
 pub mod spec;
 pub mod stack;
+pub mod tag_rule;
 pub mod tagged;
 pub mod watch;
 pub mod zone;

@@ -13,6 +13,7 @@ mod tests;
 pub use cidr::Cidr;
 pub(crate) use rules::name as name_mistake;
 
+use crate::tag_rule::TagRule;
 use crate::{Error, Mistake, Policy, Result, Stack};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -106,7 +107,7 @@ pub struct Image {
     pub repository: Option<String>,
     /// Which image: a tag (`latest`), `prefix:release-` for the newest push whose tag begins so, or `semver:1` / `semver:1.4` for the highest release within (`semver:1+pre`: pre-releases too).
     #[schemars(
-        regex(pattern = crate::image::TagRule::PATTERN),
+        regex(pattern = TagRule::PATTERN),
         extend("patternErrorMessage" = "a tag (latest), the beginning of one (prefix:release-) or a range of versions (semver:1, semver:1.4)"),
         length(max = 128)
     )]

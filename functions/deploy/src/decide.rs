@@ -1,7 +1,7 @@
 //! What to do with a service: decided from what it runs and what there is to run, and from nothing else.
 
-use groundcrew::image::{Candidate, Pushed, TagRule};
 use groundcrew::memory::{Deployments, Rejection};
+use groundcrew::tag_rule::{Candidate, Pushed, TagRule};
 
 use crate::request::NEWEST;
 

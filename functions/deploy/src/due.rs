@@ -4,11 +4,11 @@ use crate::decide::{Decision, Situation, decide};
 use crate::deployment::called;
 use crate::operation::update_image;
 use aws_sdk_apprunner::types::ServiceStatus;
-use groundcrew::image::{self, Pushed, TagRule};
 use groundcrew::memory::Deployments;
 use groundcrew::reference::{ImageReference, current_secrets};
 use groundcrew::stack::Tags;
-use groundcrew::{Aws, Error, Managed, Memory, Result, secrets};
+use groundcrew::tag_rule::{Pushed, TagRule};
+use groundcrew::{Aws, Error, Managed, Memory, Result, image, secrets};
 
 /// What a service waits for that no event has brought.
 #[derive(Clone, Debug, Eq, PartialEq)]

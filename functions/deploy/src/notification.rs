@@ -6,8 +6,8 @@ use crate::follow::Verdict;
 use crate::request::{PushedTag, Request};
 use groundcrew::Aws;
 use groundcrew::claim::Kind;
-use groundcrew::image::Candidate;
 use groundcrew::memory::{Rejection, Wish};
+use groundcrew::tag_rule::Candidate;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

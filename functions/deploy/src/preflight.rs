@@ -1,8 +1,9 @@
 //! What keeps an image from being deployed, found out before App Runner is asked to change anything.
 
-use groundcrew::image::{self, Candidate, PLATFORM};
+use groundcrew::image::{self, PLATFORM};
 use groundcrew::policy::{Policy, Severity, WithoutScan};
 use groundcrew::reference::Repository;
+use groundcrew::tag_rule::Candidate;
 use groundcrew::{Aws, Error, Result};
 use jiff::Timestamp;
 

@@ -11,6 +11,7 @@ use crate::resources::{
 };
 use groundcrew::reference::Repository;
 use groundcrew::spec::Network;
+use groundcrew::tag_rule::TagRule;
 use groundcrew::{Aws, Error, Mistake, Removal, Result, Run, Spec, database, image, zone};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -309,7 +310,7 @@ async fn engine(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
 
 async fn image(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
     let repository = Repository::own(&aws.account, spec.repository());
-    let rule = image::TagRule::parse(&spec.image.tag);
+    let rule = TagRule::parse(&spec.image.tag);
     let digest = match image::newest(aws, &repository, &rule).await {
         Ok(Some(digest)) => digest,
         Ok(None) => return Ok(None),

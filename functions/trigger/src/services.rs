@@ -3,12 +3,12 @@
 use crate::event::Cause;
 use aws_sdk_apprunner::types::Service;
 use groundcrew::arn::ServiceArn;
-use groundcrew::image::TagRule;
 use groundcrew::managed::are_ours;
 use groundcrew::memory::{Deployments, Uses};
 use groundcrew::pace::{Tempo, patiently};
 use groundcrew::reference::{ImageReference, current_secrets, is_secret};
 use groundcrew::stack::{TAG_IMAGE_TAG, Tags};
+use groundcrew::tag_rule::TagRule;
 use groundcrew::{Aws, Error, Memory, Result, tagged};
 use lambda_runtime::tracing::error;
 use std::collections::{BTreeMap, BTreeSet};

@@ -17,9 +17,10 @@ use apprunner_emulator::{Arrangement, Fate, OperationType, ServiceSnapshot, Serv
 use aws_sdk_apprunner::types::Tag;
 use aws_sdk_cloudwatch::types::StateValue;
 use groundcrew::Spec;
-use groundcrew::image::{self, TagRule};
+use groundcrew::image;
 use groundcrew::reference::{Repository, is_secret};
 use groundcrew::stack::{TAG_HOLD, TAG_IMAGE_TAG, TAG_MANAGED, TAG_RELEASE};
+use groundcrew::tag_rule::TagRule;
 use jiff::{Timestamp, Zoned};
 use serde_json::{Value, json};
 use std::cell::Cell;
@@ -958,7 +959,7 @@ fn secrets(service: &ServiceSnapshot) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use groundcrew::image::Pushed as Image;
+    use groundcrew::tag_rule::Pushed as Image;
 
     fn spec() -> Value {
         json!({"app": "shop", "environment": "staging", "service": {"secrets": {"PASSWORD": "database:password"}}})

@@ -9,9 +9,9 @@ use aws_sdk_apprunner::types::{
     IngressConfiguration, InstanceConfiguration, IpAddressType, NetworkConfiguration, Service,
     ServiceObservabilityConfiguration, SourceConfiguration,
 };
-use groundcrew::image::{self, TagRule};
 use groundcrew::reference::Repository;
-use groundcrew::{Aws, Error, Result, Spec};
+use groundcrew::tag_rule::TagRule;
+use groundcrew::{Aws, Error, Result, Spec, image};
 use std::collections::HashMap;
 
 /// Everything that a service is created with, but for its name and its tags.
