@@ -12,6 +12,7 @@ pub mod event_log;
 pub mod execution;
 mod failure;
 pub mod image;
+pub mod input;
 pub mod installation;
 pub mod log;
 pub mod managed;

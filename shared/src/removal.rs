@@ -1,7 +1,7 @@
 //! What is to be removed of a stack.
 
 use crate::stack::{TAG_CREATED_BY, Tags, tag_value};
-use crate::{Mistake, Result, Stack};
+use crate::{Mistake, Result, Stack, input};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -38,7 +38,7 @@ impl Removal {
     /// # Errors
     /// [`crate::Error::Invalid`] with every mistake at once.
     pub fn parse(input: &Value) -> Result<Self> {
-        crate::spec::parse(&Self::schema(), input, |removal: &Self| {
+        input::parse(&Self::schema(), input, |removal: &Self| {
             crate::spec::name_mistake(&removal.stack())
                 .into_iter()
                 .collect::<Vec<Mistake>>()

@@ -1,6 +1,6 @@
 //! What an execution of `deploy` is started with, by `trigger` or by a person.
 
-use groundcrew::{Mistake, Result, spec};
+use groundcrew::{Mistake, Result, input};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,7 @@ impl Request {
     /// # Errors
     /// [`groundcrew::Error::Invalid`] with every mistake at once.
     pub fn parse(input: &Value) -> Result<Self> {
-        spec::parse(&Self::schema(), input, |request: &Self| {
+        input::parse(&Self::schema(), input, |request: &Self| {
             let held = request.hold == Some(true);
             let to = request.to.as_ref();
             let again = request.again == Some(true);

@@ -1,7 +1,7 @@
 //! What an execution of `park` is started with, by the schedule, by an event or by a person.
 
 use crate::schedule::Schedule;
-use groundcrew::{Mistake, Result, spec};
+use groundcrew::{Mistake, Result, input};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,7 +62,7 @@ impl Request {
     /// # Errors
     /// [`groundcrew::Error::Invalid`] with every mistake at once.
     pub fn parse(input: &Value) -> Result<Self> {
-        spec::parse(&Self::schema(), input, Self::mistakes)
+        input::parse(&Self::schema(), input, Self::mistakes)
     }
 
     /// The JSON schema of a request, draft 2020-12.

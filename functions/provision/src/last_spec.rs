@@ -4,7 +4,7 @@
 use groundcrew::memory::LastSpec;
 use groundcrew::spec::Apply;
 use groundcrew::stack::Tags;
-use groundcrew::{Aws, Error, Memory, Result, Spec, spec};
+use groundcrew::{Aws, Error, Memory, Result, Spec, input};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ impl Again {
     /// # Errors
     /// [`Error::Invalid`] with every mistake at once.
     pub fn parse(input: &Value) -> Result<Self> {
-        spec::parse(&schemars::schema_for!(Self).to_value(), input, |_| {
+        input::parse(&schemars::schema_for!(Self).to_value(), input, |_| {
             Vec::new()
         })
     }

@@ -1,6 +1,6 @@
 //! What an execution of `sweep` is started with, by the schedule or by a person.
 
-use groundcrew::{Result, spec};
+use groundcrew::{Result, input};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,7 +24,7 @@ impl Request {
     /// # Errors
     /// [`groundcrew::Error::Invalid`] with every mistake at once.
     pub fn parse(input: &Value) -> Result<Self> {
-        spec::parse(&Self::schema(), input, |_| Vec::new())
+        input::parse(&Self::schema(), input, |_| Vec::new())
     }
 
     /// The JSON schema of a request, draft 2020-12.

@@ -2,8 +2,8 @@
 //! `UPDATE_GENERATED=1 cargo test --workspace --lib generated`.
 
 use super::Spec;
-use super::schema::{allowed, resolve, type_name};
 use crate::Removal;
+use crate::input::schema::{allowed, resolve, type_name};
 use serde_json::Value;
 use std::fmt::Write;
 use std::path::Path;

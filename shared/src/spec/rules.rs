@@ -1,7 +1,7 @@
 //! The rules between fields, which a JSON schema cannot hold. All of them can be told without asking AWS.
 
-use super::schema::listed;
 use super::{Cidr, Network, Spec};
+use crate::input::schema::listed;
 use crate::{Mistake, Stack, zone};
 use serde_json::{Value, json};
 

@@ -29,10 +29,10 @@ const KEYWORDS: [&str; 18] = [
 ];
 
 /// What a pattern asks for, in words: for our refusals, and for editors (Visual Studio Code shows it).
-pub(super) const WORDS: &str = "patternErrorMessage";
+pub(crate) const WORDS: &str = "patternErrorMessage";
 
 /// Every mistake of `value`, in the order of the schema's fields.
-pub(super) fn mistakes(schema: &Value, value: &Value) -> Vec<Mistake> {
+pub(crate) fn mistakes(schema: &Value, value: &Value) -> Vec<Mistake> {
     let mut found = Vec::new();
     check(schema, schema, String::new(), value, &mut found);
     found
@@ -192,7 +192,7 @@ fn object(
     }
 }
 
-pub(super) fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+pub(crate) fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     match schema.get("$ref").and_then(Value::as_str) {
         Some(reference) => root
             .pointer(reference.trim_start_matches('#'))
@@ -266,7 +266,7 @@ fn has_value(schema: &Value, value: &Value) -> bool {
 }
 
 /// What a schema allows, in words.
-pub(super) fn allowed(root: &Value, schema: &Value) -> String {
+pub(crate) fn allowed(root: &Value, schema: &Value) -> String {
     let schema = resolve(root, schema);
     if let Some(alternatives) = alternatives(schema) {
         let all: Vec<_> = alternatives
@@ -315,7 +315,7 @@ fn text_allowed(schema: &Value) -> String {
 }
 
 /// The type of a schema that is no choice. Null, which is how JSON leaves a field out, needs no words.
-pub(super) fn type_name(schema: &Value) -> &str {
+pub(crate) fn type_name(schema: &Value) -> &str {
     match schema.get("type") {
         Some(Value::String(name)) => name,
         names => strings(names)
@@ -325,7 +325,7 @@ pub(super) fn type_name(schema: &Value) -> &str {
 }
 
 /// `a, b or c`
-pub(super) fn listed(words: &[impl AsRef<str>], last: &str) -> String {
+pub(crate) fn listed(words: &[impl AsRef<str>], last: &str) -> String {
     let words: Vec<_> = words.iter().map(AsRef::as_ref).collect();
     match words.split_last() {
         Some((end, begin)) if !begin.is_empty() => format!("{} {last} {end}", begin.join(", ")),
