@@ -3,8 +3,9 @@
 //! It is written before App Runner is called, by compare-and-set: of executions that look at the same moment one gets it. After
 //! a crash anywhere, whoever looks next finds in it what was asked for, and in App Runner's list of operations whether it was.
 
+use crate::error::found;
 use crate::stack::{TAG_DEPLOYING, Tags};
-use crate::{Aws, Error, Result};
+use crate::{Aws, Result};
 use aws_sdk_apprunner::types::{OperationSummary, OperationType};
 use aws_sdk_sfn::types::ExecutionStatus;
 use serde::{Deserialize, Serialize};
@@ -154,17 +155,12 @@ impl Claim {
             .execution_arn(format!("{arn}:{}", self.execution))
             .send()
             .await;
-        match described {
-            Ok(described) => Ok(described.status() == &ExecutionStatus::Running),
-            Err(error)
-                if error.as_service_error().is_some_and(|error| {
-                    error.is_execution_does_not_exist() || error.is_invalid_arn()
-                }) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(Error::aws("states:DescribeExecution")(error)),
-        }
+        let described = found(
+            described,
+            |error| error.is_execution_does_not_exist() || error.is_invalid_arn(),
+            "states:DescribeExecution",
+        )?;
+        Ok(described.is_some_and(|it| it.status() == &ExecutionStatus::Running))
     }
 }
 

@@ -281,6 +281,25 @@ impl Error {
     }
 }
 
+/// What AWS answers; `None` if it refuses because there is no such thing, by what `is_none` says of its error.
+///
+/// # Errors
+/// [`Error::aws`] of any other refusal.
+pub fn found<T, E>(
+    answer: Result<T, SdkError<E, HttpResponse>>,
+    is_none: impl FnOnce(&E) -> bool,
+    call: &'static str,
+) -> Result<Option<T>>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.as_service_error().is_some_and(is_none) => Ok(None),
+        Err(error) => Err(Error::aws(call)(error)),
+    }
+}
+
 /// Whether AWS says that there is no such thing, of what a look has just found or a call has just made. What a person names in
 /// a spec, an image or a secret, is a mistake if it is not there.
 fn is_missing(call: &str, code: &str) -> bool {

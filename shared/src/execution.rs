@@ -1,5 +1,6 @@
 //! Executions of state machines: started once, however often the step is repeated that starts them, and those that are running.
 
+use crate::error::found;
 use crate::{Aws, Error, Result, Stack};
 use aws_sdk_sfn::types::ExecutionStatus;
 use serde::Deserialize;
@@ -64,17 +65,12 @@ pub async fn running(aws: &Aws, machine: &str) -> Result<Vec<(String, String)>> 
 /// Those of `states:DescribeExecution`.
 pub async fn input(aws: &Aws, execution_arn: &str) -> Result<Option<String>> {
     let described = aws.sfn().describe_execution().execution_arn(execution_arn);
-    match described.send().await {
-        Ok(described) => Ok(described.input),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_execution_does_not_exist()) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::aws("states:DescribeExecution")(error)),
-    }
+    let described = found(
+        described.send().await,
+        |error| error.is_execution_does_not_exist(),
+        "states:DescribeExecution",
+    )?;
+    Ok(described.and_then(|described| described.input))
 }
 
 /// The name of the stack that an execution of `provision` or `teardown` with this input acts on; a plan acts on none. The input is a

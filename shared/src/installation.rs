@@ -1,8 +1,9 @@
 //! Which installation of groundcrew looks after a service. Two of them in one account and region would take each other's
 //! deployments for abandoned ones.
 
+use crate::error::found;
 use crate::stack::{TAG_INSTALLATION, Tags};
-use crate::{Aws, Error, Result};
+use crate::{Aws, Result};
 use aws_sdk_sfn::types::StateMachineStatus;
 
 /// Who looks after a service.
@@ -55,15 +56,10 @@ async fn exists(aws: &Aws, machine: &str) -> Result<bool> {
         .state_machine_arn(machine)
         .send()
         .await;
-    match described {
-        Ok(described) => Ok(described.status() != Some(&StateMachineStatus::Deleting)),
-        Err(error) => match error.as_service_error() {
-            Some(refusal)
-                if refusal.is_state_machine_does_not_exist() || refusal.is_invalid_arn() =>
-            {
-                Ok(false)
-            }
-            _ => Err(Error::aws("states:DescribeStateMachine")(error)),
-        },
-    }
+    let described = found(
+        described,
+        |error| error.is_state_machine_does_not_exist() || error.is_invalid_arn(),
+        "states:DescribeStateMachine",
+    )?;
+    Ok(described.is_some_and(|it| it.status() != Some(&StateMachineStatus::Deleting)))
 }

@@ -1,5 +1,6 @@
 //! A service that groundcrew looks after: what App Runner says of it, and its tags.
 
+use crate::error::found;
 use crate::memory::Remembered;
 use crate::pages::{self, Page};
 use crate::stack::{TAG_APP, TAG_ENVIRONMENT, TAG_MANAGED, Tags};
@@ -129,22 +130,15 @@ pub async fn tags(aws: &Aws, service_arn: &str) -> Result<Option<Tags>> {
         .resource_arn(service_arn)
         .send()
         .await;
-    match listed {
-        Ok(listed) => {
-            let tags = listed.tags.unwrap_or_default().into_iter();
-            Ok(Some(
-                tags.filter_map(|tag| tag.key.zip(tag.value)).collect(),
-            ))
-        }
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_resource_not_found_exception()) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::aws("apprunner:ListTagsForResource")(error)),
-    }
+    let listed = found(
+        listed,
+        |error| error.is_resource_not_found_exception(),
+        "apprunner:ListTagsForResource",
+    )?;
+    Ok(listed.map(|listed| {
+        let tags = listed.tags.unwrap_or_default().into_iter();
+        tags.filter_map(|tag| tag.key.zip(tag.value)).collect()
+    }))
 }
 
 /// The newest operations of a service, at most twenty, the newest first; none if it is gone.
@@ -159,17 +153,14 @@ pub async fn operations(aws: &Aws, service_arn: &str) -> Result<Vec<OperationSum
         .max_results(20)
         .send()
         .await;
-    match listed {
-        Ok(listed) => Ok(listed.operation_summary_list.unwrap_or_default()),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_resource_not_found_exception()) =>
-        {
-            Ok(Vec::new())
-        }
-        Err(error) => Err(Error::aws("apprunner:ListOperations")(error)),
-    }
+    let listed = found(
+        listed,
+        |error| error.is_resource_not_found_exception(),
+        "apprunner:ListOperations",
+    )?;
+    Ok(listed
+        .and_then(|listed| listed.operation_summary_list)
+        .unwrap_or_default())
 }
 
 /// A service by its ARN; `None` if it is gone. App Runner describes a deleted service for a while.
@@ -183,19 +174,14 @@ pub async fn describe(aws: &Aws, service_arn: &str) -> Result<Option<Service>> {
         .service_arn(service_arn)
         .send()
         .await;
-    match described {
-        Ok(described) => Ok(described
-            .service
-            .filter(|service| service.status() != &ServiceStatus::Deleted)),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_resource_not_found_exception()) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::aws("apprunner:DescribeService")(error)),
-    }
+    let described = found(
+        described,
+        |error| error.is_resource_not_found_exception(),
+        "apprunner:DescribeService",
+    )?;
+    Ok(described
+        .and_then(|described| described.service)
+        .filter(|service| service.status() != &ServiceStatus::Deleted))
 }
 
 /// Every service that App Runner lists, whoever owns it.

@@ -2,6 +2,7 @@
 
 use aws_sdk_apprunner::types::ServiceStatus;
 use aws_sdk_rds::types::DbInstance;
+use groundcrew::error::found;
 use groundcrew::memory::{Deployments, Parking};
 use groundcrew::reference::current_secrets;
 use groundcrew::stack::Tags;
@@ -272,18 +273,13 @@ pub async fn observe(
             .db_instance_identifier(name)
             .send()
             .await;
-        let found = match described {
-            Ok(found) => found.db_instances.unwrap_or_default(),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|error| error.is_db_instance_not_found_fault()) =>
-            {
-                Vec::new()
-            }
-            Err(error) => return Err(Error::aws("rds:DescribeDBInstances")(error)),
-        };
-        let databases = found.iter().filter_map(Database::of);
+        let described = found(
+            described,
+            |error| error.is_db_instance_not_found_fault(),
+            "rds:DescribeDBInstances",
+        )?;
+        let instances = described.and_then(|it| it.db_instances).unwrap_or_default();
+        let databases = instances.iter().filter_map(Database::of);
         let own = databases.filter(|database| stack.owns(&database.tags));
         observed.databases.extend(own);
     }

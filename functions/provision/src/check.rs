@@ -9,6 +9,7 @@ use crate::resources::{
     ExistingSubnet, FEWEST, Resource, Zone, availability_zones, connector, database_refused,
     in_the_way, moved, subnets_of,
 };
+use groundcrew::error::found;
 use groundcrew::reference::Repository;
 use groundcrew::spec::Network;
 use groundcrew::tag_rule::TagRule;
@@ -368,17 +369,15 @@ async fn topic(aws: &Aws, spec: &Spec) -> Result<Option<Mistake>> {
         return Ok(None);
     }
     let described = aws.sns().get_topic_attributes().topic_arn(arn).send().await;
-    let attributes = match described {
-        Ok(found) => found.attributes.unwrap_or_default(),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_not_found_exception()) =>
-        {
-            return refuse("a topic that exists".into());
-        }
-        Err(error) => return Err(Error::aws("sns:GetTopicAttributes")(error)),
+    let described = found(
+        described,
+        |error| error.is_not_found_exception(),
+        "sns:GetTopicAttributes",
+    )?;
+    let Some(described) = described else {
+        return refuse("a topic that exists".into());
     };
+    let attributes = described.attributes.unwrap_or_default();
     // The policy of that key, which nobody can change, lets no alarm use it (SNS guide, "Enable compatibility between event sources
     // from AWS services and encrypted topics").
     match attributes.get("KmsMasterKeyId") {

@@ -3,6 +3,7 @@
 use crate::Surroundings;
 use crate::finding::{Finding, Remedy, Swept};
 use groundcrew::arn::ServiceArn;
+use groundcrew::error::found;
 use groundcrew::execution::start;
 use groundcrew::memory::{self, Uses};
 use groundcrew::pace::{Pace, Tempo};
@@ -82,17 +83,13 @@ async fn mend(
         }
         Remedy::LogGroup(name) => {
             let delete = aws.logs().delete_log_group().log_group_name(name);
-            match delete.send().await {
-                Ok(_) => Ok("removed"),
-                Err(error)
-                    if error
-                        .as_service_error()
-                        .is_some_and(|error| error.is_resource_not_found_exception()) =>
-                {
-                    Ok("removed")
-                }
-                Err(error) => Err(Error::aws("logs:DeleteLogGroup")(error)),
-            }
+            // One that is gone by now is removed, too.
+            found(
+                delete.send().await,
+                |error| error.is_resource_not_found_exception(),
+                "logs:DeleteLogGroup",
+            )?;
+            Ok("removed")
         }
         Remedy::Park => {
             // Once for all stacks: it looks at every one.

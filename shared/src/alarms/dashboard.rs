@@ -1,9 +1,11 @@
 //! The dashboard of a stack.
 
 use super::PERIOD;
+use crate::error::found;
 use crate::stack::{TAG_CREATED_BY, Tags};
 use crate::{Aws, Error, Result, Run, Stack};
 use aws_sdk_apprunner::types::Service;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use serde_json::{Value, json};
 
 /// IAM goes by its tags. The code goes by its first widget, which names the owner as well: `GetDashboard` answers no tags.
@@ -129,29 +131,17 @@ fn tags(body: &Value) -> Tags {
 }
 
 async fn find(aws: &Aws, name: &str) -> Result<Option<Value>> {
-    match aws
-        .cloudwatch()
-        .get_dashboard()
-        .dashboard_name(name)
-        .send()
-        .await
-    {
-        Ok(found) => Ok(Some(
-            found
-                .dashboard_body
-                .and_then(|body| serde_json::from_str(&body).ok())
-                .unwrap_or_default(),
-        )),
-        Err(error)
-            if error.as_service_error().is_some_and(|error| {
-                use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
-                error.is_dashboard_not_found_error() || error.code() == Some("ResourceNotFound")
-            }) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::aws("cloudwatch:GetDashboard")(error)),
-    }
+    let asked = aws.cloudwatch().get_dashboard().dashboard_name(name);
+    let dashboard = found(
+        asked.send().await,
+        |error| error.is_dashboard_not_found_error() || error.code() == Some("ResourceNotFound"),
+        "cloudwatch:GetDashboard",
+    )?;
+    Ok(dashboard.map(|dashboard| {
+        let body = dashboard.dashboard_body;
+        body.and_then(|body| serde_json::from_str(&body).ok())
+            .unwrap_or_default()
+    }))
 }
 
 /// Removes the one that groundcrew 0.1 made, which has another name and no tags, if `goes` says so of what its body tells of

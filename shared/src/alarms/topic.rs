@@ -1,5 +1,6 @@
 //! The topic that the alarms of a stack tell.
 
+use crate::error::found;
 use crate::stack::{TAG_ALARMS, Tags};
 use crate::{Aws, Error, Managed, Removal, Result, Run, Spec, Stack, Watch};
 
@@ -61,30 +62,21 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<Stri
 
 /// The tags of a topic; `None` if there is none.
 async fn tags(aws: &Aws, topic_arn: &str) -> Result<Option<Tags>> {
-    match aws
+    let listed = aws
         .sns()
         .list_tags_for_resource()
         .resource_arn(topic_arn)
         .send()
-        .await
-    {
-        Ok(found) => Ok(Some(
-            found
-                .tags
-                .unwrap_or_default()
-                .into_iter()
-                .map(|tag| (tag.key, tag.value))
-                .collect(),
-        )),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_resource_not_found_exception()) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::aws("sns:ListTagsForResource")(error)),
-    }
+        .await;
+    let listed = found(
+        listed,
+        |error| error.is_resource_not_found_exception(),
+        "sns:ListTagsForResource",
+    )?;
+    Ok(listed.map(|listed| {
+        let tags = listed.tags.unwrap_or_default().into_iter();
+        tags.map(|tag| (tag.key, tag.value)).collect()
+    }))
 }
 
 /// The topic that the tags of a service name, or the stack's own.

@@ -3,6 +3,7 @@
 
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use aws_sdk_secretsmanager::types::Tag;
+use groundcrew::error::found;
 use groundcrew::stack::{TAG_CREATED_BY, Tags};
 use groundcrew::{Aws, Error, Removal, Result, Run, Spec, Stack};
 use serde::{Deserialize, Serialize};
@@ -222,23 +223,12 @@ async fn created_by(aws: &Aws, name: &str, execution: &str) -> Result<()> {
 
 /// A secret by its name or its ARN, with or without the six characters at its end; `None` if there is none.
 pub(crate) async fn describe(aws: &Aws, name: &str) -> Result<Option<DescribeSecretOutput>> {
-    match aws
-        .secrets_manager()
-        .describe_secret()
-        .secret_id(name)
-        .send()
-        .await
-    {
-        Ok(secret) => Ok(Some(secret)),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_resource_not_found_exception()) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::aws("secretsmanager:DescribeSecret")(error)),
-    }
+    let described = aws.secrets_manager().describe_secret().secret_id(name);
+    found(
+        described.send().await,
+        |error| error.is_resource_not_found_exception(),
+        "secretsmanager:DescribeSecret",
+    )
 }
 
 fn tags(secret: &DescribeSecretOutput) -> Tags {

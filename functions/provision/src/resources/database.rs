@@ -8,6 +8,7 @@ use crate::asleep;
 use crate::last_spec;
 use crate::member::{Becomes, Member, change, differing, listed};
 use aws_sdk_rds::types::{DbInstance, DbSubnetGroup, Tag};
+use groundcrew::error::found;
 use groundcrew::spec::Apply;
 use groundcrew::stack::{TAG_AWAKE_UNTIL, TAG_CHANGED_BY, Tags};
 use groundcrew::{Aws, Error, Mistake, Removal, Result, Run, Spec, Stack, database};
@@ -469,27 +470,18 @@ pub(crate) async fn has_subnet_group(aws: &Aws, name: &str) -> Result<bool> {
 }
 
 async fn find_subnet_group(aws: &Aws, name: &str) -> Result<Option<DbSubnetGroup>> {
-    match aws
+    let described = aws
         .rds()
         .describe_db_subnet_groups()
         .db_subnet_group_name(name)
         .send()
-        .await
-    {
-        Ok(found) => Ok(found
-            .db_subnet_groups
-            .unwrap_or_default()
-            .into_iter()
-            .next()),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_db_subnet_group_not_found_fault()) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::aws("rds:DescribeDBSubnetGroups")(error)),
-    }
+        .await;
+    let described = found(
+        described,
+        |error| error.is_db_subnet_group_not_found_fault(),
+        "rds:DescribeDBSubnetGroups",
+    )?;
+    Ok(described.and_then(|it| it.db_subnet_groups?.into_iter().next()))
 }
 
 async fn subnet_group_tags(aws: &Aws, group: &DbSubnetGroup) -> Result<Tags> {

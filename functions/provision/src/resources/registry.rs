@@ -6,6 +6,7 @@ use aws_sdk_ecr::types::{
     EncryptionConfiguration, EncryptionType, ImageScanningConfiguration, ImageTagMutability,
     Repository, Tag,
 };
+use groundcrew::error::found;
 use groundcrew::stack::{TAG_CHANGED_BY, Tags};
 use groundcrew::{Aws, Error, Removal, Result, Run, Spec, image, reference};
 use jiff::Timestamp;
@@ -39,23 +40,13 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
 
 /// The repository of that name, whoever owns it.
 pub(super) async fn find(aws: &Aws, name: &str) -> Result<Option<Repository>> {
-    match aws
-        .ecr()
-        .describe_repositories()
-        .repository_names(name)
-        .send()
-        .await
-    {
-        Ok(found) => Ok(found.repositories.unwrap_or_default().into_iter().next()),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_repository_not_found_exception()) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::aws("ecr:DescribeRepositories")(error)),
-    }
+    let described = aws.ecr().describe_repositories().repository_names(name);
+    let described = found(
+        described.send().await,
+        |error| error.is_repository_not_found_exception(),
+        "ecr:DescribeRepositories",
+    )?;
+    Ok(described.and_then(|it| it.repositories?.into_iter().next()))
 }
 
 async fn create(aws: &Aws, spec: &Spec, run: &mut Run, name: &str) -> Result<Option<String>> {
@@ -140,26 +131,16 @@ async fn repair(
 
 async fn lifecycle(aws: &Aws, spec: &Spec, run: &mut Run, name: &str) -> Result<()> {
     let wanted = lifecycle_policy(spec);
-    let found = match aws
-        .ecr()
-        .get_lifecycle_policy()
-        .repository_name(name)
-        .send()
-        .await
-    {
-        Ok(policy) => policy
-            .lifecycle_policy_text
-            .and_then(|text| serde_json::from_str(&text).ok()),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_lifecycle_policy_not_found_exception()) =>
-        {
-            None
-        }
-        Err(error) => return Err(Error::aws("ecr:GetLifecyclePolicy")(error)),
-    };
-    if found.as_ref() != Some(&wanted)
+    let policy = aws.ecr().get_lifecycle_policy().repository_name(name);
+    let policy = found(
+        policy.send().await,
+        |error| error.is_lifecycle_policy_not_found_exception(),
+        "ecr:GetLifecyclePolicy",
+    )?;
+    let existing: Option<Value> = policy
+        .and_then(|policy| policy.lifecycle_policy_text)
+        .and_then(|text| serde_json::from_str(&text).ok());
+    if existing.as_ref() != Some(&wanted)
         && run.change(format!(
             "repository {name}: keep {} images",
             spec.image.keep

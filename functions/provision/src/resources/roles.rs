@@ -6,6 +6,7 @@ use crate::asleep;
 use aws_sdk_apprunner::types::ServiceStatus;
 use aws_sdk_iam::types::{Role, Tag};
 use groundcrew::aws::Account;
+use groundcrew::error::found;
 use groundcrew::stack::{TAG_CHANGED_BY, Tags};
 use groundcrew::{Aws, Error, Mistake, Removal, Result, Run, Spec, Stack};
 use serde_json::{Value, json};
@@ -212,18 +213,13 @@ async fn name_beside(aws: &Aws, run: &mut Run, name: &str) -> Result<()> {
 
 /// What the policy of a role grants; `None` without one.
 async fn granted(aws: &Aws, name: &str) -> Result<Option<Value>> {
-    let found = aws.iam().get_role_policy().role_name(name);
-    match found.policy_name(POLICY).send().await {
-        Ok(found) => Ok(document(&found.policy_document)),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_no_such_entity_exception()) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::aws("iam:GetRolePolicy")(error)),
-    }
+    let policy = aws.iam().get_role_policy().role_name(name);
+    let policy = found(
+        policy.policy_name(POLICY).send().await,
+        |error| error.is_no_such_entity_exception(),
+        "iam:GetRolePolicy",
+    )?;
+    Ok(policy.and_then(|policy| document(&policy.policy_document)))
 }
 
 /// The roles' ARNs; `None` until both exist.
@@ -444,17 +440,12 @@ pub(super) async fn of_rds(aws: &Aws) -> Result<()> {
 }
 
 async fn find(aws: &Aws, name: &str) -> Result<Option<Role>> {
-    match aws.iam().get_role().role_name(name).send().await {
-        Ok(found) => Ok(found.role),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_no_such_entity_exception()) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::aws("iam:GetRole")(error)),
-    }
+    let role = found(
+        aws.iam().get_role().role_name(name).send().await,
+        |error| error.is_no_such_entity_exception(),
+        "iam:GetRole",
+    )?;
+    Ok(role.and_then(|found| found.role))
 }
 
 /// IAM hands policy documents out URL-encoded (RFC 3986).
