@@ -5,6 +5,7 @@ pub mod alarms;
 pub mod arn;
 pub mod aws;
 pub mod claim;
+pub mod command;
 pub mod database;
 pub mod error;
 pub mod event;

@@ -6,6 +6,7 @@ use crate::follow::Verdict;
 use crate::request::{PushedTag, Request};
 use groundcrew::Aws;
 use groundcrew::claim::Kind;
+use groundcrew::command::start_execution;
 use groundcrew::memory::{Rejection, Wish};
 use groundcrew::tag_rule::Candidate;
 use jiff::Timestamp;
@@ -392,10 +393,8 @@ pub(crate) fn by_hand(aws: &Aws, service: &str, digest: &str, what_for: &str) ->
 
 /// The command that starts `deploy` with an input.
 fn start(aws: &Aws, what_for: &str, input: &str) -> String {
-    format!(
-        "{what_for}:\naws stepfunctions start-execution --state-machine-arn {} --input '{input}'",
-        aws.account.deploy_state_machine
-    )
+    let command = start_execution(&aws.account.deploy_state_machine, input);
+    format!("{what_for}:\n{command}")
 }
 
 #[cfg(test)]

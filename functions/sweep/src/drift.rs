@@ -3,6 +3,7 @@
 
 use crate::Surroundings;
 use crate::finding::{Drift, Finding, Remedy, Told};
+use groundcrew::command::start_execution;
 use groundcrew::memory::LastSpec;
 use groundcrew::stack::Tags;
 use groundcrew::{Aws, Error, Memory, Result};
@@ -22,9 +23,7 @@ pub(crate) fn findings(
     for drift in drifts {
         let machine = &surroundings.provision_state_machine;
         let input = json!({"stack": drift.stack});
-        let command = format!(
-            "aws stepfunctions start-execution --state-machine-arn {machine} --input '{input}'"
-        );
+        let command = start_execution(machine, &input.to_string());
         let of = format!("stack {}", drift.stack);
         for urgent in &drift.urgent {
             findings.push(Finding {

@@ -7,6 +7,7 @@ use aws_sdk_apprunner::types::{OperationStatus, ServiceStatus};
 use deploy::Due;
 use groundcrew::alarms::services_of;
 use groundcrew::arn::ServiceArn;
+use groundcrew::command::start_execution;
 use groundcrew::installation::Keeper;
 use groundcrew::memory::{Deployments, Parking, Uses, Watched};
 use groundcrew::pace::{Pace, Tempo, patiently};
@@ -416,12 +417,16 @@ impl Sweep<'_> {
             return Ok(None);
         }
         let teardown = &self.surroundings.teardown_state_machine;
+        let input = format!(
+            r#"{{"app": "{}", "environment": "{}"}}"#,
+            stack.app, stack.environment
+        );
         Ok(Some(Finding {
             of: format!("stack {stack}"),
             what: format!("it has no service, and there is {}", left.join(", ")),
             remedy: Remedy::Person(format!(
-                "If nobody needs it, remove it, with a last snapshot of its database: aws stepfunctions start-execution --state-machine-arn {teardown} --input '{{\"app\": \"{}\", \"environment\": \"{}\"}}'",
-                stack.app, stack.environment
+                "If nobody needs it, remove it, with a last snapshot of its database: {}",
+                start_execution(teardown, &input)
             )),
         }))
     }

@@ -17,6 +17,7 @@ use apprunner_emulator::{Arrangement, Fate, OperationType, ServiceSnapshot, Serv
 use aws_sdk_apprunner::types::Tag;
 use aws_sdk_cloudwatch::types::StateValue;
 use groundcrew::Spec;
+use groundcrew::command::start_execution;
 use groundcrew::image;
 use groundcrew::reference::{Repository, is_secret};
 use groundcrew::stack::{TAG_HOLD, TAG_IMAGE_TAG, TAG_MANAGED, TAG_RELEASE};
@@ -421,7 +422,8 @@ impl Scenes<'_> {
     async fn by_hand(&self, name: &str, input: &Value) -> Result<()> {
         let machine = self.stage.outputs.get("DeployStateMachineArn")?;
         line(format_args!(
-            "           $ aws stepfunctions start-execution --state-machine-arn {machine} --input '{input}'"
+            "           $ {}",
+            start_execution(machine, &input.to_string())
         ));
         let started = self.stage.local.start_execution(machine, name, input);
         started.await.map(drop)

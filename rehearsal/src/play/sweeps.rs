@@ -7,6 +7,7 @@ use crate::promises::sweeps::{SWEPT, Sweep, Swept};
 use crate::{End, Error, Notification, Result};
 use aws_sdk_cloudwatchlogs::types::LogGroup;
 use groundcrew::Stack;
+use groundcrew::command::start_execution;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -115,7 +116,8 @@ impl Scenes<'_> {
     async fn sweep_by_hand(&mut self, name: &str, input: &Value) -> Result<Sweep> {
         let machine = self.stage.outputs.get(SWEEP)?;
         line(format_args!(
-            "           $ aws stepfunctions start-execution --state-machine-arn {machine} --input '{input}'"
+            "           $ {}",
+            start_execution(machine, &input.to_string())
         ));
         let known = self.known(SWEEP).await?;
         let told = self.told_by_sweeps().await?.len();
