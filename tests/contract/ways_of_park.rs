@@ -2,7 +2,8 @@
 
 use crate::asl::machines;
 use crate::asl::{Functions, Played, State, every_way};
-use park::{Action, Came, Notification, Outcome, Plan, Report, Saving, Step, Task};
+use groundcrew::Notification;
+use park::{Action, Came, Outcome, Plan, Report, Saving, Step, Task};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -34,10 +35,7 @@ pub(crate) fn task(action: Action) -> Task {
 
 /// What failed, told or told before.
 fn report(failed: bool, is_news: bool) -> Report {
-    let notification = || Notification {
-        subject: "shop-dev: so".into(),
-        message: "it is so".into(),
-    };
+    let notification = || Notification::new("shop-dev: so", &["it is so".into()]);
     Report {
         failed,
         summary: "so".into(),

@@ -6,7 +6,7 @@ use crate::claiming::{Standing, Work};
 use crate::decide::{Decision, decide, why_not_this};
 use crate::deployment::{Deployment, HealthAddress, Unwell, called, identifier};
 use crate::due::{Seen, is_to_be_taken_over, obstacle};
-use crate::notification::Notification;
+use crate::notification;
 use crate::operation::{accepted, disown, start_deployment, update_image};
 use crate::order::{self, look};
 use crate::preflight;
@@ -18,7 +18,7 @@ use groundcrew::memory::{Deployments, Wish};
 use groundcrew::reference::{ImageReference, current_secrets, is_secret};
 use groundcrew::stack::{TAG_IMAGE_TAG, TAG_INSTALLATION, Tags, tag_value};
 use groundcrew::tag_rule::{Candidate, Pushed, TagRule};
-use groundcrew::{Aws, Error, Memory, Policy, Result, image, secrets};
+use groundcrew::{Aws, Error, Memory, Notification, Policy, Result, image, secrets};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -187,7 +187,7 @@ impl Work<'_> {
         let watched = watched.filter(|_| wish.execution == self.execution)?;
         let service = self.managed.name();
         let runs = self.runs();
-        Some(Notification::no_longer_watched(
+        Some(notification::no_longer_watched(
             service,
             watched,
             wish,
@@ -220,7 +220,7 @@ impl Work<'_> {
         let mut then = (*self.memory).clone();
         then.told_waiting = now;
         self.memory.write(self.aws, then).await?;
-        let notification = Notification::waiting(self.aws, self.managed.name(), &self.request);
+        let notification = notification::waiting(self.aws, self.managed.name(), &self.request);
         Ok(Some(Assessment {
             notification: Some(notification),
             ..refused("it is held, and does not get the current versions of its secrets")
@@ -324,7 +324,7 @@ impl Work<'_> {
         };
         let service = self.managed.name();
         Assessment {
-            notification: Some(Notification::passed_over(self.aws, service, pushed, &why)),
+            notification: Some(notification::passed_over(self.aws, service, pushed, &why)),
             ..refused(&why)
         }
     }
@@ -361,7 +361,7 @@ impl Work<'_> {
             self.memory.write(self.aws, then).await?;
         }
         Ok(Assessment {
-            notification: Some(Notification::refused(
+            notification: Some(notification::refused(
                 self.aws,
                 &service,
                 candidate,

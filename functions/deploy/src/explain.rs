@@ -2,12 +2,11 @@
 
 use crate::deployment::short;
 use crate::follow::Verdict;
-use crate::notification::Notification;
 use crate::order::look;
 use crate::request::Request;
 use aws_sdk_apprunner::types::{OperationSummary, ServiceStatus};
 use groundcrew::memory::Deployments;
-use groundcrew::{Aws, Failure, Memory, Result};
+use groundcrew::{Aws, Failure, Memory, Notification, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;

@@ -30,7 +30,6 @@ pub use assess::{Assessment, AssessmentVerdict};
 pub use bake::MOST_DELIVERIES;
 pub use deployment::Deployment;
 pub use due::{Due, due, end_auto_deployments, is_to_be_taken_over};
-pub use notification::Notification;
 pub use request::Request;
 
 use groundcrew::{Aws, Error, Failure, Result};

@@ -4,155 +4,120 @@ use crate::deployment::{Deployment, called, short};
 use crate::end::{End, is_about_secrets};
 use crate::follow::Verdict;
 use crate::request::{PushedTag, Request};
-use groundcrew::Aws;
 use groundcrew::claim::Kind;
 use groundcrew::command::start_execution;
 use groundcrew::memory::{Rejection, Wish};
 use groundcrew::tag_rule::Candidate;
+use groundcrew::{Aws, Notification};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-/// One message to the notification topic.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Notification {
-    /// At most 100 ASCII characters on one line (SNS, `Publish`).
-    pub subject: String,
-    /// Plain text.
-    pub message: String,
+/// An image that must not be deployed.
+pub(crate) fn refused(
+    aws: &Aws,
+    service: &str,
+    candidate: &Candidate,
+    request: &Request,
+    objection: &str,
+) -> Notification {
+    let image = called(Some(&candidate.tag), Some(&candidate.digest));
+    Notification::new(
+        &format!(
+            "{service}: {} refused",
+            name(Some(&candidate.tag), Some(&candidate.digest))
+        ),
+        &[
+            format!("{service} was not given {image}: {objection}."),
+            "It goes on with what it runs. The image is not tried again; push a newer one.".into(),
+            why(request.why()),
+            by_hand(
+                aws,
+                service,
+                &candidate.digest,
+                "To deploy it all the same, once the cause is mended",
+            ),
+        ],
+    )
 }
 
-/// What SNS takes as a subject.
-const LONGEST_SUBJECT: usize = 100;
+/// A push that leads to nothing, where its author would expect it to be deployed.
+pub(crate) fn passed_over(aws: &Aws, service: &str, pushed: &PushedTag, why: &str) -> Notification {
+    let image = called(Some(&pushed.tag), Some(&pushed.digest));
+    let tag = name(Some(&pushed.tag), Some(&pushed.digest));
+    Notification::new(
+        &format!("{service}: {tag} not deployed"),
+        &[
+            format!("{service} was not given {image}: {why}."),
+            "It goes on with what it runs.".into(),
+            by_hand(aws, service, &pushed.digest, "To deploy it all the same"),
+        ],
+    )
+}
 
-impl Notification {
-    /// A message of paragraphs; those without text are left out.
-    pub(crate) fn new(subject: &str, paragraphs: &[String]) -> Self {
-        let printable = |character: char| {
-            if (' '..='~').contains(&character) {
-                character
-            } else {
-                '-'
-            }
-        };
-        let mut subject: String = subject.trim().chars().map(printable).collect();
-        subject.truncate(LONGEST_SUBJECT);
-        let paragraphs = paragraphs.iter().filter(|paragraph| !paragraph.is_empty());
-        let message: Vec<_> = paragraphs.map(String::as_str).collect();
-        Self {
-            subject,
-            message: message.join("\n\n"),
-        }
-    }
-
-    /// An image that must not be deployed.
-    pub(crate) fn refused(
-        aws: &Aws,
-        service: &str,
-        candidate: &Candidate,
-        request: &Request,
-        objection: &str,
-    ) -> Self {
-        let image = called(Some(&candidate.tag), Some(&candidate.digest));
-        Self::new(
-            &format!(
-                "{service}: {} refused",
-                name(Some(&candidate.tag), Some(&candidate.digest))
+/// A watch that a wish has ended, which then came to nothing.
+pub(crate) fn no_longer_watched(
+    service: &str,
+    watched: &Rejection,
+    wish: &Wish,
+    runs: Option<&str>,
+    reason: &str,
+) -> Notification {
+    let (tag, digest) = (watched.tag.as_deref(), Some(watched.digest.as_str()));
+    let asked_for = called(wish.tag.as_deref(), Some(&wish.digest));
+    let runs = runs.map_or(String::new(), |runs| format!(" It runs {}.", short(runs)));
+    Notification::new(
+        &format!("{service}: {} no longer watched", name(tag, digest)),
+        &[
+            format!(
+                "{service} was being watched with {}. Somebody asked for {asked_for}, which ended the watch.",
+                called(tag, digest)
             ),
-            &[
-                format!("{service} was not given {image}: {objection}."),
-                "It goes on with what it runs. The image is not tried again; push a newer one."
-                    .into(),
-                why(request.why()),
-                by_hand(
-                    aws,
-                    service,
-                    &candidate.digest,
-                    "To deploy it all the same, once the cause is mended",
-                ),
-            ],
-        )
-    }
+            format!("Nothing was deployed for that: {reason}.{runs}"),
+        ],
+    )
+}
 
-    /// A push that leads to nothing, where its author would expect it to be deployed.
-    pub(crate) fn passed_over(aws: &Aws, service: &str, pushed: &PushedTag, why: &str) -> Self {
-        let image = called(Some(&pushed.tag), Some(&pushed.digest));
-        let tag = name(Some(&pushed.tag), Some(&pushed.digest));
-        Self::new(
-            &format!("{service}: {tag} not deployed"),
-            &[
-                format!("{service} was not given {image}: {why}."),
-                "It goes on with what it runs.".into(),
-                by_hand(aws, service, &pushed.digest, "To deploy it all the same"),
-            ],
-        )
-    }
+/// A rotation that waits because the service is held.
+pub(crate) fn waiting(aws: &Aws, service: &str, request: &Request) -> Notification {
+    Notification::new(
+        &format!("{service}: held, a secret waits"),
+        &[
+            format!(
+                "A secret of {service} has a new version, and the service is held: it goes on with the old one, which may stop working."
+            ),
+            why(request.why()),
+            start(
+                aws,
+                "To deliver the current secrets while it stays held",
+                &format!("{{\"service\": \"{service}\", \"again\": true}}"),
+            ),
+        ],
+    )
+}
 
-    /// A watch that a wish has ended, which then came to nothing.
-    pub(crate) fn no_longer_watched(
-        service: &str,
-        watched: &Rejection,
-        wish: &Wish,
-        runs: Option<&str>,
-        reason: &str,
-    ) -> Self {
-        let (tag, digest) = (watched.tag.as_deref(), Some(watched.digest.as_str()));
-        let asked_for = called(wish.tag.as_deref(), Some(&wish.digest));
-        let runs = runs.map_or(String::new(), |runs| format!(" It runs {}.", short(runs)));
-        Self::new(
-            &format!("{service}: {} no longer watched", name(tag, digest)),
-            &[
-                format!(
-                    "{service} was being watched with {}. Somebody asked for {asked_for}, which ended the watch.",
-                    called(tag, digest)
-                ),
-                format!("Nothing was deployed for that: {reason}.{runs}"),
-            ],
-        )
-    }
-
-    /// A rotation that waits because the service is held.
-    pub(crate) fn waiting(aws: &Aws, service: &str, request: &Request) -> Self {
-        Self::new(
-            &format!("{service}: held, a secret waits"),
-            &[
-                format!(
-                    "A secret of {service} has a new version, and the service is held: it goes on with the old one, which may stop working."
-                ),
-                why(request.why()),
-                start(
-                    aws,
-                    "To deliver the current secrets while it stays held",
-                    &format!("{{\"service\": \"{service}\", \"again\": true}}"),
-                ),
-            ],
-        )
-    }
-
-    /// The end of a deployment. `said` is what App Runner says of its failure, `note` what is to be told of its health.
-    pub(crate) fn ended(
-        aws: &Aws,
-        deployment: &Deployment,
-        operation: &Verdict,
-        end: &End,
-        said: Option<&str>,
-        note: Option<&str>,
-    ) -> Self {
-        let ended = Ended {
-            aws,
-            deployment,
-            operation,
-            said,
-            note,
-        };
-        match end {
-            End::Deployed if deployment.kind == Kind::Secrets => ended.secrets_deployed(),
-            End::Deployed => ended.deployed(),
-            End::Replaced(runs) => ended.replaced(runs.as_deref()),
-            End::Failed => ended.failed(),
-            End::RolledBack => ended.rolled_back(),
-            End::RollbackFailed => ended.rollback_failed(),
-            End::Left(unwell) => ended.left(unwell),
-        }
+/// The end of a deployment. `said` is what App Runner says of its failure, `note` what is to be told of its health.
+pub(crate) fn ended(
+    aws: &Aws,
+    deployment: &Deployment,
+    operation: &Verdict,
+    end: &End,
+    said: Option<&str>,
+    note: Option<&str>,
+) -> Notification {
+    let ended = Ended {
+        aws,
+        deployment,
+        operation,
+        said,
+        note,
+    };
+    match end {
+        End::Deployed if deployment.kind == Kind::Secrets => ended.secrets_deployed(),
+        End::Deployed => ended.deployed(),
+        End::Replaced(runs) => ended.replaced(runs.as_deref()),
+        End::Failed => ended.failed(),
+        End::RolledBack => ended.rolled_back(),
+        End::RollbackFailed => ended.rollback_failed(),
+        End::Left(unwell) => ended.left(unwell),
     }
 }
 
@@ -395,22 +360,4 @@ pub(crate) fn by_hand(aws: &Aws, service: &str, digest: &str, what_for: &str) ->
 fn start(aws: &Aws, what_for: &str, input: &str) -> String {
     let command = start_execution(&aws.account.deploy_state_machine, input);
     format!("{what_for}:\n{command}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_subject_is_what_sns_takes_and_a_message_has_no_empty_paragraph() {
-        let service = "s".repeat(40);
-        let told = Notification::new(
-            &format!(" {service}: für \n{}", "x".repeat(100)),
-            &["One.".into(), String::new(), "Two.".into()],
-        );
-        assert_eq!(told.subject.len(), LONGEST_SUBJECT);
-        assert!(told.subject.starts_with(&service) && told.subject.is_ascii());
-        assert!(!told.subject.contains('\n'));
-        assert_eq!(told.message, "One.\n\nTwo.");
-    }
 }

@@ -3,13 +3,13 @@
 use crate::deployment::Deployment;
 use crate::end::{End, is_about_secrets};
 use crate::follow::{GONE, Verdict};
-use crate::notification::Notification;
+use crate::notification;
 use aws_sdk_apprunner::types::OperationSummary;
 use groundcrew::arn::ServiceArn;
 use groundcrew::claim::{Claim, Kind};
 use groundcrew::memory::{Deployments, Outcome, Release};
 use groundcrew::reference::ImageReference;
-use groundcrew::{Aws, Managed, Memory, Result, event_log};
+use groundcrew::{Aws, Managed, Memory, Notification, Result, event_log};
 use serde::Serialize;
 
 /// What `settle` answers.
@@ -78,7 +78,7 @@ pub(crate) async fn settle(
     }
     Ok(Settled {
         outcome,
-        notification: Some(Notification::ended(
+        notification: Some(notification::ended(
             aws,
             deployment,
             operation,

@@ -33,7 +33,7 @@ pub use decide::{Action, Decision, Sleep, decide};
 pub use observed::{Database, Observed, Parts, Service, observe};
 pub use outlook::{Outlook, outlook};
 pub use plan::{Plan, Row};
-pub use report::{Notification, Report};
+pub use report::Report;
 pub use request::{Asked, Request};
 pub use savings::Saving;
 pub use schedule::{Period, Schedule};

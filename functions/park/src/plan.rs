@@ -568,8 +568,8 @@ mod tests {
         assert!(evening.report.notification.is_none());
         let asked = Plan::of(seen(), clock(), true, "run-1").report;
         let told = asked.notification.expect("it is told");
-        assert_eq!(told.subject, "shop-dev: could not be looked at");
-        assert!(told.message.contains("it is so"), "{}", told.message);
+        assert_eq!(told.subject(), "shop-dev: could not be looked at");
+        assert!(told.message().contains("it is so"), "{}", told.message());
         let about = at("2026-11-24T08:00:00Z");
         let daily = Clock {
             about,

@@ -3,6 +3,8 @@
 use crate::decide::Action;
 use crate::plan::Row;
 use crate::task::Task;
+use groundcrew::Notification;
+use groundcrew::command::start_execution;
 use serde::Serialize;
 
 /// What a person is told of an execution.
@@ -14,15 +16,6 @@ pub struct Report {
     pub summary: String,
     /// What is to be told; nothing if it was told before.
     pub notification: Option<Notification>,
-}
-
-/// One message to the notification topic.
-#[derive(Clone, Debug, Serialize)]
-pub struct Notification {
-    /// At most 100 ASCII characters on one line (SNS, `Publish`): the names of stacks are shorter.
-    pub subject: String,
-    /// Plain text.
-    pub message: String,
 }
 
 /// As many lines as a person reads.
@@ -48,11 +41,19 @@ pub(crate) fn not_done(
         Action::Pause | Action::Leave => "pause",
     };
     let summary = format!("{stack} {not_done}: {why}.");
-    let notification = is_news.then(|| Notification {
-        subject: format!("{stack}: {not_done}"),
-        message: format!(
-            "{summary}\n\nThe same is tried again every half hour, and told no second time. To try it now, once the cause is mended:\naws stepfunctions start-execution --state-machine-arn {machine} --input '{{\"action\": \"{action}\", \"stack\": \"{stack}\"}}'\n\nExecution: {execution}"
-        ),
+    let input = format!(r#"{{"action": "{action}", "stack": "{stack}"}}"#);
+    let notification = is_news.then(|| {
+        Notification::new(
+            &format!("{stack}: {not_done}"),
+            &[
+                summary.clone(),
+                format!(
+                    "The same is tried again every half hour, and told no second time. To try it now, once the cause is mended:\n{}",
+                    start_execution(machine, &input)
+                ),
+                format!("Execution: {execution}"),
+            ],
+        )
     });
     Report {
         failed: true,
@@ -72,14 +73,19 @@ pub(crate) fn unseen(rows: &[Row], is_to_be_told: bool, execution: &str) -> Repo
     if let Some(more) = rows.len().checked_sub(LINES).filter(|more| *more > 0) {
         summary = format!("{summary}\n\nAnd {more} more, in the logs.");
     }
-    let notification = is_to_be_told.then(|| Notification {
-        subject: match rows.len() - 1 {
-            0 => format!("{}: could not be looked at", first.stack),
-            more => format!("{}: could not be looked at (and {more} more)", first.stack),
-        },
-        message: format!(
-            "{summary}\n\nThe other stacks were looked at. The next look, within half an hour, tries again; once a day you are told if it cannot.\n\nExecution: {execution}"
-        ),
+    let subject = match rows.len() - 1 {
+        0 => format!("{}: could not be looked at", first.stack),
+        more => format!("{}: could not be looked at (and {more} more)", first.stack),
+    };
+    let notification = is_to_be_told.then(|| {
+        Notification::new(
+            &subject,
+            &[
+                summary.clone(),
+                "The other stacks were looked at. The next look, within half an hour, tries again; once a day you are told if it cannot.".into(),
+                format!("Execution: {execution}"),
+            ],
+        )
     });
     Report {
         failed: true,
@@ -100,11 +106,10 @@ mod tests {
         let report = not_done(&resume, why, true, "arn", "run-1");
         let told = report.notification.expect("a message");
         let stack = resume.name();
-        assert_eq!(told.subject, format!("{stack}: could not be woken"));
+        assert_eq!(told.subject(), format!("{stack}: could not be woken"));
         for part in [why, "start-execution", "\"action\": \"resume\"", "run-1"] {
-            assert!(told.message.contains(part), "{part}: {}", told.message);
+            assert!(told.message().contains(part), "{part}: {}", told.message());
         }
-        assert!(told.subject.len() <= 100);
         let again = not_done(&resume, why, false, "arn", "run-1");
         assert!(again.failed && again.notification.is_none());
     }

@@ -1,6 +1,8 @@
 //! The end of a sweep: what was found and repaired, and what a person is told.
 
 use crate::finding::{Lines, Swept, Told};
+use groundcrew::Notification;
+use groundcrew::command::start_execution;
 use serde::Serialize;
 
 /// What `report` answers.
@@ -18,15 +20,6 @@ pub(crate) struct Report {
     pub(crate) notification: Option<Notification>,
     /// What of it is told once.
     pub(crate) told: Vec<Told>,
-}
-
-/// One message to the notification topic.
-#[derive(Debug, Serialize)]
-pub(crate) struct Notification {
-    /// At most 100 ASCII characters on one line (SNS, `Publish`).
-    pub(crate) subject: String,
-    /// Plain text.
-    pub(crate) message: String,
 }
 
 /// As many lines of a kind as a person reads.
@@ -66,11 +59,18 @@ pub(crate) fn report(batches: Vec<Swept>, dry_run: bool, machine: &str, executio
         0 => "everything is as it should be".to_owned(),
         _ => sections.join("\n\n"),
     };
-    let notification = (found > 0 && !dry_run).then(|| Notification {
-        subject: format!("groundcrew sweep: {}", counted.join(", ")),
-        message: format!(
-            "{summary}\n\nTo look again, and repair nothing:\naws stepfunctions start-execution --state-machine-arn {machine} --input '{{\"dry_run\": true}}'\n\nExecution: {execution}"
-        ),
+    let notification = (found > 0 && !dry_run).then(|| {
+        Notification::new(
+            &format!("groundcrew sweep: {}", counted.join(", ")),
+            &[
+                summary.clone(),
+                format!(
+                    "To look again, and repair nothing:\n{}",
+                    start_execution(machine, r#"{"dry_run": true}"#)
+                ),
+                format!("Execution: {execution}"),
+            ],
+        )
     });
     Report {
         failed: failed.count() > 0,
@@ -119,14 +119,13 @@ mod tests {
         let report = report(vec![batch(40, 1, 0), batch(1, 0, 1)], false, "arn", "run-1");
         let told = report.notification.expect("a message");
         assert_eq!(
-            told.subject,
+            told.subject(),
             "groundcrew sweep: 1 could not be repaired, 1 for you to see to, 41 repaired"
         );
-        assert!(told.subject.len() <= 100);
         assert!(
-            told.message.contains("more, in the logs"),
+            told.message().contains("more, in the logs"),
             "{}",
-            told.message
+            told.message()
         );
         assert!(report.failed);
         assert_eq!((report.found, report.repaired), (43, 41));
