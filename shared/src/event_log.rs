@@ -1,11 +1,9 @@
 //! The event log of a service: the only place where App Runner says why an operation failed.
 //!
-//! It is the log group `/aws/apprunner/NAME/ID/service` (developer guide, "Viewing App Runner logs streamed to CloudWatch Logs").
-//! The log group `…/application` beside it has the output of the application and is never read.
+//! The log group beside it has the output of the application and is never read.
 
 use crate::arn::ServiceArn;
-use crate::{Aws, Error, Result, pages};
-use aws_sdk_cloudwatchlogs::types::{LogGroup, OrderBy};
+use crate::{Aws, Error, Result, log_group, pages};
 use jiff::Timestamp;
 
 /// App Runner's own lines begin with it. The output of a build, which may show anything, begins with `[Build]`.
@@ -13,44 +11,10 @@ const OWN: &str = "[AppRunner]";
 /// As many characters of a line as a person reads on a phone.
 const LONGEST: usize = 300;
 
-/// The name of the event log of a service, of this name and id.
-pub fn name_of(service: &str, id: &str) -> String {
-    format!("/aws/apprunner/{service}/{id}/service")
-}
-
-/// The log groups whose names begin so.
-///
-/// # Errors
-/// Those of [`Error`].
-pub async fn groups(aws: &Aws, prefix: &str) -> Result<Vec<LogGroup>> {
-    pages::all(async |token| {
-        let groups = aws.logs().describe_log_groups();
-        let groups = groups.log_group_name_prefix(prefix).set_next_token(token);
-        let page = groups.send().await;
-        let page = page.map_err(Error::aws("logs:DescribeLogGroups"))?;
-        Ok((page.log_groups.unwrap_or_default(), page.next_token))
-    })
-    .await
-}
-
-/// When the newest line of a log group was written, in milliseconds since 1970; `None` if none ever was. CloudWatch Logs knows it
-/// within an hour (API reference, `LogStream`).
-///
-/// # Errors
-/// Those of [`Error`].
-pub async fn last_written(aws: &Aws, group: &str) -> Result<Option<i64>> {
-    let streams = aws.logs().describe_log_streams().log_group_name(group);
-    let newest = streams.order_by(OrderBy::LastEventTime).descending(true);
-    let newest = newest.limit(1).send().await;
-    let newest = newest.map_err(Error::aws("logs:DescribeLogStreams"))?;
-    let newest = newest.log_streams.unwrap_or_default().into_iter().next();
-    Ok(newest.and_then(|stream| stream.last_event_timestamp))
-}
-
 /// What App Runner says of an operation that failed, in two lines at most; `since` is when the operation began. `None` where it
 /// says nothing, or the log cannot be read: never an error, because there is a failure to tell already.
 pub async fn said(aws: &Aws, service: &ServiceArn, since: Timestamp) -> Option<String> {
-    match lines(aws, &name_of(service.name(), service.id()), since).await {
+    match lines(aws, &log_group::events(service.name(), service.id()), since).await {
         Ok(lines) => complaint(&lines),
         Err(error) => {
             tracing::warn!(

@@ -16,6 +16,7 @@ pub mod image;
 pub mod input;
 pub mod installation;
 pub mod log;
+pub mod log_group;
 pub mod managed;
 mod mark;
 pub mod memory;

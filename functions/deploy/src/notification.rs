@@ -8,7 +8,7 @@ use groundcrew::claim::Kind;
 use groundcrew::command::start_execution;
 use groundcrew::memory::{Rejection, Wish};
 use groundcrew::tag_rule::Candidate;
-use groundcrew::{Aws, Notification};
+use groundcrew::{Aws, Notification, log_group};
 use jiff::Timestamp;
 
 /// An image that must not be deployed.
@@ -322,9 +322,11 @@ impl Ended<'_> {
 
     fn logs(&self) -> String {
         let (service, arn) = (self.service(), &self.deployment.service_arn);
+        let id = arn.rsplit('/').next().unwrap_or_default();
         format!(
-            "Look at the log groups /aws/apprunner/{service}/{id}/service and /aws/apprunner/{service}/{id}/application.",
-            id = arn.rsplit('/').next().unwrap_or_default()
+            "Look at the log groups {} and {}.",
+            log_group::events(service, id),
+            log_group::output(service, id)
         )
     }
 }

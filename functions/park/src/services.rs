@@ -6,7 +6,7 @@ use crate::schedule::Schedule;
 use crate::task::{Outcome, Task};
 use aws_sdk_apprunner::types::{OperationStatus, OperationType, ServiceStatus};
 use groundcrew::managed::operations;
-use groundcrew::{Aws, Error, Mark, Result, event_log};
+use groundcrew::{Aws, Error, Mark, Result, log_group};
 
 /// Pauses what is marked to be paused.
 ///
@@ -112,7 +112,7 @@ async fn check_for_failure(
             "App Runner's operation {kind} {} of service {} failed; look at the log group {}",
             operation.id().unwrap_or_default(),
             service.name,
-            event_log::name_of(
+            log_group::events(
                 &service.name,
                 service.arn.rsplit('/').next().unwrap_or_default()
             ),

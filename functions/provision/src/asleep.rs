@@ -9,7 +9,7 @@ use aws_sdk_rds::types::DbInstance;
 use groundcrew::managed::named;
 use groundcrew::memory::Parking;
 use groundcrew::{
-    Aws, Error, Managed, Mark, Memory, Result, Run, Spec, Stack, database, event_log,
+    Aws, Error, Managed, Mark, Memory, Result, Run, Spec, Stack, database, log_group,
 };
 use jiff::Timestamp;
 use park::{Observed, Outlook, Schedule, observe, outlook};
@@ -197,7 +197,7 @@ async fn check_for_failure(aws: &Aws, service: &Managed, entered: Timestamp) -> 
     match failed {
         Some(_) => Err(Error::Failed(format!(
             "App Runner could not resume service {name}, and it is paused as before: read the log group {}",
-            event_log::name_of(service.name(), &service.service.service_id),
+            log_group::events(service.name(), &service.service.service_id),
             name = service.name(),
         ))),
         None => Ok(()),

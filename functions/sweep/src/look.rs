@@ -15,7 +15,7 @@ use groundcrew::stack::{
     TAG_ALARM_TOPIC, TAG_ALARMS, TAG_APP, TAG_AWAKE_UNTIL, TAG_ENVIRONMENT, TAG_HOLD,
     TAG_IMAGE_TAG, TAG_MANAGED, TAG_PARKED_UNTIL, TAG_POLICY, Tags,
 };
-use groundcrew::{Aws, Managed, Memory, Policy, Result, Stack, Watch, event_log};
+use groundcrew::{Aws, Managed, Memory, Policy, Result, Stack, Watch, log_group};
 use jiff::{SignedDuration, Timestamp};
 use park::{Action, Database, Observed, Schedule, decide, observe};
 
@@ -331,7 +331,7 @@ impl Sweep<'_> {
         }
         let advice = format!(
             "Nothing can be done with it until it ends: look at the log group {}, and ask AWS Support",
-            event_log::name_of(service.name(), service.id())
+            log_group::events(service.name(), service.id())
         );
         let what = format!("it is in an operation since {since}");
         Ok(finding(service, Some(what), Remedy::Person(advice)))
@@ -374,7 +374,7 @@ impl Sweep<'_> {
     async fn empty_log_groups(&self, inventory: &Inventory) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
         for name in &inventory.log_groups {
-            let Some(service) = service_of(self.aws, name) else {
+            let Some(service) = log_group::service_of(&self.aws.account, name) else {
                 continue;
             };
             if inventory.services.contains(&service)
@@ -382,7 +382,7 @@ impl Sweep<'_> {
             {
                 continue;
             }
-            let found = event_log::groups(self.aws, name).await?;
+            let found = log_group::groups(self.aws, name).await?;
             let mut found = found.iter();
             let group = found.find(|it| it.log_group_name() == Some(name));
             let counted = (self.now - COUNTED).as_millisecond();
@@ -392,7 +392,7 @@ impl Sweep<'_> {
             });
             // A line of the last day may not be counted yet.
             let is_left =
-                is_empty && event_log::last_written(self.aws, name).await? < Some(counted);
+                is_empty && log_group::last_written(self.aws, name).await? < Some(counted);
             findings.extend(is_left.then(|| Finding {
                 of: format!("log group {name}"),
                 what: "it is empty, and its service is gone".into(),
@@ -430,13 +430,6 @@ impl Sweep<'_> {
             )),
         }))
     }
-}
-
-/// The service that App Runner made a log group for.
-fn service_of(aws: &Aws, log_group: &str) -> Option<ServiceArn> {
-    let mut parts = log_group.strip_prefix("/aws/apprunner/")?.split('/');
-    let (name, id) = (parts.next()?, parts.next()?);
-    Some(ServiceArn::new(&aws.account, name, id))
 }
 
 /// Settings in tags of a service that groundcrew does not know: nothing goes by them, and nothing fails for them.

@@ -1,6 +1,6 @@
 //! How long the logs of a service are kept.
 
-use crate::{Aws, Error, Result, Run, Stack, Watch, event_log};
+use crate::{Aws, Error, Result, Run, Stack, Watch, log_group};
 use aws_sdk_apprunner::types::Service;
 
 /// Sets the retention of the groups that App Runner made; it cannot be given to them beforehand. IAM allows it for groups
@@ -13,11 +13,8 @@ pub(super) async fn keep(
     run: &mut Run,
 ) -> Result<()> {
     let days = i32::from(watch.log_retention_days);
-    let prefix = format!(
-        "/aws/apprunner/{}/{}/",
-        service.service_name, service.service_id
-    );
-    for group in event_log::groups(aws, &prefix).await? {
+    let prefix = log_group::of_service(&service.service_name, &service.service_id);
+    for group in log_group::groups(aws, &prefix).await? {
         let name = group.log_group_name.unwrap_or_default();
         if group.retention_in_days == Some(days)
             || !run.change(format!("log group {name}: keep {days} days"))

@@ -5,7 +5,7 @@ use aws_sdk_apprunner::types::{Service, ServiceStatus};
 use groundcrew::stack::{
     TAG_APP, TAG_CREATED_BY, TAG_ENVIRONMENT, TAG_KEPT_BY, TAG_KEPT_UNTIL, TAG_MANAGED, Tags,
 };
-use groundcrew::{Aws, Error, Removal, Result, Run, Stack, event_log};
+use groundcrew::{Aws, Error, Removal, Result, Run, Stack, log_group};
 use jiff::{SignedDuration, Timestamp};
 
 /// For how many days those of a failed service are kept.
@@ -110,17 +110,17 @@ async fn keep(aws: &Aws, run: &Run, group: &Tagged) -> Result<String> {
 
 async fn of_service(aws: &Aws, service: &Service) -> Result<Vec<Tagged>> {
     let (name, id) = (&service.service_name, &service.service_id);
-    list(aws, &format!("/aws/apprunner/{name}/{id}/")).await
+    list(aws, &log_group::of_service(name, id)).await
 }
 
 /// Those of every service that the stack has had.
 async fn of_stack(aws: &Aws, stack: &Stack) -> Result<Vec<Tagged>> {
-    list(aws, &format!("/aws/apprunner/{stack}/")).await
+    list(aws, &log_group::of_name(&stack.name())).await
 }
 
 async fn list(aws: &Aws, prefix: &str) -> Result<Vec<Tagged>> {
     let mut tagged = Vec::new();
-    for group in event_log::groups(aws, prefix).await? {
+    for group in log_group::groups(aws, prefix).await? {
         let name = group.log_group_name.unwrap_or_default();
         let tags = aws.logs().list_tags_for_resource();
         let tags = tags

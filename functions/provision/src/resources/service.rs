@@ -18,7 +18,7 @@ use groundcrew::stack::{
     TAG_POLICY, Tags,
 };
 use groundcrew::{
-    Aws, Error, Memory, Removal, Result, Run, Spec, Watch, event_log, managed, secrets,
+    Aws, Error, Memory, Removal, Result, Run, Spec, Watch, event_log, log_group, managed, secrets,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -328,8 +328,8 @@ fn sentence(mut text: String) -> String {
 /// Where App Runner and the application say more.
 fn log_groups(service: &Service) -> String {
     let (name, id) = (&service.service_name, &service.service_id);
-    let events = event_log::name_of(name, id);
-    format!("{events} and /aws/apprunner/{name}/{id}/application")
+    let (events, output) = (log_group::events(name, id), log_group::output(name, id));
+    format!("{events} and {output}")
 }
 
 /// The newest operation of a kind; App Runner lists the newest first.
