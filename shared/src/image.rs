@@ -50,6 +50,11 @@ pub async fn newest(aws: &Aws, repository: &Repository, rule: &TagRule) -> Resul
     Ok(rule.choose(&images).map(|candidate| candidate.digest))
 }
 
+/// A digest as a person reads it: `sha256:` and the first twelve digits.
+pub fn short(digest: &str) -> &str {
+    digest.get(.."sha256:".len() + 12).unwrap_or(digest)
+}
+
 /// An image for one platform.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Variant {

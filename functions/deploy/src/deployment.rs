@@ -3,6 +3,7 @@
 use aws_sdk_apprunner::types::HealthCheckProtocol;
 use groundcrew::Managed;
 use groundcrew::claim::{Answer, Kind};
+use groundcrew::image::short;
 use groundcrew::reference::Repository;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -91,11 +92,6 @@ pub struct Unwell {
     pub tag: Option<String>,
     /// What is wrong with it.
     pub why: String,
-}
-
-/// `sha256:` and the first twelve digits: enough for a person.
-pub(crate) fn short(digest: &str) -> &str {
-    digest.get(..19).unwrap_or(digest)
 }
 
 /// An image as a person calls it: `1.4.2 (sha256:0123456789ab)`.

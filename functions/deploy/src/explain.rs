@@ -1,10 +1,10 @@
 //! What a person is told when an execution could not go on: what App Runner is busy with and since when, or what failed.
 
-use crate::deployment::short;
 use crate::follow::Verdict;
 use crate::order::look;
 use crate::request::Request;
 use aws_sdk_apprunner::types::{OperationSummary, ServiceStatus};
+use groundcrew::image::short;
 use groundcrew::memory::Deployments;
 use groundcrew::{Aws, Failure, Memory, Notification, Result};
 use jiff::Timestamp;

@@ -1,11 +1,12 @@
 //! What a person reads on a phone: what happened, to which service, with which image, why, and what to do.
 
-use crate::deployment::{Deployment, called, short};
+use crate::deployment::{Deployment, called};
 use crate::end::{End, is_about_secrets};
 use crate::follow::Verdict;
 use crate::request::{PushedTag, Request};
 use groundcrew::claim::Kind;
 use groundcrew::command::start_execution;
+use groundcrew::image::short;
 use groundcrew::memory::{Rejection, Wish};
 use groundcrew::tag_rule::Candidate;
 use groundcrew::{Aws, Notification, log_group};

@@ -2,7 +2,7 @@
 
 use groundcrew::arn::{SecretArn, ServiceArn};
 use groundcrew::event::{self, at, optional, text};
-use groundcrew::image::foreign_media_type;
+use groundcrew::image::{foreign_media_type, short};
 use groundcrew::reference::Repository;
 use groundcrew::{Error, Result};
 use jiff::Timestamp;
@@ -75,8 +75,7 @@ impl Display for Cause {
                 tag,
                 digest,
             } => {
-                let short: String = digest.chars().take("sha256:".len() + 12).collect();
-                write!(f, "push of {}:{tag} ({short})", repository.name)
+                write!(f, "push of {}:{tag} ({})", repository.name, short(digest))
             }
             Self::SecretMoved { arn, .. } => write!(f, "rotation of the secret {}", arn.name()),
             Self::ServiceRunning { .. } => f.write_str("the service is running again"),

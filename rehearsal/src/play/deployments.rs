@@ -912,7 +912,7 @@ fn show_end(end: &crate::End, dial: &Dial, told: &[Notification]) {
 /// Which release runs now, with which secrets.
 fn show_running(service: &ServiceSnapshot) {
     let digest = service.runs.image_digest.as_deref().unwrap_or_default();
-    let short = digest.get(..19).unwrap_or(digest);
+    let short = image::short(digest);
     let mut versions: Vec<_> = service.runs.secret_versions.values().collect();
     versions.sort();
     versions.dedup();

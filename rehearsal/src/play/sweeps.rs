@@ -8,6 +8,7 @@ use crate::{End, Error, Notification, Result};
 use aws_sdk_cloudwatchlogs::types::LogGroup;
 use groundcrew::Stack;
 use groundcrew::command::start_execution;
+use groundcrew::image::short;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -38,7 +39,7 @@ impl Scenes<'_> {
         self.keep_for_ever(&group).await?;
         let unheard = self.follow(before, None).await?;
         self.stage.local.lose_events(false).await?;
-        let mut wrong = vec![short(&digest), alarm.clone()];
+        let mut wrong = vec![short(&digest).to_owned(), alarm.clone()];
         wrong.extend((!group.is_empty()).then_some(group));
 
         if self.sleeps() {
@@ -211,9 +212,4 @@ impl Scenes<'_> {
         }
         Ok(left)
     }
-}
-
-/// A digest as groundcrew writes it for people.
-fn short(digest: &str) -> String {
-    digest.get(..19).unwrap_or(digest).to_owned()
 }

@@ -6,6 +6,7 @@ use crate::End;
 use crate::console::clock;
 use crate::local_aws::{Call, Notification, Schedule};
 use apprunner_emulator::{OperationStatus, OperationType, ServiceStatus};
+use groundcrew::image;
 use serde_json::Value;
 
 /// The service and the database of a stack at one moment. The database is asked before the service and once more after
@@ -454,7 +455,7 @@ pub const WOKE: &[Promise<Woke>] = &[
                     format!("{variable} is of version {version:?}")
                 })?;
             }
-            let short = digest.get(..19).unwrap_or(digest);
+            let short = image::short(digest);
             Ok(match version_id.as_ref().and_then(|id| id.get(..8)) {
                 Some(version) => format!("one UpdateService, to {short} with version {version}"),
                 None => format!("one UpdateService, to {short}"),
