@@ -23,7 +23,7 @@ use aws_sdk_sfn::config::{Credentials, SharedCredentialsProvider};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use groundcrew::Aws;
-use groundcrew::aws::Account;
+use groundcrew::environment::Account;
 use run_folder::RunFolder;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};

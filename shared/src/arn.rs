@@ -1,6 +1,6 @@
 //! The ARNs that events carry: read once, at the edge.
 
-use crate::aws::Account;
+use crate::environment::Account;
 use std::fmt::{Display, Formatter, Result};
 
 /// `arn:aws:apprunner:REGION:ACCOUNT:service/NAME/ID`

@@ -7,6 +7,7 @@ pub mod aws;
 pub mod claim;
 pub mod command;
 pub mod database;
+pub mod environment;
 pub mod error;
 pub mod event;
 pub mod event_log;

@@ -2,7 +2,7 @@
 //! "Viewing App Runner logs streamed to CloudWatch Logs").
 
 use crate::arn::ServiceArn;
-use crate::aws::Account;
+use crate::environment::Account;
 use crate::{Aws, Error, Result, pages};
 use aws_sdk_cloudwatchlogs::types::{LogGroup, OrderBy};
 

@@ -1,6 +1,6 @@
 //! What an App Runner service refers to: the repository of its image, and the secrets that it reads.
 
-use crate::aws::Account;
+use crate::environment::Account;
 use aws_sdk_apprunner::types::{Service, SourceConfiguration};
 use std::collections::BTreeSet;
 

@@ -425,7 +425,7 @@ fn what_is_there_until_a_version_goes_with_it() {
     let until = Regex::new(r"until ([0-9]+\.[0-9]+\.[0-9]+)").unwrap();
     let code = [
         "tests/contract/upgrades.rs",
-        "shared/src/aws.rs",
+        "shared/src/environment.rs",
         "shared/src/alarms.rs",
         "shared/src/alarms/alarm.rs",
         "shared/src/alarms/dashboard.rs",
@@ -780,7 +780,7 @@ fn no_role_is_made_or_given_rights_without_the_boundary_whichever_arn_it_has() {
 #[test]
 fn the_functions_get_exactly_the_environment_that_they_read() {
     let read = Regex::new(r#"variable\("([A-Z_]+)"\)"#).unwrap();
-    let code = text("shared/src/aws.rs");
+    let code = text("shared/src/environment.rs");
     let mut read: BTreeSet<_> = read
         .captures_iter(&code)
         .map(|found| found.get(1).unwrap().as_str())
@@ -820,7 +820,7 @@ fn the_functions_get_exactly_the_environment_that_they_read() {
             .iter()
             .filter(|file| rehearsal::root().join(file).exists());
         let code: String = code.map(|file| text(file)).collect();
-        let code = code + &text("shared/src/aws.rs");
+        let code = code + &text("shared/src/environment.rs");
         for own in own {
             assert!(code.contains(&format!("(\"{own}\")")), "{name}: {own}");
         }

@@ -7,7 +7,7 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use groundcrew::aws::Account;
+use groundcrew::environment::Account;
 use groundcrew::{Aws, Stack};
 use provision::Drift;
 use serde_json::{Value, json};

@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::retry::RetryConfig;
-use groundcrew::aws::Account;
+use groundcrew::environment::Account;
 use groundcrew::{Aws, Error};
 use regex_lite::Regex;
 use rehearsal::LocalAws;

@@ -19,7 +19,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
 use groundcrew::Aws;
-use groundcrew::aws::Account;
+use groundcrew::environment::Account;
 use serde_json::{Map, Value, json};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -39,7 +39,7 @@ pub use savings::Saving;
 pub use schedule::{Period, Schedule};
 pub use task::{Came, Clock, Outcome, Task, Wanted};
 
-use groundcrew::aws::{parking, variable};
+use groundcrew::environment::{parking, variable};
 use groundcrew::pace::Tempo;
 use groundcrew::{Aws, Error, Failure, Result};
 use jiff::Timestamp;

@@ -48,7 +48,7 @@ struct Parameters {
 }
 
 impl Schedule {
-    /// Reads [`groundcrew::aws::parking`].
+    /// Reads [`groundcrew::environment::parking`].
     ///
     /// # Errors
     /// [`Error::Failed`] names the parameter of the template.

@@ -1,7 +1,7 @@
 //! The Lambda function behind the state machines `provision` and `teardown`. The template deploys it twice, under two
 //! roles: one may create and change, the other may delete.
 
-use groundcrew::aws::parking;
+use groundcrew::environment::parking;
 use groundcrew::{Aws, Result, log};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use provision::Step;

@@ -136,7 +136,7 @@ impl Step {
             .map_err(|error| Error::unreadable("provision or teardown", &error))
     }
 
-    /// Does the step. `parking` is [`groundcrew::aws::parking`]: when environments sleep.
+    /// Does the step. `parking` is [`groundcrew::environment::parking`]: when environments sleep.
     ///
     /// # Errors
     /// Those of [`Error`]; the state machine retries or catches them by name.

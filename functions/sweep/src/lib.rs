@@ -17,7 +17,7 @@ pub use inventory::Listed;
 pub use look::{Look, look};
 pub use request::Request;
 
-use groundcrew::aws::{parking, variable};
+use groundcrew::environment::{parking, variable};
 use groundcrew::{Aws, Error, Result, Stack};
 use jiff::Timestamp;
 use park::Schedule;

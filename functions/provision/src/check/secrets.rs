@@ -4,7 +4,7 @@
 use crate::resources::{credentials, too_many_secrets};
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use aws_sdk_ssm::types::{ParameterMetadata, ParameterStringFilter};
-use groundcrew::aws::Account;
+use groundcrew::environment::Account;
 use groundcrew::{Aws, Error, Mistake, Result, Spec};
 use std::collections::{BTreeMap, BTreeSet};
 

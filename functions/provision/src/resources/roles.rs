@@ -5,7 +5,7 @@ use super::{credentials, registry};
 use crate::asleep;
 use aws_sdk_apprunner::types::ServiceStatus;
 use aws_sdk_iam::types::{Role, Tag};
-use groundcrew::aws::Account;
+use groundcrew::environment::Account;
 use groundcrew::error::found;
 use groundcrew::stack::{TAG_CHANGED_BY, Tags};
 use groundcrew::{Aws, Error, Mistake, Removal, Result, Run, Spec, Stack};
