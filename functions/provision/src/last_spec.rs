@@ -70,7 +70,9 @@ pub(crate) async fn remember(aws: &Aws, spec: &Spec) -> Result<()> {
     spec["dry_run"] = json!(false);
     spec["wake"] = json!(false);
     spec["apply"] = json!(Apply::default());
-    memory.write(aws, LastSpec { spec, told: None }).await
+    // What stays although it differs is not told again.
+    let told = memory.told.clone();
+    memory.write(aws, LastSpec { spec, told }).await
 }
 
 /// What is remembered of a stack, by its name.

@@ -1,18 +1,18 @@
 //! The RDS PostgreSQL instance, its subnet group and, if the spec asks for one, its read replica.
 
+mod living;
 mod wanted;
 
 use super::credentials::Credentials;
 use super::{network, roles};
 use crate::asleep;
-use crate::last_spec;
-use crate::member::{Becomes, Member, change, differing, listed};
+use crate::member::{Becomes, change, differing};
 use aws_sdk_rds::types::{DbInstance, DbSubnetGroup, Tag};
 use groundcrew::error::found;
-use groundcrew::spec::Apply;
 use groundcrew::stack::{TAG_AWAKE_UNTIL, TAG_CHANGED_BY, Tags};
 use groundcrew::{Aws, Error, Mistake, Removal, Result, Run, Spec, Stack, database};
 use jiff::Timestamp;
+use living::Living;
 use wanted::{Exposure, Wanted};
 
 pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
@@ -25,18 +25,7 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
         false => None,
     };
     let Some(instance) = database::find(aws, &name).await? else {
-        let planned = run.create(format!(
-            "database {name}, PostgreSQL {} on {}",
-            spec.database.major_version, spec.database.instance_class
-        ));
-        if spec.database.read_replica {
-            let _ = run.create(format!("read replica {}", replica_name(stack)));
-        }
-        return match network {
-            Some(network) if planned => create(aws, spec, run, &network.database_group_id).await,
-            _ if planned => Err(Error::NotReady(format!("the network of {stack}"))),
-            _ => Ok(()),
-        };
+        return build(aws, spec, run, network.as_ref()).await;
     };
     let tags = database::tags(instance.tag_list());
     if !stack.owns(&tags) {
@@ -46,108 +35,47 @@ pub(super) async fn ensure(aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> 
     wanted::check(spec, &instance)?;
     let network = network.ok_or_else(|| Error::NotReady(format!("the network of {stack}")))?;
     let group = network.database_group_id.as_str();
-    let wanted = Wanted::of(spec, group);
-    let is_ours = tags.get(TAG_CHANGED_BY) == Some(&run.execution);
-    let is_now = spec.apply == Apply::Now;
-    let members = wanted.members(&instance, is_ours || !is_now);
-    let drift = differing(&members, Becomes::PutRight);
-    let may_wait = match is_now {
-        true => Vec::new(),
-        false => may_wait(aws, spec, group, &wanted).await?,
-    };
-    let waits = |member: &&&Member| may_wait.contains(&member.name);
-    let later: Vec<_> = drift.iter().filter(waits).copied().collect();
-    let now: Vec<_> = drift.iter().filter(|it| !waits(it)).copied().collect();
-    let stays = differing(&members, Becomes::Stays);
-    if !stays.is_empty() {
-        run.leave(format!(
-            "database {name}: {}, which RDS changes of no living database",
-            listed(&stays)
-        ));
-    }
-    let lacks_replica = spec.database.read_replica && replica.is_none();
-    let of_replica = replica.as_ref().map(|it| Exposure::of(group).members(it));
-    let of_replica = of_replica.unwrap_or_default();
-    let of_replica = differing(&of_replica, Becomes::PutRight);
-    let status = instance.db_instance_status().unwrap_or_default();
+    let living = Living::compared(aws, spec, run, instance, replica, group).await?;
+    living.name_what_stays(run);
+    let status = living.instance.db_instance_status().unwrap_or_default();
     // RDS changes nothing on a stopped instance (RDS user guide, "Stopping an Amazon RDS DB instance temporarily").
     if asleep::is_stopped(status) && asleep::is_to_wait(spec, run) {
-        if !drift.is_empty() {
-            run.wait(format!("database {name}: {}", listed(&drift)));
-        }
-        if lacks_replica {
-            run.wait(format!("read replica {}", replica_name(stack)));
-        }
-        describe(run, &instance);
+        living.wait(spec, run);
+    } else if run.dry_run {
+        living.plan(spec, run);
         return Ok(());
-    }
-    if run.dry_run {
-        let _ = change(run, &format!("database {name}"), &now);
-        let _ = in_its_window(run, &instance, &later);
-        if !of_replica.is_empty() {
-            let name = replica_name(stack);
-            let _ = change(run, &format!("read replica {name}"), &of_replica);
+    } else {
+        available(&living.instance)?;
+        living.put_right(aws, run).await?;
+        tell_the_secret(aws, spec, run, &living.instance).await?;
+        if spec.database.read_replica {
+            ensure_replica(aws, stack, run, group, living.replica.as_ref()).await?;
         }
-        if lacks_replica {
-            let _ = run.create(format!("read replica {}", replica_name(stack)));
-        }
-        return Ok(());
     }
-    available(&instance)?;
-    let is_changed = change(run, &format!("database {name}"), &now);
-    if is_changed || in_its_window(run, &instance, &later) {
-        let members = if is_changed { &now } else { &later };
-        mark_changed(aws, run, &instance).await?;
-        let call = aws.rds().modify_db_instance().db_instance_identifier(&name);
-        let call = wanted.change(call, members);
-        let call = call.apply_immediately(is_changed && wanted::is_immediate(members));
-        let modified = call.send().await;
-        modified.map_err(Error::aws("rds:ModifyDBInstance"))?;
-        return Err(Error::NotReady(format!(
-            "database {name}, which is being modified,"
-        )));
-    }
-    // Right after a modification the instance is still `available`, with what is to come beside it.
-    if is_ours && wanted::pending_beside(&instance, &may_wait) {
-        return Err(Error::NotReady(format!(
-            "database {name}, whose modification is pending,"
-        )));
-    }
-    if let Some(kept) = wanted::kept(&instance, &may_wait) {
-        let window = instance.preferred_maintenance_window().unwrap_or_default();
-        run.tell("in_maintenance_window", format!("{kept}, {window} UTC"));
-    }
-    tell_the_secret(aws, spec, run, &instance).await?;
-    if spec.database.read_replica {
-        ensure_replica(aws, stack, run, group, replica.as_ref()).await?;
-    }
-    describe(run, &instance);
+    describe(run, &living.instance);
     Ok(())
 }
 
-/// What of a database may wait for its maintenance window: it is as the spec had it when the stack was last brought in line.
-async fn may_wait(
+/// Creates a database that is not there, and says of a replica that it comes after it.
+async fn build(
     aws: &Aws,
     spec: &Spec,
-    security_group: &str,
-    wanted: &Wanted,
-) -> Result<Vec<&'static str>> {
-    let last = last_spec::of(aws, &spec.stack().name()).await?;
-    // Of a stack that was last built before specs were remembered nobody knows, and of one that cannot be read.
-    let last = Spec::parse(&last.spec).ok();
-    let last = last.map(|last| Wanted::of(&last, security_group));
-    Ok(last.map_or_else(Vec::new, |last| wanted.may_wait(&last)))
-}
-
-/// Notes what of a database is put right in its maintenance window. `false` if there is nothing, or not now.
-fn in_its_window(run: &mut Run, instance: &DbInstance, members: &[&Member]) -> bool {
-    let name = instance.db_instance_identifier().unwrap_or_default();
-    let window = instance.preferred_maintenance_window().unwrap_or_default();
-    !members.is_empty()
-        && run.change(format!(
-            "database {name}, in its maintenance window {window} UTC, or at once with \"apply\": \"now\": {}",
-            listed(members)
-        ))
+    run: &mut Run,
+    network: Option<&network::Parts>,
+) -> Result<()> {
+    let stack = spec.stack();
+    let planned = run.create(format!(
+        "database {stack}, PostgreSQL {} on {}",
+        spec.database.major_version, spec.database.instance_class
+    ));
+    if spec.database.read_replica {
+        let _ = run.create(format!("read replica {}", replica_name(&stack)));
+    }
+    match network {
+        Some(network) if planned => create(aws, spec, run, &network.database_group_id).await,
+        _ if planned => Err(Error::NotReady(format!("the network of {stack}"))),
+        _ => Ok(()),
+    }
 }
 
 fn describe(run: &mut Run, instance: &DbInstance) {

@@ -74,14 +74,15 @@ impl Resource {
     /// # Errors
     /// `NotReady` until it can be used; see [`groundcrew::Error`] for the others.
     pub async fn ensure(self, aws: &Aws, spec: &Spec, run: &mut Run) -> Result<()> {
+        // Boxed, for the futures of what is called inside of them are large, and lie on the stack of whoever polls them.
         match self {
-            Self::Network => network::ensure(aws, spec, run).await,
+            Self::Network => Box::pin(network::ensure(aws, spec, run)).await,
             Self::Registry => registry::ensure(aws, spec, run).await,
             Self::Credentials => credentials::ensure(aws, spec, run).await,
-            Self::Database => database::ensure(aws, spec, run).await,
+            Self::Database => Box::pin(database::ensure(aws, spec, run)).await,
             Self::Configuration => configuration::ensure(aws, spec, run).await,
             Self::Roles => roles::ensure(aws, spec, run).await,
-            Self::Service => service::ensure(aws, spec, run).await,
+            Self::Service => Box::pin(service::ensure(aws, spec, run)).await,
             Self::Alarms => alarms::ensure(aws, spec, run).await,
         }
     }

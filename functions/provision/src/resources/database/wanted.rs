@@ -61,6 +61,7 @@ pub(super) fn kept(instance: &DbInstance, may_wait: &[&str]) -> Option<String> {
 }
 
 /// Everything that a database is created with, but for its name, its tags and its password.
+#[derive(Clone)]
 pub(super) struct Wanted {
     major_version: u8,
     upgrades_minor_version: bool,
@@ -288,6 +289,7 @@ impl Wanted {
 }
 
 /// Who reaches an instance, and what tells whose its snapshots are: all that a read replica does not have from its source.
+#[derive(Clone)]
 pub(super) struct Exposure {
     is_public: bool,
     copies_tags: bool,
