@@ -432,7 +432,8 @@ async fn play_without_events(stage: &Stage) {
 
 #[test]
 fn each_role_grants_exactly_the_actions_that_its_function_calls() {
-    play_alone(&[], |stage| async move {
+    // No other scenario has this stage before: some roles are made at the first use of a service in an account.
+    play_alone(&[("LogRetentionDays", "14")], |stage| async move {
         stage.local.clear_calls().await.expect("the log is cleared");
         tokio::join!(
             play_every_branch(stage),

@@ -851,7 +851,7 @@ fn p13_a_dry_run_says_what_would_happen_and_calls_nothing_that_writes() {
         );
         assert_eq!(
             end.output["plan"]["service"]["changes"],
-            json!(["change service planned-dev: port"])
+            json!(["change service planned-dev: port 8080 → 9090"])
         );
         assert_eq!(end.output["plan"]["network"]["outcome"], "unchanged");
         let mut written = calls(stage).await;
