@@ -7,6 +7,7 @@ pub mod aws;
 pub mod claim;
 pub mod command;
 pub mod database;
+mod drift;
 pub mod environment;
 pub mod error;
 pub mod event;
@@ -39,6 +40,7 @@ pub mod zone;
 
 pub use aws::Aws;
 pub use claim::Claim;
+pub use drift::Drift;
 pub use error::{Error, Result};
 pub use failure::Failure;
 pub use managed::Managed;

@@ -8,8 +8,7 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use groundcrew::environment::Account;
-use groundcrew::{Aws, Stack};
-use provision::Drift;
+use groundcrew::{Aws, Drift, Stack};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;

@@ -5,24 +5,8 @@ use crate::last_spec;
 use crate::resources::Resource;
 use groundcrew::pace::{Pace, Tempo};
 use groundcrew::secrets::hexadecimal;
-use groundcrew::{Aws, Error, Result, Run, Spec, Stack, execution};
-use serde::Serialize;
+use groundcrew::{Aws, Drift, Error, Result, Run, Spec, Stack, execution};
 use std::collections::BTreeSet;
-
-/// How a stack differs from its last spec.
-#[derive(Debug, Default, PartialEq, Serialize)]
-pub struct Drift {
-    /// The name of the stack.
-    pub stack: String,
-    /// What must not stay as it is, one line each: a role without its boundary, a database that others can reach.
-    pub urgent: Vec<String>,
-    /// What else differs, one line each.
-    pub differs: Vec<String>,
-    /// The fingerprint of what differs; `None` if nothing does.
-    pub fingerprint: Option<String>,
-    /// Whether a person was told of just that.
-    pub is_told: bool,
-}
 
 /// The stacks of these that differ, or whose difference is gone that a person was told of. One of which no spec is remembered, and
 /// one that an execution is at work on, is left out. `machines` are the ARNs of `provision` and `teardown`.
@@ -72,12 +56,6 @@ async fn drift(aws: &Aws, stack: &Stack) -> Result<Option<Drift>> {
     };
     let is_gone = !drift.is_there() && memory.told.is_some();
     Ok((drift.is_there() || is_gone).then_some(drift))
-}
-
-impl Drift {
-    fn is_there(&self) -> bool {
-        !(self.urgent.is_empty() && self.differs.is_empty())
-    }
 }
 
 /// What is urgent, and what else differs. Alarms are not asked for: the sweep keeps them by itself.

@@ -8,7 +8,6 @@ mod member;
 pub mod resources;
 mod step;
 
-pub use compare::Drift;
 pub use last_spec::Again;
 pub use resources::Resource;
 pub use step::Step;

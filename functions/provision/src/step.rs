@@ -60,7 +60,7 @@ pub enum Step {
         #[serde(default)]
         waits: Vec<Vec<String>>,
     },
-    /// Compares stacks with their last specs; answers those that differ, each a [`Drift`](crate::Drift).
+    /// Compares stacks with their last specs; answers those that differ, each a [`Drift`](groundcrew::Drift).
     Compare {
         /// Which.
         stacks: Vec<Stack>,

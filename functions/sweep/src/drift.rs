@@ -2,11 +2,11 @@
 //! change them: somebody may have scaled up at night for a reason.
 
 use crate::Surroundings;
-use crate::finding::{Drift, Finding, Remedy, Told};
+use crate::finding::{Finding, Remedy, Told};
 use groundcrew::command::start_execution;
 use groundcrew::memory::LastSpec;
 use groundcrew::stack::Tags;
-use groundcrew::{Aws, Error, Memory, Result};
+use groundcrew::{Aws, Drift, Error, Memory, Result};
 use serde_json::json;
 
 /// As many bytes as [`Told`] has in a state, at most: two names of 40 characters, and a fingerprint.

@@ -35,21 +35,6 @@ pub enum Remedy {
     Person(String),
 }
 
-/// How a stack differs from the spec that it was last brought in line with, as `provision` has compared them.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Drift {
-    /// The name of the stack.
-    pub stack: String,
-    /// What must not stay as it is, one line each.
-    pub urgent: Vec<String>,
-    /// What else differs, one line each.
-    pub differs: Vec<String>,
-    /// The fingerprint of what differs; `None` if nothing does.
-    pub fingerprint: Option<String>,
-    /// Whether a person was told of just that.
-    pub is_told: bool,
-}
-
 /// What a person is told of a stack that differs from its spec, by which it is told once.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Told {

@@ -12,13 +12,13 @@ mod repair;
 mod report;
 mod request;
 
-pub use finding::{Drift, Finding, Lines, Looked, Remedy, Swept, Told};
+pub use finding::{Finding, Lines, Looked, Remedy, Swept, Told};
 pub use inventory::Listed;
 pub use look::{Look, look};
 pub use request::Request;
 
 use groundcrew::environment::{parking, variable};
-use groundcrew::{Aws, Error, Result, Stack};
+use groundcrew::{Aws, Drift, Error, Result, Stack};
 use jiff::Timestamp;
 use park::Schedule;
 use serde::Deserialize;
